@@ -1,0 +1,109 @@
+"""What people see of the machinery: how the queue does, which builders and images there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.farm.model import Attempt, Builder, Image, Job
+from buildfarm.farm.rules import State
+
+
+@dataclass(frozen=True)
+class BuilderRow:
+    """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself."""
+
+    id: str
+    name: str
+    tiers: tuple[str, ...]
+    created_at: datetime
+    seen_at: datetime | None
+    running: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image in use."""
+
+    image_id: str
+    platform: str
+    role: str
+    suite: str
+    interpreters: tuple[str, ...]
+    registered_at: datetime
+
+
+@dataclass(frozen=True)
+class QueueHealth:
+    """How the queue does; `oldest_wait_s` is how long the oldest queued job has waited, in seconds."""
+
+    waiting: int
+    queued: int
+    running: int
+    oldest_wait_s: float
+    builders: tuple[BuilderRow, ...]
+
+
+def queue_health(session: Session) -> QueueHealth:
+    """Counts of what waits and runs, and who is there to run it."""
+    live = [State.WAITING, State.QUEUED, State.RUNNING]
+    counts = dict(
+        session.execute(select(Job.state, func.count()).where(Job.state.in_(live)).group_by(Job.state))
+        .tuples()
+        .all()
+    )
+    oldest = session.execute(select(func.min(Job.created_at)).where(Job.state == State.QUEUED)).scalar_one()
+    return QueueHealth(
+        waiting=counts.get(State.WAITING, 0),
+        queued=counts.get(State.QUEUED, 0),
+        running=counts.get(State.RUNNING, 0),
+        oldest_wait_s=max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0,
+        builders=tuple(list_builders(session)),
+    )
+
+
+def list_builders(session: Session) -> list[BuilderRow]:
+    """Every builder that joined, by name."""
+    running = dict(
+        session.execute(
+            select(Attempt.builder_id, func.count())
+            .where(Attempt.state == State.RUNNING)
+            .group_by(Attempt.builder_id)
+        )
+        .tuples()
+        .all()
+    )
+    return [
+        BuilderRow(
+            id=builder.id,
+            name=builder.name,
+            tiers=tuple(builder.tiers),
+            created_at=builder.created_at,
+            seen_at=builder.seen_at,
+            running=running.get(builder.id, 0),
+            facts=builder.facts,
+        )
+        for builder in session.scalars(select(Builder).order_by(Builder.name))
+    ]
+
+
+def list_images(session: Session) -> list[ImageRow]:
+    """The images in use, by platform and role."""
+    in_use = select(Image).where(Image.retired_at.is_(None)).order_by(Image.platform, Image.role)
+    return [
+        ImageRow(
+            image_id=image.image_id,
+            platform=image.platform,
+            role=image.role,
+            suite=image.suite,
+            interpreters=tuple(image.interpreters),
+            registered_at=image.registered_at,
+        )
+        for image in session.scalars(in_use)
+    ]

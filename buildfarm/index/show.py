@@ -1,0 +1,370 @@
+"""What people see of projects and releases: versions, files, and how far up the channels they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from buildfarm.db import keyset
+from buildfarm.errors import NotFound
+from buildfarm.farm.model import Build, Job
+from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
+from buildfarm.journal.model import JournalRow
+from buildfarm.sources.model import Source
+
+
+@dataclass(frozen=True)
+class ChannelRow:
+    """A channel; `rank` orders the ladder, `files` counts what is in it now."""
+
+    name: str
+    rank: int
+    public: bool
+    files: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One channel of a release's ladder: since when files of it are there, None where none are."""
+
+    channel: str
+    since: datetime | None
+    files: int
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """A local name; `latest` is its highest version."""
+
+    name: str
+    display_name: str
+    latest: str | None
+    summary: str | None
+    releases: int
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """A version with its ladder, the lowest channel first; yanked when all of its files are."""
+
+    version: str
+    summary: str | None
+    created_at: datetime
+    files: int
+    yanked: bool
+    channels: tuple[Rung, ...]
+
+
+@dataclass(frozen=True)
+class ProjectDetail:
+    """A project with its releases, the highest version first; `local_since` is a journal serial."""
+
+    name: str
+    display_name: str
+    local_since: int
+    releases: tuple[ReleaseRow, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file was built from."""
+
+    source: str
+    ref: str
+    commit: str | None
+    build_id: str
+    build_number: int
+    job_id: str | None
+    target: str | None
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A published file; size in bytes, `yanked` is the reason, `origin` None for an upload."""
+
+    filename: str
+    sha256: str
+    size: int
+    requires_python: str | None
+    uploaded_at: datetime
+    channels: tuple[str, ...]
+    yanked: str | None
+    has_provenance: bool
+    origin: Origin | None
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """The promotion that may follow."""
+
+    from_channel: str
+    to_channel: str
+
+
+@dataclass(frozen=True)
+class ReleaseDetail:
+    """A release with its files; `following` is None when it has reached the last channel."""
+
+    project: str
+    version: str
+    summary: str | None
+    created_at: datetime
+    yanked: bool
+    channels: tuple[Rung, ...]
+    following: NextStep | None
+    files: tuple[FileRow, ...]
+
+
+@dataclass(frozen=True)
+class PromotionRow:
+    """A promotion as asked for; `serial` is the journal's once it is applied."""
+
+    id: str
+    project: str
+    version: str
+    from_channel: str
+    to_channel: str
+    state: str
+    actor: str
+    created_at: datetime
+    applied_at: datetime | None
+    serial: int | None
+    files: tuple[str, ...]
+
+
+def list_channels(session: Session) -> list[ChannelRow]:
+    """The ladder, the lowest channel first."""
+    live = select(ChannelEntry.channel, func.count().label("files")).where(ChannelEntry.until.is_(None))
+    counts = live.group_by(ChannelEntry.channel).subquery()
+    found = session.execute(
+        select(Channel, counts.c.files)
+        .outerjoin(counts, counts.c.channel == Channel.name)
+        .order_by(Channel.rank)
+    )
+    return [
+        ChannelRow(row.Channel.name, row.Channel.rank, row.Channel.public, row.files or 0) for row in found
+    ]
+
+
+def list_projects(
+    session: Session, *, q: str | None = None, after: str | None = None, limit: int = 50
+) -> tuple[list[ProjectRow], str | None]:
+    """Projects by name, those that hold `q`, and the name to go on after (None on the last page)."""
+    query = select(Project).order_by(Project.name).limit(limit + 1)
+    if q:
+        query = query.where(Project.name.contains(canonicalize_name(q), autoescape=True))
+    if after:
+        query = query.where(Project.name > after)
+    projects, following = keyset.cut(list(session.scalars(query)), limit, lambda project: project.name)
+    releases: dict[str, list[Release]] = defaultdict(list)
+    for release in session.scalars(
+        select(Release).where(Release.project.in_([each.name for each in projects]))
+    ):
+        releases[release.project].append(release)
+    return [_project_row(project, releases[project.name]) for project in projects], following
+
+
+def project_detail(session: Session, name: str) -> ProjectDetail:
+    """One project; its name in any spelling.
+
+    Raises:
+        NotFound: `project.unknown`.
+    """
+    project = session.get(Project, canonicalize_name(name))
+    if project is None:
+        raise NotFound(f"There is no project {name} here.", code="project.unknown")
+    releases = list(session.scalars(select(Release).where(Release.project == project.name)))
+    entries = _live_entries(session, (file.filename for release in releases for file in release.files))
+    ladder = _ladder(session)
+    releases.sort(key=lambda release: Version(release.version), reverse=True)
+    return ProjectDetail(
+        name=project.name,
+        display_name=project.display_name,
+        local_since=project.local_since,
+        releases=tuple(
+            ReleaseRow(
+                version=release.version,
+                summary=release.summary,
+                created_at=release.created_at,
+                files=len(release.files),
+                yanked=_is_yanked(release),
+                channels=_rungs(ladder, release, entries),
+            )
+            for release in releases
+        ),
+    )
+
+
+def release_detail(session: Session, project: str, version: str) -> ReleaseDetail:
+    """One release with its files.
+
+    Raises:
+        NotFound: `release.unknown`.
+    """
+    release = session.execute(
+        select(Release).where(Release.project == canonicalize_name(project), Release.version == version)
+    ).scalar_one_or_none()
+    if release is None:
+        raise NotFound(f"There is no release {project} {version} here.", code="release.unknown")
+    entries = _live_entries(session, (file.filename for file in release.files))
+    rungs = _rungs(_ladder(session), release, entries)
+    return ReleaseDetail(
+        project=release.project,
+        version=release.version,
+        summary=release.summary,
+        created_at=release.created_at,
+        yanked=_is_yanked(release),
+        channels=rungs,
+        following=_following(rungs),
+        files=tuple(_file_rows(session, release.files, entries)),
+    )
+
+
+def files_of_build(session: Session, build_id: str) -> list[FileRow]:
+    """The files that a build published, by name."""
+    files = list(session.scalars(select(File).where(File.build_id == build_id).order_by(File.filename)))
+    return _file_rows(session, files, _live_entries(session, (file.filename for file in files)))
+
+
+def list_promotions(
+    session: Session, *, project: str | None = None, before: str | None = None, limit: int = 50
+) -> tuple[list[PromotionRow], str | None]:
+    """Promotions, the newest first, and the id to ask on with as `before` (None on the last page)."""
+    query = select(Promotion).order_by(Promotion.id.desc()).limit(limit + 1)
+    if project:
+        query = query.where(Promotion.project == canonicalize_name(project))
+    if before:
+        query = query.where(Promotion.id < before)
+    return keyset.cut([promotion_row(one) for one in session.scalars(query)], limit, lambda row: row.id)
+
+
+def promotion_row(promotion: Promotion) -> PromotionRow:
+    """The read model of a row."""
+    return PromotionRow(
+        id=promotion.id,
+        project=promotion.project,
+        version=promotion.version,
+        from_channel=promotion.from_channel,
+        to_channel=promotion.to_channel,
+        state=promotion.state,
+        actor=promotion.actor,
+        created_at=promotion.created_at,
+        applied_at=promotion.applied_at,
+        serial=promotion.serial,
+        files=tuple(promotion.filenames),
+    )
+
+
+#: Live entries of files: file name -> channel -> since when.
+_Entries = dict[str, dict[str, datetime]]
+
+
+def _live_entries(session: Session, filenames: Iterable[str]) -> _Entries:
+    entries: _Entries = defaultdict(dict)
+    found = session.execute(
+        select(ChannelEntry.filename, ChannelEntry.channel, JournalRow.at)
+        .join(JournalRow, JournalRow.serial == ChannelEntry.since)
+        .where(ChannelEntry.filename.in_(list(filenames)), ChannelEntry.until.is_(None))
+    )
+    for filename, channel, at in found:
+        entries[filename][channel] = at
+    return entries
+
+
+def _ladder(session: Session) -> list[str]:
+    return list(session.scalars(select(Channel.name).order_by(Channel.rank)))
+
+
+def _rungs(ladder: Sequence[str], release: Release, entries: _Entries) -> tuple[Rung, ...]:
+    rungs = []
+    for channel in ladder:
+        times = [
+            entries[file.filename][channel]
+            for file in release.files
+            if channel in entries.get(file.filename, {})
+        ]
+        rungs.append(Rung(channel, min(times, default=None), len(times)))
+    return tuple(rungs)
+
+
+def _following(rungs: Sequence[Rung]) -> NextStep | None:
+    """From the highest channel that holds something to the one above it."""
+    steps = [NextStep(low.channel, high.channel) for low, high in pairwise(rungs) if low.files > high.files]
+    return steps[-1] if steps else None
+
+
+def _is_yanked(release: Release) -> bool:
+    return bool(release.files) and all(file.yanked is not None for file in release.files)
+
+
+def _project_row(project: Project, releases: list[Release]) -> ProjectRow:
+    newest = max(releases, key=lambda release: Version(release.version), default=None)
+    return ProjectRow(
+        name=project.name,
+        display_name=project.display_name,
+        latest=newest.version if newest else None,
+        summary=newest.summary if newest else None,
+        releases=len(releases),
+        updated_at=max((release.created_at for release in releases), default=None),
+    )
+
+
+def _file_rows(session: Session, files: Sequence[File], entries: _Entries) -> list[FileRow]:
+    origins = _origins(session, files)
+    return [
+        FileRow(
+            filename=file.filename,
+            sha256=file.sha256,
+            size=file.size,
+            requires_python=file.requires_python,
+            uploaded_at=file.uploaded_at,
+            channels=tuple(
+                sorted(entries.get(file.filename, {}), key=lambda channel: entries[file.filename][channel])
+            ),
+            yanked=file.yanked,
+            has_provenance=file.provenance_sha256 is not None,
+            origin=origins.get(file.filename),
+        )
+        for file in files
+    ]
+
+
+def _origins(session: Session, files: Sequence[File]) -> dict[str, Origin]:
+    builds = {
+        row.Build.id: row
+        for row in session.execute(
+            select(Build, Source.name)
+            .join(Source, Source.id == Build.source_id)
+            .where(Build.id.in_({file.build_id for file in files if file.build_id}))
+        )
+    }
+    targets = dict(
+        session.execute(
+            select(Job.id, Job.target).where(Job.id.in_({file.job_id for file in files if file.job_id}))
+        )
+        .tuples()
+        .all()
+    )
+    origins = {}
+    for file in files:
+        if file.build_id in builds:
+            build = builds[file.build_id]
+            origins[file.filename] = Origin(
+                source=build.name,
+                ref=build.Build.ref,
+                commit=build.Build.commit,
+                build_id=build.Build.id,
+                build_number=build.Build.number,
+                job_id=file.job_id,
+                target=targets.get(file.job_id or ""),
+            )
+    return origins

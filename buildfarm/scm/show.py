@@ -1,0 +1,147 @@
+"""What people see of deliveries: the ledger, each with why it started nothing and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from buildfarm.db import keyset
+from buildfarm.errors import NotFound
+from buildfarm.farm.show import BuildRow, list_builds
+from buildfarm.scm.model import Delivery
+from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
+from buildfarm.sources.model import Source
+
+#: Bytes of a body that a page shows; the rest is one download away.
+BODY_SHOWN = 256 * 1024
+_BUILDS_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class DeliveryRow:
+    """A delivery as lists show it; `sentence` says why nothing was built, empty when something was."""
+
+    id: str
+    source: str
+    scm: str
+    received_at: datetime
+    state: str
+    reason: str | None
+    sentence: str
+    kind: str | None
+    ref: str | None
+    commit: str | None
+    actor: str | None
+    title: str | None
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One check of the verdict."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DeliveryDetail(DeliveryRow):
+    """A delivery with what came and what was made of it; `remedy` says what to do next.
+
+    `body` is text, cut at `BODY_SHOWN` bytes; `body_bytes` is the size of the whole.
+    """
+
+    key: str | None
+    remedy: str
+    headers: dict[str, str]
+    steps: tuple[StepRow, ...]
+    body: str
+    body_bytes: int
+    body_sha256: str
+    builds: tuple[BuildRow, ...]
+
+
+def list_deliveries(
+    session: Session,
+    *,
+    source: str | None = None,
+    state: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> tuple[list[DeliveryRow], str | None]:
+    """Deliveries, the newest first, and the id to ask on with as `before` (None on the last page)."""
+    query = _deliveries()
+    if source:
+        query = query.where(Source.name == source)
+    if state:
+        query = query.where(Delivery.state == state)
+    if before:
+        query = query.where(Delivery.id < before)
+    found = session.execute(query.order_by(Delivery.id.desc()).limit(limit + 1)).all()
+    rows = [_row(row.Delivery, row.name) for row in found]
+    return keyset.cut(rows, limit, lambda row: row.id)
+
+
+def latest_deliveries(session: Session, source_ids: Iterable[str]) -> dict[str, DeliveryRow]:
+    """The last delivery of each source that had one, by the source's id."""
+    newest = (
+        select(func.max(Delivery.id))
+        .where(Delivery.source_id.in_(list(source_ids)))
+        .group_by(Delivery.source_id)
+    )
+    found = session.execute(_deliveries().where(Delivery.id.in_(newest)))
+    return {row.Delivery.source_id: _row(row.Delivery, row.name) for row in found}
+
+
+def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
+    """One delivery.
+
+    Raises:
+        NotFound: `delivery.unknown`.
+    """
+    row = session.execute(_deliveries().where(Delivery.id == delivery_id)).first()
+    if row is None:
+        raise NotFound(f"There is no delivery {delivery_id}.", code="delivery.unknown")
+    delivery: Delivery = row.Delivery
+    builds, _ = list_builds(session, delivery_id=delivery_id, limit=_BUILDS_SHOWN)
+    short = _row(delivery, row.name)
+    return DeliveryDetail(
+        **vars(short),
+        key=delivery.key,
+        remedy=_words(REMEDY, delivery.reason),
+        headers={name: str(value) for name, value in delivery.headers.items()},
+        steps=tuple(StepRow(step["name"], step["ok"], step["detail"]) for step in delivery.steps),
+        body=delivery.body[:BODY_SHOWN].decode("utf-8", "replace"),
+        body_bytes=len(delivery.body),
+        body_sha256=delivery.body_sha256,
+        builds=tuple(builds),
+    )
+
+
+def _deliveries() -> Select[Delivery, str]:
+    return select(Delivery, Source.name).join(Source, Source.id == Delivery.source_id)
+
+
+def _row(delivery: Delivery, source: str) -> DeliveryRow:
+    return DeliveryRow(
+        id=delivery.id,
+        source=source,
+        scm=delivery.scm,
+        received_at=delivery.received_at,
+        state=delivery.state,
+        reason=delivery.reason,
+        sentence=_words(SENTENCE, delivery.reason),
+        kind=delivery.kind,
+        ref=delivery.ref,
+        commit=delivery.commit,
+        actor=delivery.actor,
+        title=delivery.title,
+    )
+
+
+def _words(words: Mapping[Reason, str], reason: str | None) -> str:
+    return next((text for known, text in words.items() if known == reason), "")

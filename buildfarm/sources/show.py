@@ -1,0 +1,92 @@
+"""What people see of sources; secrets never, only that they live and when they were last used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm.errors import NotFound
+from buildfarm.sources.model import Source
+
+#: A removed source is renamed to NAME~ID: its history stays, its name is free again.
+REMOVED = "~"
+
+
+@dataclass(frozen=True)
+class SecretRow:
+    """A live secret of a source's hook, without its value."""
+
+    id: str
+    kind: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A source as lists and its own page show it."""
+
+    id: str
+    name: str
+    scm: str
+    url: str
+    projects: tuple[str, ...]
+    branches: tuple[str, ...]
+    tier: str
+    recipe: str | None
+    created_at: datetime
+    secrets: tuple[SecretRow, ...]
+
+
+def list_sources(session: Session) -> list[SourceRow]:
+    """Every source that is listened to, by name.
+
+    Their last builds come from `farm.show.latest_builds`, their last deliveries from
+    `scm.show.latest_deliveries`: both are above this room.
+    """
+    live = select(Source).where(Source.name.not_like(f"%{REMOVED}%")).order_by(Source.name)
+    return [source_row(source) for source in session.scalars(live)]
+
+
+def source_detail(session: Session, name: str) -> SourceRow:
+    """One source.
+
+    Raises:
+        NotFound: `source.unknown`.
+    """
+    return source_row(get(session, name))
+
+
+def get(session: Session, name: str) -> Source:
+    """The row of one source that was not removed.
+
+    Raises:
+        NotFound: `source.unknown`.
+    """
+    source = session.execute(select(Source).where(Source.name == name)).scalar_one_or_none()
+    if source is None or REMOVED in name:
+        raise NotFound(
+            f"There is no source {name}.", code="source.unknown", hint="`source list` shows them all."
+        )
+    return source
+
+
+def source_row(source: Source) -> SourceRow:
+    """The read model of a row."""
+    return SourceRow(
+        id=source.id,
+        name=source.name,
+        scm=source.scm,
+        url=source.url,
+        projects=tuple(source.projects),
+        branches=tuple(source.branches),
+        tier=source.tier,
+        recipe=source.recipe,
+        created_at=source.created_at,
+        secrets=tuple(
+            SecretRow(one.id, one.kind, one.created_at, one.last_used_at) for one in source.secrets
+        ),
+    )
