@@ -1,0 +1,136 @@
+"""GitLab, self-managed or hosted: project, group and system hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from buildfarm.scm import standard
+from buildfarm.scm.mac import same_text, tried
+from buildfarm.scm.port import Event, EventKind, Step, Verification
+from buildfarm.scm.reasons import Reason
+from buildfarm.scm.secret import Secret, SecretKind
+from buildfarm.scm.wire import asks_to_skip, at, commit, json_object, line, lowered, ref, url, usable_id
+
+_TOKEN = "x-gitlab-token"  # noqa: S105 - a header's name
+# In order of trust: the first is signed, the second stays over retries (GitLab 17.4), the third is the
+# only one that older versions send.
+_IDS = (standard.ID, "idempotency-key", "x-gitlab-event-uuid")
+
+
+class GitLab:
+    """GitLab's wire format (docs.gitlab.com, "Webhooks" and "Webhook events")."""
+
+    kind: Final = "gitlab"
+    secret_kinds: Final[tuple[SecretKind, ...]] = ("token", "signing")
+
+    def delivery_id(self, headers: Mapping[str, str]) -> str | None:
+        """`webhook-id`, else `Idempotency-Key`, else `X-Gitlab-Event-UUID`."""
+        lower = lowered(headers)
+        return next((found for name in _IDS if (found := usable_id(lower.get(name)))), None)
+
+    def verify(
+        self, headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret], now: datetime
+    ) -> Verification:
+        """Check the signing token where one is configured and a signature came, else `X-Gitlab-Token`.
+
+        A wrong signature never falls back to the classic token: whoever once read that token, which
+        travels in the clear in every request, could otherwise send any body.
+        """
+        lower = lowered(headers)
+        delivery_id = self.delivery_id(headers)
+        signing = [secret for secret in secrets if secret.kind == "signing"]
+        tokens = [secret for secret in secrets if secret.kind == "token"]
+        signed = standard.check(lower, body, signing, now)
+        by_token = _by_token(lower, tokens, delivery_id)
+        if not signing and not tokens:
+            step = Step("secrets", False, "the source has no live secret")
+            return Verification(False, None, (step,), delivery_id, Reason.SECRET_NOT_SET)
+        if standard.SIGNATURE not in lower:
+            return by_token
+        if signing:
+            return signed
+        passed_over = Step("signature headers", True, "passed over: the source has no signing token")
+        return Verification(
+            by_token.ok, by_token.secret_id, (passed_over, *by_token.steps), delivery_id, by_token.reason
+        )
+
+    def parse(self, headers: Mapping[str, str], body: bytes) -> Event:
+        """Read a push, tag push or release; the body decides, since test requests send odd headers.
+
+        Raises:
+            InvalidInput: code `hook.unparsable`.
+        """
+        payload = json_object(headers, body)
+        # Older system hooks have no object_kind.
+        match payload.get("object_kind") or payload.get("event_name"), payload.get("action"):
+            case (("push" | "tag_push"), _):
+                return _push(payload)
+            case "release", "create":
+                return _release(payload)
+            case name, action:
+                title = f"{line(name, 100)} {line(action, 100)}".strip()
+                return _about(payload, EventKind.OTHER, title=title or "an event without a name")
+
+
+def _by_token(lower: Mapping[str, str], tokens: Sequence[Secret], delivery_id: str | None) -> Verification:
+    received = lower.get(_TOKEN, "")
+    found, steps = tried(tokens, [same_text(received, secret.key()) for secret in tokens])
+    if not received or not tokens:
+        what = "X-Gitlab-Token is missing" if not received else "X-Gitlab-Token came, no such secret is live"
+        step = Step("credential headers", False, f"webhook-signature is missing, {what}")
+        return Verification(False, None, (step,), delivery_id, Reason.SIGNATURE_MISSING)
+    steps.insert(0, Step("credential headers", True, "X-Gitlab-Token came"))
+    reason = None if found else Reason.SIGNATURE_WRONG
+    return Verification(found is not None, found, tuple(steps), delivery_id, reason)
+
+
+def _about(payload: dict[str, Any], kind: EventKind, **rest: Any) -> Event:  # noqa: ANN401
+    actor = payload.get("user_username") or payload.get("user_name") or at(payload, "user", "username")
+    return Event(
+        kind,
+        repository=line(at(payload, "project", "path_with_namespace")),
+        repository_url=url(at(payload, "project", "git_http_url")),
+        actor=line(actor) or None,
+        **rest,
+    )
+
+
+def _push(payload: dict[str, Any]) -> Event:
+    name = ref(payload.get("ref"))
+    if not name:
+        return _about(payload, EventKind.OTHER, title=f"push to {line(payload.get('ref'))}")
+    kind = EventKind.TAG if name.startswith("refs/tags/") else EventKind.PUSH
+    after = commit(payload.get("after"))
+    if after is None:
+        return _about(payload, kind, ref=name, deleted=True, title=f"{name} deleted")
+    # For an annotated tag `after` is the tag object and checkout_sha what it points to.
+    head = commit(payload.get("checkout_sha")) or after
+    message = _message_of(head, payload.get("commits"))
+    asked = asks_to_skip(message) or at(payload, "push_options", "ci", "skip") is not None
+    return _about(
+        payload,
+        kind,
+        ref=name,
+        commit=head,
+        title=line(message) or f"push to {name}",
+        skip=kind is EventKind.PUSH and asked,
+    )
+
+
+def _message_of(head: str, commits: object) -> object:
+    """The head commit's message, when it is among the 20 commits at most that a push lists."""
+    listed = commits if isinstance(commits, list) else []
+    return next((at(each, "message") for each in reversed(listed) if at(each, "id") == head), None)
+
+
+def _release(payload: dict[str, Any]) -> Event:
+    tag = payload.get("tag")
+    return _about(
+        payload,
+        EventKind.RELEASE,
+        ref=ref(f"refs/tags/{tag}") if isinstance(tag, str) and tag else "",
+        commit=commit(at(payload, "commit", "id")),
+        title=line(payload.get("name")) or line(tag) or "release",
+    )

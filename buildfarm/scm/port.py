@@ -1,0 +1,121 @@
+"""What every SCM offers: `verify` a delivery on its raw bytes, then `parse` it into an `Event`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from buildfarm.scm.reasons import Reason
+from buildfarm.scm.secret import Secret, SecretKind
+
+#: Bytes of the largest delivery GitHub and GitLab send (their documented payload cap).
+MAX_BODY = 25 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the ledger: what was checked and how it went.
+
+    `detail` names secrets by id and never holds a secret or a received credential.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a known secret stands behind a delivery, and how that was found out.
+
+    `reason` is set exactly when `ok` is false; `secret_id` names the secret that matched, which lets a
+    source see when the old one of a rotation is no longer used.
+    """
+
+    ok: bool
+    secret_id: str | None
+    steps: tuple[Step, ...]
+    delivery_id: str | None
+    reason: Reason | None = None
+
+
+class EventKind(StrEnum):
+    """What happened, as far as the farm cares."""
+
+    PUSH = "push"
+    TAG = "tag"
+    RELEASE = "release"
+    PING = "ping"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a delivery announces. A hint, not a fact: the fetcher resolves the ref and names the commit.
+
+    Attributes:
+        kind: What happened.
+        ref: Full ref name, `refs/heads/main` or `refs/tags/v1`; empty where the event has none.
+        commit: The announced commit, 40 or 64 lower-case hex digits; for an annotated tag the commit it
+            points to where the SCM says so, else the tag object. None for deletions, for GitHub's
+            releases and where nothing is announced.
+        deleted: The ref is gone.
+        repository: Full name such as `acme/widget`; empty when the sender named none.
+        repository_url: An http, https, ssh or git URL, else None.
+        actor: Who did it, in the SCM's words.
+        title: One line for people: the commit's subject, the release's name, or what happened.
+        skip: The head commit asks for no build; never set for tags and releases.
+    """
+
+    kind: EventKind
+    ref: str = ""
+    commit: str | None = None
+    deleted: bool = False
+    repository: str = ""
+    repository_url: str | None = None
+    actor: str | None = None
+    title: str = ""
+    skip: bool = False
+
+
+class Scm(Protocol):
+    """One kind of SCM. Implementations are pure and hold no state.
+
+    Headers are taken case-insensitively, their values as any WSGI server gives them.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The name in `source add --scm`."""
+        ...
+
+    @property
+    def secret_kinds(self) -> tuple[SecretKind, ...]:
+        """The kinds of secret a source of this SCM has, the weakest first."""
+        ...
+
+    def delivery_id(self, headers: Mapping[str, str]) -> str | None:
+        """The sender's id of this delivery, the same when it is sent again; None when absent or unusable."""
+        ...
+
+    def verify(
+        self, headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret], now: datetime
+    ) -> Verification:
+        """Decide whether one of the secrets stands behind these raw bytes. Never raises for what was sent.
+
+        Every secret is tried and the work is the same whatever matches; for an unknown source pass no
+        secrets and use the verdict's cost, not its words.
+        """
+        ...
+
+    def parse(self, headers: Mapping[str, str], body: bytes) -> Event:
+        """What a verified delivery announces.
+
+        Raises:
+            InvalidInput: code `hook.unparsable`; fact `reason` is `Reason.BODY_UNPARSABLE` or
+                `Reason.CONTENT_TYPE`.
+        """
+        ...

@@ -1,0 +1,129 @@
+"""The closed list of reasons a delivery is ignored or rejected for, in words a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Reason(StrEnum):
+    """Why a delivery started nothing. The values are stored and shown by the API."""
+
+    PING = "ping"
+    BRANCH_DELETED = "branch_deleted"
+    TAG_DELETED = "tag_deleted"
+    EVENT_NOT_HANDLED = "event_not_handled"
+    RELEASE_WITHOUT_TAG = "release_without_tag"
+    REF_NOT_FOLLOWED = "ref_not_followed"
+    SKIP_REQUESTED = "skip_requested"
+    ALREADY_BUILT = "already_built"
+    OTHER_REPOSITORY = "other_repository"
+
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_WRONG = "signature_wrong"
+    TIMESTAMP_OUTSIDE_WINDOW = "timestamp_outside_window"
+    SECRET_NOT_SET = "secret_not_set"  # noqa: S105 - the name of a reason
+    UNKNOWN_SOURCE = "unknown_source"
+    CONTENT_TYPE = "content_type"
+    BODY_UNPARSABLE = "body_unparsable"
+    BODY_TOO_LARGE = "body_too_large"
+
+
+@dataclass(frozen=True)
+class _Words:
+    rejects: bool
+    sentence: str
+    remedy: str
+
+
+_NOTHING = "Nothing to do."
+
+_WORDS: dict[Reason, _Words] = {
+    Reason.PING: _Words(False, "The SCM tested the hook, and it works.", "Push to start a build."),
+    Reason.BRANCH_DELETED: _Words(False, "A branch was deleted, so there is nothing to build.", _NOTHING),
+    Reason.TAG_DELETED: _Words(
+        False,
+        "A tag was deleted, so there is nothing to build; what it published stays.",
+        "Yank the release if it should no longer be installed.",
+    ),
+    Reason.EVENT_NOT_HANDLED: _Words(
+        False,
+        "The farm builds pushes, tags and published releases; this event is none of them.",
+        "Nothing to do; untick other events in the hook's settings to keep this list short.",
+    ),
+    Reason.RELEASE_WITHOUT_TAG: _Words(
+        False, "The release names no tag, so there is no source to build.", "Publish the release with a tag."
+    ),
+    Reason.REF_NOT_FOLLOWED: _Words(
+        False,
+        "This branch or tag is not one that the source follows.",
+        "Add it to the source's branch or tag filters, or start the build by hand with `build start`.",
+    ),
+    Reason.SKIP_REQUESTED: _Words(
+        False,
+        "The head commit asks for no build with [skip ci].",
+        "Start the build by hand with `build start` if one is wanted after all.",
+    ),
+    Reason.ALREADY_BUILT: _Words(
+        False,
+        "This commit was already built, or is being built, for this ref and recipe.",
+        "Nothing to do; use `build start` to build it again.",
+    ),
+    Reason.OTHER_REPOSITORY: _Words(
+        False,
+        "The delivery speaks of another repository than the source's own, as hooks of a group do.",
+        "Nothing to do; a source of its own makes the other repository build too.",
+    ),
+    Reason.SIGNATURE_MISSING: _Words(
+        True,
+        "The request carries no signature that this source accepts.",
+        "Enter the source's secret in the hook's settings of the SCM; requests without one are never taken.",
+    ),
+    Reason.SIGNATURE_WRONG: _Words(
+        True,
+        "A signature came, but none of the source's live secrets made it.",
+        "Copy the secret into the SCM again without spaces; if it is right, look for a proxy that changes "
+        "the body on its way.",
+    ),
+    Reason.TIMESTAMP_OUTSIDE_WINDOW: _Words(
+        True,
+        "The signature is right, but it was made more than 5 minutes away from the farm's clock.",
+        "Set the clocks of both machines with NTP; an old request sent again is refused on purpose.",
+    ),
+    Reason.SECRET_NOT_SET: _Words(
+        True,
+        "The source has no live secret, so no request can prove where it comes from.",
+        "Make a secret for the source and enter it in the hook's settings of the SCM.",
+    ),
+    Reason.UNKNOWN_SOURCE: _Words(
+        True,
+        "No source of this farm has this hook URL.",
+        "Compare the URL in the SCM with the one that `source show` prints.",
+    ),
+    Reason.CONTENT_TYPE: _Words(
+        True,
+        "The body has a content type that this SCM does not send.",
+        "Choose application/json as the content type in the hook's settings.",
+    ),
+    Reason.BODY_UNPARSABLE: _Words(
+        True,
+        "The body is signed rightly but is not the payload this SCM documents.",
+        "Compare the source's SCM kind with the one that sends; a relay must pass the body on unchanged.",
+    ),
+    Reason.BODY_TOO_LARGE: _Words(
+        True,
+        "The body is larger than 25 MB, more than any SCM sends.",
+        "Look at what sent it.",
+    ),
+}
+
+#: What happened, one sentence for a person.
+SENTENCE: Mapping[Reason, str] = MappingProxyType({why: words.sentence for why, words in _WORDS.items()})
+
+#: What to do next, one sentence for a person.
+REMEDY: Mapping[Reason, str] = MappingProxyType({why: words.remedy for why, words in _WORDS.items()})
+
+#: The reasons that refuse a delivery; all others ignore one that was rightly sent.
+REJECTIONS: frozenset[Reason] = frozenset(why for why, words in _WORDS.items() if words.rejects)
