@@ -16,7 +16,7 @@ from buildfarm.journal.record import size
 
 
 @dataclass(frozen=True)
-class Row:
+class ChangeRow:
     """One change; `facts` is the recorded body without serial, time, kind and project."""
 
     serial: int
@@ -35,7 +35,7 @@ class CheckpointRow:
     at: datetime
 
 
-def list_rows(session: Session, after: int = 0, limit: int = 50) -> tuple[list[Row], int | None]:
+def list_rows(session: Session, after: int = 0, limit: int = 50) -> tuple[list[ChangeRow], int | None]:
     """Rows with serials above `after`, in order, and the serial to go on after (None at the end)."""
     found = list(
         session.scalars(
@@ -46,7 +46,7 @@ def list_rows(session: Session, after: int = 0, limit: int = 50) -> tuple[list[R
     return [_row(row) for row in kept], kept[-1].serial if len(found) > limit else None
 
 
-def newest_rows(session: Session, limit: int = 50) -> list[Row]:
+def newest_rows(session: Session, limit: int = 50) -> list[ChangeRow]:
     """The last rows, the newest first."""
     return [
         _row(row)
@@ -69,7 +69,7 @@ def newest_checkpoint(session: Session) -> CheckpointRow:
     return CheckpointRow(row.size, row.note, row.at)
 
 
-def _row(row: JournalRow) -> Row:
+def _row(row: JournalRow) -> ChangeRow:
     body = json.loads(row.body)
     facts = {key: value for key, value in body.items() if key not in {"serial", "at", "kind", "project"}}
-    return Row(row.serial, row.kind, row.project, row.at, facts)
+    return ChangeRow(row.serial, row.kind, row.project, row.at, facts)

@@ -1,0 +1,122 @@
+"""Connecting a source: its row, the secrets of its hook, and the end of both.
+
+Granting projects is the index's business (`buildfarm.index.names`): a shell calls both in one
+transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import Conflict
+from buildfarm.ids import new_id
+from buildfarm.journal.record import record
+from buildfarm.scm.generic import Generic
+from buildfarm.scm.github import GitHub
+from buildfarm.scm.gitlab import GitLab
+from buildfarm.scm.kinds import scm_for
+from buildfarm.scm.secret import new_secret
+from buildfarm.sources.model import Source, SourceSecret
+from buildfarm.sources.names import checked_name, checked_tier
+from buildfarm.sources.rules import checked_url
+from buildfarm.sources.show import REMOVED
+
+#: Branches that are built without being asked for by name; tags always are.
+DEFAULT_BRANCHES = ("main", "master")
+
+
+@dataclass(frozen=True)
+class HookSecrets:
+    """What is entered in the SCM's settings; shown once.
+
+    `secret` is what the SCM calls secret or token; `signing_token` the Standard Webhooks key, where
+    the SCM has one (for `generic` it is the only secret, so both are the same).
+    """
+
+    secret: str = field(repr=False)
+    signing_token: str | None = field(repr=False)
+
+
+def hook_url(public_url: str, name: str) -> str:
+    """Where the SCM sends deliveries of this source."""
+    return f"{public_url.rstrip('/')}/hooks/{name}"
+
+
+def kind_of(url: str) -> str:
+    """The SCM that a repository URL suggests by its host's name; `generic` serves every other."""
+    host = urlsplit(url).hostname or ""
+    return next((kind for kind in (GitHub.kind, GitLab.kind) if kind in host), Generic.kind)
+
+
+def add_source(
+    session: Session,
+    name: str,
+    url: str,
+    *,
+    scm: str | None,
+    branches: Sequence[str],
+    tier: str,
+    allow_file: bool,
+    actor: str,
+) -> tuple[Source, HookSecrets]:
+    """A new source and the secrets of its hook. Without branches it follows `DEFAULT_BRANCHES`.
+
+    Raises:
+        InvalidInput: `source.name`, `source.url_refused`, `source.scm_unknown`, `source.tier`.
+        Conflict: `source.exists`.
+    """
+    checked_name(name)
+    checked_url(url, allow_file=allow_file)
+    if session.execute(select(Source.id).where(Source.name == name)).first():
+        raise Conflict(f"There is a source {name} already.", code="source.exists")
+    source = Source(
+        id=new_id("src"),
+        name=name,
+        scm=scm_for(scm or kind_of(url)).kind,
+        url=url,
+        projects=[],
+        branches=list(branches or DEFAULT_BRANCHES),
+        tier=checked_tier(tier),
+        created_at=clock.now(),
+    )
+    session.add(source)
+    session.flush()
+    record(session, "source.add", source=source.id, name=name, scm=source.scm, tier=tier, actor=actor)
+    return source, _new_secrets(session, source)
+
+
+def rotate_secrets(session: Session, source: Source, *, actor: str) -> HookSecrets:
+    """New secrets beside the newest of each kind, which stays live until the next rotation."""
+    newest = {secret.kind: secret.id for secret in sorted(source.secrets, key=lambda one: one.created_at)}
+    session.execute(
+        delete(SourceSecret).where(
+            SourceSecret.source_id == source.id, SourceSecret.id.not_in(newest.values())
+        )
+    )
+    record(session, "source.rotate", source=source.id, actor=actor)
+    return _new_secrets(session, source)
+
+
+def remove_source(session: Session, source: Source, *, actor: str) -> None:
+    """End a source: its hook is refused from now on, its history stays, its name is free again."""
+    session.execute(delete(SourceSecret).where(SourceSecret.source_id == source.id))
+    record(session, "source.remove", source=source.id, name=source.name, actor=actor)
+    source.name = f"{source.name}{REMOVED}{source.id}"
+    source.projects, source.branches = [], []
+
+
+def _new_secrets(session: Session, source: Source) -> HookSecrets:
+    made = {kind: new_secret(kind) for kind in scm_for(source.scm).secret_kinds}
+    for kind, value in made.items():
+        session.add(
+            SourceSecret(
+                id=new_id("sec"), source_id=source.id, kind=kind, value=value, created_at=clock.now()
+            )
+        )
+    return HookSecrets(next(iter(made.values())), made.get("signing"))
