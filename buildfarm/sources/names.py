@@ -11,8 +11,8 @@ from buildfarm.sources.rules import checked_commit, checked_ref
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-#: What stands before the version in the tags of monorepos: `widget-1.0`, `widget/v1.0`, `release_1.0`.
-_BEFORE_VERSION = re.compile(r"(?:.*[/_-])?", re.DOTALL)
+#: The version at the end of a monorepo's tag: `widget-1.0`, `widget/v1.0`, `release_1.0`.
+_TAIL = re.compile(r".*[/_-](v?\d+\.[^/_-]*)", re.ASCII | re.DOTALL)
 
 TIERS = ("release", "dev", "untrusted")
 
@@ -48,7 +48,7 @@ def checked_tier(tier: str) -> str:
 def full_ref(text: str) -> tuple[str, str | None]:
     """The full ref and the commit that a person means: a full ref, a commit id, or a short name.
 
-    A short name that ends in a version (`1.0`, `v1.0`, `widget-1.0`) is a tag, any other a branch;
+    A short name that is or ends in a version (`v1`, `1.0`, `widget-1.0`) is a tag, any other a branch;
     whoever means it otherwise writes the full ref. A bare commit id has the empty ref.
 
     Raises:
@@ -63,9 +63,8 @@ def full_ref(text: str) -> tuple[str, str | None]:
 
 
 def _ends_in_version(text: str) -> bool:
-    before = _BEFORE_VERSION.match(text)
-    tail = text[before.end() :] if before else text
-    return any(_is_version(part) for part in (text, tail))
+    tail = _TAIL.fullmatch(text)
+    return _is_version(text) or (tail is not None and _is_version(tail[1]))
 
 
 def _is_version(text: str) -> bool:

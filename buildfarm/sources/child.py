@@ -1,0 +1,203 @@
+"""The fetcher: a short-lived process that talks to one repository and answers in JSON.
+
+Started by `fetcher.py` with an order on standard input. It gives up what it does not need, works,
+writes one JSON object to standard output and ends. It holds one source's credential and nothing
+else of the farm: no settings, no database, no other source.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401  (name resolution loads it; the disk may be out of reach by then)
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from buildfarm.errors import ExternalFailure, FarmError, InvalidInput, LimitExceeded
+from buildfarm.sources import archive, confine, dotgit, faults, history, trees
+from buildfarm.sources.contract import CommitFacts, Found, Order
+from buildfarm.sources.gitrun import GitRunner
+from buildfarm.sources.mirror import Mirror
+from buildfarm.sources.rules import (
+    RepositoryUrl,
+    checked_commit,
+    checked_ref,
+    checked_url,
+    is_forbidden_address,
+)
+
+MIRROR_NAME = "repo.git"
+_MAX_TEXT = 200
+
+
+def main() -> int:
+    """Do what the order on standard input says; exit 0 whenever there is an answer."""
+    confine.die_with_parent()
+    order = Order.model_validate_json(sys.stdin.buffer.read())
+    try:
+        answer = {"ok": _obey(order)}
+    except FarmError as error:
+        answer = {"error": faults.to_wire(error)}
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    return 0
+
+
+def _secrets(order: Order) -> list[str]:
+    return [order.password] if order.password else []
+
+
+def _obey(order: Order) -> dict[str, object]:
+    request = order.request
+    deadline = time.monotonic() + request.limits.seconds
+    url = checked_url(request.url, allow_file=request.allow_file)
+    if request.ref:
+        checked_ref(request.ref)
+    if request.commit is not None:
+        checked_commit(request.commit)
+    addresses = _addresses(url)
+    repository = (order.scratch if order.verb == "refs" else request.mirror_dir) / MIRROR_NAME
+    repository.mkdir(mode=0o700, exist_ok=True)
+    _shrink(order, url, repository)
+    git = _runner(order, url, addresses, deadline)
+    mirror = Mirror(repository, git)
+    if order.verb == "refs":
+        mirror.prepare()
+        return {"refs": mirror.list_refs(url.text, limit=request.limits.files)}
+    try:
+        found = _snapshot(order, git, mirror)
+    except ExternalFailure as error:
+        if error.code != faults.UNEXPLAINED:
+            raise
+        # Perhaps the mirror is damaged; it holds nothing that cannot be fetched again.
+        mirror.empty()
+        shutil.rmtree(_git_folder(order), ignore_errors=True)
+        found = _snapshot(order, git, mirror)
+    return found.model_dump(mode="json")
+
+
+def _addresses(url: RepositoryUrl) -> list[str]:
+    """What the host's name means now, so that http goes to exactly the addresses that were judged."""
+    if url.scheme not in {"http", "https"}:
+        return []
+    try:
+        told = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ExternalFailure(
+            "The repository host's name cannot be resolved.", code="source.unreachable", host=url.host
+        ) from error
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in told))
+    if any(is_forbidden_address(ipaddress.ip_address(address)) for address in addresses):
+        raise InvalidInput(
+            "The repository host's name leads to an address that belongs to no repository host.",
+            code="source.url_refused",
+            host=url.host,
+        )
+    return [f"[{address}]" if ":" in address else address for address in addresses]
+
+
+def _shrink(order: Order, url: RepositoryUrl, repository: Path) -> None:
+    # A repository on this machine is read with the rights of who asked: git refuses other owners.
+    ids = None if url.scheme == "file" else confine.unprivileged_ids(order.request.mirror_dir)
+    if os.geteuid() == 0:
+        for folder in (repository, order.scratch):
+            confine.own(folder, *(ids or (0, 0)))
+    os.chdir("/")
+    confine.limit_resources(order.request.limits)
+    if ids:
+        confine.become(*ids)
+    confine.no_new_privileges()
+    confine.die_with_parent()  # a change of uid takes it back
+
+
+def _runner(order: Order, url: RepositoryUrl, addresses: list[str], deadline: float) -> GitRunner:
+    def kept(name: str, text: str) -> Path | None:
+        if not text:
+            return None
+        path = order.scratch / name
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as out:
+            out.write(text)
+        return path
+
+    credential_fd = None
+    if order.password:
+        credential_fd = os.memfd_create("credential")
+        os.write(credential_fd, f"username={order.username}\npassword={order.password}\n".encode())
+    return GitRunner(
+        url,
+        scratch=order.scratch,
+        deadline=deadline,
+        secrets=_secrets(order),
+        pass_fds=[] if order.lock_fd is None else [order.lock_fd],
+        credential_fd=credential_fd,
+        addresses=addresses,
+        ssh_key=kept("ssh_key", order.ssh_key),
+        known_hosts=kept("known_hosts", order.known_hosts),
+        before_exec=lambda: confine.limit_git(order.request.limits),
+    )
+
+
+def _git_folder(order: Order) -> Path:
+    return order.scratch / "dotgit"
+
+
+def _snapshot(order: Order, git: GitRunner, mirror: Mirror) -> Found:
+    request = order.request
+    mirror.prepare()
+    commit = mirror.fetch(request)
+    entries = trees.listing(git, mirror.path, commit, request.limits)
+    files, unread = trees.recipe_texts(git, mirror.path, entries, request.limits)
+    past = history.plan(git, mirror.path, commit)
+    folder = _git_folder(order)
+    try:
+        limit = request.limits.history_bytes
+        dotgit.write(git, mirror.path, folder, commit=commit, ref=request.ref, history=past, limit=limit)
+    except LimitExceeded as error:
+        if error.code != dotgit.HISTORY_TOO_LARGE:
+            raise
+        shutil.rmtree(folder)
+        past = history.tip_only(git, mirror.path, commit, past)
+        dotgit.write(git, mirror.path, folder, commit=commit, ref=request.ref, history=past, limit=None)
+    facts = _facts(git, mirror.path, commit)
+    if order.out_fd is None:
+        raise InvalidInput("A snapshot needs somewhere to go.", code="source.nothing_asked")
+    with os.fdopen(order.out_fd, "wb") as out:
+        out.seek(0)
+        out.truncate()
+        archive.write(git, mirror.path, entries, folder, out, mtime=facts.commit_time)
+    return Found(
+        **facts.model_dump(),
+        ref=request.ref,
+        tag=request.ref.removeprefix("refs/tags/") if request.ref.startswith("refs/tags/") else None,
+        describe_tag=None if past.describe_tag is None else _readable(past.describe_tag),
+        history=past.reach,
+        files=files,
+        unread=unread,
+        projects=trees.projects(entries),
+    )
+
+
+def _facts(git: GitRunner, mirror: Path, commit: str) -> CommitFacts:
+    told = git.run(mirror, "log", "--max-count=1", "--format=%T%x00%ct%x00%at%x00%an <%ae>%x00%s", commit)
+    tree, commit_time, author_time, author, subject = told.split("\0")
+    return CommitFacts(
+        commit=commit,
+        tree=tree,
+        commit_time=int(commit_time),
+        author_time=int(author_time),
+        author=_readable(author),
+        subject=_readable(subject),
+    )
+
+
+def _readable(text: str) -> str:
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)[:_MAX_TEXT]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

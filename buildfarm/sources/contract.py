@@ -1,0 +1,164 @@
+"""What is asked of the fetcher and what it answers: the types that cross its pipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from buildfarm.errors import InvalidInput
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Credential(_Frozen):
+    """What one source accepts: a user name and password for https, or an ssh key.
+
+    `ssh_key` and `known_hosts` are paths read by the process that asks; the fetcher gets their bytes.
+    """
+
+    username: str = ""
+    password: SecretStr | None = None
+    ssh_key: Path | None = None
+    known_hosts: Path | None = None
+
+
+class FetchLimits(_Frozen):
+    """Bounds of one fetch; whichever is reached first ends it."""
+
+    seconds: float = Field(default=300, gt=0)
+    """For waiting on the mirror's lock, and once more for the fetch itself."""
+    bytes: int = Field(default=2 << 30, gt=0)
+    """Of objects received or kept in the mirror, and of file contents in one tree."""
+    files: int = Field(default=100_000, gt=0)
+    """Entries of one tree."""
+    file_bytes: int = Field(default=512 << 20, gt=0)
+    """Of one file."""
+    history_bytes: int = Field(default=256 << 20, gt=0)
+    """Of the packed history a snapshot may carry beside its tree; beyond it only the tip is kept."""
+    recipe_file_bytes: int = Field(default=256 << 10, gt=0)
+    """Of one recipe file handed back as text."""
+    recipe_files: int = Field(default=64, gt=0)
+    """Recipe files handed back as text."""
+
+
+class FetchRequest(_Frozen):
+    """One commit of one repository, and where its mirror is kept.
+
+    Attributes:
+        url: Where the repository is; see `rules.checked_url` for what is taken.
+        ref: `refs/tags/...` or `refs/heads/...`; empty when only the commit is known.
+        commit: What a delivery announced. A tag must hold exactly it, a branch must contain it, and
+            without a ref some branch or tag must contain it. None takes what the ref holds.
+        mirror_dir: The cache of this source's objects; made if missing. One per source, never shared.
+        allow_file: Whether `file://` URLs are taken.
+        credential: What the repository asks for, if anything.
+        limits: Bounds of this fetch.
+    """
+
+    url: str
+    ref: str = ""
+    commit: str | None = None
+    mirror_dir: Path
+    allow_file: bool = False
+    credential: Credential | None = None
+    limits: FetchLimits = FetchLimits()
+
+
+class CommitFacts(_Frozen):
+    """What the commit object says of itself; written by its author, so never evidence."""
+
+    commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
+    tree: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
+    commit_time: int
+    """Seconds since 1970; the natural SOURCE_DATE_EPOCH."""
+    author_time: int
+    author: str
+    subject: str
+
+
+class Found(CommitFacts):
+    """The fetcher's answer, less what the asking process measures itself."""
+
+    ref: str
+    tag: str | None
+    """The tag's name when `ref` is a tag."""
+    describe_tag: str | None
+    """The nearest tag with a digit in its name that the commit contains, as `git describe` finds it."""
+    history: Literal["complete", "to-tag", "tip"]
+    """How far the snapshot's history reaches; see ADR 0006."""
+    files: dict[str, str]
+    """Texts that recipes are read from (pyproject.toml, buildfarm.toml, setup.cfg), by path."""
+    unread: dict[str, str]
+    """Paths of such files that are not in `files`, each with the reason."""
+    projects: tuple[str, ...]
+    """Folders that hold a pyproject.toml or setup.py, `.` for the root."""
+
+
+class Snapshot(Found):
+    """A commit kept as one tar: folder `src` with the exact tree and a `.git` that version tools read."""
+
+    sha256: str
+    size: int
+    path: Path
+
+
+class Order(_Frozen):
+    """What the asking process tells the fetcher on standard input, secrets included."""
+
+    verb: Literal["snapshot", "refs"]
+    request: FetchRequest
+    username: str = ""
+    password: str = ""
+    ssh_key: str = ""
+    known_hosts: str = ""
+    scratch: Path
+    out_fd: int | None = None
+    lock_fd: int | None = None
+
+
+def order_for(
+    verb: Literal["snapshot", "refs"],
+    request: FetchRequest,
+    *,
+    scratch: Path,
+    out_fd: int | None = None,
+    lock_fd: int | None = None,
+) -> Order:
+    """The order for a request, with the key files read: the fetcher may not be able to.
+
+    Raises:
+        InvalidInput: `source.credential_refused`.
+    """
+    credential = request.credential or Credential()
+    password = credential.password.get_secret_value() if credential.password else ""
+    if any(ord(char) < 32 for char in credential.username + password):
+        raise InvalidInput(
+            "A user name or password with control characters cannot be used.",
+            code="source.credential_refused",
+        )
+    return Order(
+        verb=verb,
+        request=request.model_copy(update={"credential": None}),
+        username=credential.username,
+        password=password,
+        ssh_key=_text(credential.ssh_key),
+        known_hosts=_text(credential.known_hosts),
+        scratch=scratch,
+        out_fd=out_fd,
+        lock_fd=lock_fd,
+    )
+
+
+def _text(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(
+            "The source's ssh key or known hosts cannot be read.", code="source.credential_refused"
+        ) from None

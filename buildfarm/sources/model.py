@@ -1,0 +1,41 @@
+"""Tables of sources: the repositories the farm listens to, and the secrets of their hooks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from buildfarm.db.types import Base
+
+
+class Source(Base):
+    """A repository the farm listens to; `projects` are the names it may publish, `branches` globs."""
+
+    __tablename__ = "source"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    scm: Mapped[str]
+    url: Mapped[str]
+    projects: Mapped[list[Any]]
+    branches: Mapped[list[Any]]
+    tier: Mapped[str]
+    recipe: Mapped[str | None]
+    created_at: Mapped[datetime]
+    secrets: Mapped[list[SourceSecret]] = relationship(order_by="SourceSecret.created_at", lazy="selectin")
+
+
+class SourceSecret(Base):
+    """One live secret of a source's hook; two may live while they are rotated."""
+
+    __tablename__ = "source_secret"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    source_id: Mapped[str] = mapped_column(ForeignKey("source.id"), index=True)
+    kind: Mapped[str]
+    value: Mapped[str]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]

@@ -1,0 +1,155 @@
+"""Which URLs, refs and commit ids are taken at all; all else is refused before git sees it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from buildfarm.errors import InvalidInput
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REF_PUNCTUATION = frozenset("._/+-@#=,%")
+_DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
+
+
+@dataclass(frozen=True)
+class RepositoryUrl:
+    """A URL that passed `checked_url`, in parts."""
+
+    text: str
+    scheme: str
+    host: str
+    port: int
+
+
+def _refuse_url(why: str) -> InvalidInput:
+    # The URL is not repeated: a refused one may hold a password.
+    return InvalidInput(
+        f"This repository URL cannot be used: {why}.",
+        code="source.url_refused",
+        hint="Give https://HOST/PATH or ssh://USER@HOST/PATH, and the credentials apart from it.",
+    )
+
+
+def _is_control(text: str) -> bool:
+    return any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp", "Cs"} for char in text)
+
+
+def checked_url(url: str, *, allow_file: bool) -> RepositoryUrl:
+    """The parts of a URL the fetcher may talk to.
+
+    `https` and `ssh` anywhere, `http` on loopback alone, `file` (without a host) only where allowed.
+
+    Raises:
+        InvalidInput: `source.url_refused`, with the rule that was broken.
+    """
+    if len(url) > 2048 or not url or _is_control(url) or any(char in " \\?#" for char in url):
+        raise _refuse_url("it is empty, too long or holds characters that no repository URL needs")
+    if "::" in url.partition("[")[0]:
+        raise _refuse_url("remote helpers (`helper::address`) are never run")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _refuse_url("it is not a well-formed URL") from None
+    if parts.scheme == "file":
+        if not allow_file:
+            raise _refuse_url("file:// is not allowed by this farm's settings")
+        if parts.netloc or not parts.path.startswith("/"):
+            raise _refuse_url("a file:// URL has no host and an absolute path")
+        return RepositoryUrl(url, "file", "", 0)
+    if parts.scheme not in _DEFAULT_PORTS or not url.startswith(parts.scheme + "://"):
+        raise _refuse_url("its scheme is not https or ssh")
+    host = _checked_host(parts.hostname or "")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise _refuse_url("plain http is taken for loopback hosts alone")
+    user, at, _ = parts.netloc.rpartition("@")
+    if at and (parts.scheme != "ssh" or not _USER.fullmatch(user)):
+        raise _refuse_url("it holds credentials")
+    if len(parts.path) < 2 or parts.path.startswith("/-") or ".." in unquote(parts.path).split("/"):
+        raise _refuse_url("its path names no repository")
+    return RepositoryUrl(url, parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _checked_host(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host) or ".." in host:
+            raise _refuse_url("its host name is not one") from None
+        return host
+    if is_forbidden_address(address):
+        raise _refuse_url("its address belongs to no repository host")
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def is_forbidden_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether no repository can live there: link-local (cloud metadata), multicast, unspecified.
+
+    Private and loopback addresses are taken: a source's URL is set by an administrator, and on
+    premises they are where the repositories are.
+    """
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_link_local or address.is_multicast or address.is_unspecified
+
+
+def _is_ref_character(char: str) -> bool:
+    return char.isalnum() or char in _REF_PUNCTUATION or unicodedata.category(char).startswith("M")
+
+
+def checked_ref(ref: str) -> str:
+    """The ref, when it is a full branch or tag name that git and every tool after it read alike.
+
+    git-check-ref-format(1), narrowed: letters and digits of any script, combining marks and
+    `._/+-@#=,%`, no component that starts with `-` or `.`.
+
+    Raises:
+        InvalidInput: `source.ref_refused`.
+    """
+    prefix, _, name = ref.partition("/")
+    kind, _, name = name.partition("/")
+    components = name.split("/")
+    sound = (
+        prefix == "refs"
+        and kind in {"heads", "tags"}
+        and len(ref.encode("utf-8", "replace")) <= 250
+        and all(_is_ref_character(char) for char in name)
+        and all(part and part[0] not in "-." and not part.endswith((".lock", ".")) for part in components)
+        and ".." not in name
+        and "@{" not in name
+        and name not in {"@", "HEAD"}
+    )
+    if not sound:
+        raise InvalidInput(
+            "This is not the full name of a branch or tag that the farm takes.",
+            code="source.ref_refused",
+            hint="Write refs/heads/NAME or refs/tags/NAME with letters, digits and ._/+-@#=,% in NAME.",
+            ref=ref[:250],
+        )
+    return ref
+
+
+def checked_commit(commit: str) -> str:
+    """The commit id, when it is a full lower-case SHA-1 or SHA-256 that is not all zeros.
+
+    Raises:
+        InvalidInput: `source.commit_refused`.
+    """
+    if not _COMMIT.fullmatch(commit) or not commit.strip("0"):
+        raise InvalidInput(
+            "A commit is named by its full lower-case id.", code="source.commit_refused", commit=commit[:64]
+        )
+    return commit
