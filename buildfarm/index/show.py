@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -211,7 +211,9 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         NotFound: `release.unknown`.
     """
     release = session.execute(
-        select(Release).where(Release.project == canonicalize_name(project), Release.version == version)
+        select(Release).where(
+            Release.project == canonicalize_name(project), Release.version == _normal(version)
+        )
     ).scalar_one_or_none()
     if release is None:
         raise NotFound(f"There is no release {project} {version} here.", code="release.unknown")
@@ -300,6 +302,14 @@ def _following(rungs: Sequence[Rung]) -> NextStep | None:
     """From the highest channel that holds something to the one above it."""
     steps = [NextStep(low.channel, high.channel) for low, high in pairwise(rungs) if low.files > high.files]
     return steps[-1] if steps else None
+
+
+def _normal(version: str) -> str:
+    """The version as it is stored (PEP 440); what is none is found nowhere."""
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version
 
 
 def _is_yanked(release: Release) -> bool:

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 
 from buildfarm.errors import IntegrityFailure, InvalidInput
 
+#: Root hash of the tree without leaves.
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
 #: Reads the hash of the complete subtree at (level, index).
 GetNode = Callable[[int, int], bytes]
 
@@ -48,10 +51,8 @@ def appended(size: int, leaf: bytes, get_node: GetNode) -> list[tuple[int, int, 
 
 
 def root(size: int, get_node: GetNode) -> bytes:
-    """Root hash of the tree of the first `size` leaves; of the empty tree SHA-256 of nothing."""
-    if size == 0:
-        return hashlib.sha256(b"").digest()
-    return _subtree(0, size, get_node)
+    """Root hash of the tree of the first `size` leaves."""
+    return _subtree(0, size, get_node) if size else EMPTY_ROOT
 
 
 def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
@@ -148,7 +149,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     if old in (0, new):
         if proof:
             raise _broken("consistency", "the proof should be empty")
-        _same("consistency", root(0, _no_node) if old == 0 else new_root, old_root)
+        _same("consistency", new_root if old else EMPTY_ROOT, old_root)
         return
     path = list(proof)
     if old & (old - 1) == 0:
@@ -189,10 +190,6 @@ def _subtree(start: int, end: int, get_node: GetNode) -> bytes:
         return get_node(level, start >> level)
     middle = start + _split(count)
     return node_hash(get_node(level, start >> level), _subtree(middle, end, get_node))
-
-
-def _no_node(level: int, index: int) -> bytes:
-    raise InvalidInput(f"An empty tree has no node ({level}, {index}).", code="merkle.range")
 
 
 def _same(kind: str, expected: bytes, got: bytes) -> None:

@@ -1,0 +1,52 @@
+"""The one place that joins ports to adapters: settings in, a farm out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from buildfarm.config import Settings
+from buildfarm.db.engine import Database
+from buildfarm.farm.queue import Queues
+from buildfarm.index.buildview import BuildView
+from buildfarm.index.upstream import Upstream
+from buildfarm.journal.record import append_recorded
+from buildfarm.storage.blobs import Blobs
+from buildfarm.trust.client import SignerClient
+
+
+@dataclass(frozen=True)
+class Farm:
+    """What use cases are handed: settings and the outside world behind them."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+
+    @cached_property
+    def queues(self) -> Queues:
+        """The control queues; connects at first use."""
+        return Queues(self.settings.redis)
+
+    @cached_property
+    def signer(self) -> SignerClient:
+        """The signer's socket; only the worker that publishes needs it."""
+        return SignerClient(Path(self.settings.signer_socket))
+
+    @cached_property
+    def build_view(self) -> BuildView:
+        """The index as builds see it."""
+        return BuildView(self.database, self.blobs, self.upstream, self.settings.public_url)
+
+    @cached_property
+    def upstream(self) -> Upstream:
+        """The upstream indexes that builds read through the farm."""
+        return Upstream(self.database, self.blobs, self.settings)
+
+
+def farm(settings: Settings) -> Farm:
+    """A farm over these settings; opens the database and the blob folder."""
+    return Farm(
+        settings, Database(settings.database_url, before_commit=append_recorded), Blobs(settings.blobs_dir)
+    )

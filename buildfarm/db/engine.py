@@ -1,0 +1,123 @@
+"""Engines and sessions.
+
+One function, one transaction: `Database.begin()` is the unit of work. It commits when the block ends
+well and runs the `before_commit` hook last, so that whoever needs the shortest lock (the journal)
+takes it last. On SQLite every writing transaction is `BEGIN IMMEDIATE`: a deferred one that reads
+first and writes later gets SQLITE_BUSY at once, without the busy timeout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from buildfarm.errors import EnvironmentProblem, ExternalFailure
+
+
+class Database:
+    """The farm's database: writing transactions by `begin()`, reading ones by `read()`."""
+
+    def __init__(self, url: str, *, before_commit: Callable[[Session], None] | None = None) -> None:
+        self.url = url
+        self._before_commit = before_commit
+        self._writer = _engine(url, immediate=True)
+        self._reader = _engine(url, immediate=False)
+        self._write_session = sessionmaker(self._writer, expire_on_commit=False)
+        self._read_session = sessionmaker(self._reader, expire_on_commit=False)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """One writing transaction; committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            ExternalFailure: `database.unreachable`; nothing was written.
+        """
+        with self._write_session() as session:
+            try:
+                yield session
+                session.flush()
+                if self._before_commit:
+                    self._before_commit(session)
+                session.commit()
+            except DBAPIError as err:
+                raise _translated(err) from err
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One reading transaction; never takes the write lock."""
+        with self._read_session() as session:
+            try:
+                yield session
+            except DBAPIError as err:
+                raise _translated(err) from err
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of writing transactions, for migrations."""
+        return self._writer
+
+    def answers(self) -> bool:
+        """Whether a query goes through now."""
+        try:
+            with self._reader.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _translated(err: DBAPIError) -> Exception:
+    # Constraint violations are answers that the use case reads; only lost connections are an outage.
+    lost = err.connection_invalidated or type(err).__name__ == "OperationalError"
+    return ExternalFailure("The database does not answer.", code="database.unreachable") if lost else err
+
+
+def _engine(url: str, *, immediate: bool) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    path = Path(parsed.database or "")
+    _refuse_network_file_system(path.parent)
+    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": 10})
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _refuse_network_file_system(folder: Path) -> None:
+    try:
+        with open("/proc/self/mountinfo") as lines:
+            mounts = {fields[4]: fields[fields.index("-") + 1] for fields in map(str.split, lines)}
+    except OSError:
+        return
+    probe = os.path.realpath(folder)
+    while probe not in mounts:
+        probe = os.path.dirname(probe)
+    kind = mounts[probe]
+    if kind.startswith(("nfs", "cifs", "smb", "9p", "fuse.sshfs")):
+        raise EnvironmentProblem(
+            f"SQLite cannot share {folder} between processes: it is on a network file system ({kind}).",
+            code="database.network_file_system",
+            hint="Use a local folder, or set database to a PostgreSQL URL.",
+        )

@@ -1,0 +1,505 @@
+"""The first tables, and the head of an empty journal.
+
+Revision: 0001, after None, made 2026-11-24 14:55:53.170779.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from buildfarm.db import types
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "attestation",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("file_sha256", sa.String(), nullable=False),
+        sa.Column("answer", types.Json, nullable=False),
+        sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("bundle_sha256", sa.String(), nullable=True),
+        sa.Column("provenance_sha256", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_attestation")),
+    )
+    op.create_table(
+        "channel",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_channel")),
+    )
+    op.create_table(
+        "checkpoint",
+        sa.Column(
+            "size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("size", name=op.f("pk_checkpoint")),
+    )
+    op.create_table(
+        "follower",
+        sa.Column("node", sa.String(), nullable=False),
+        sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("seen_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("node", name=op.f("pk_follower")),
+    )
+    op.create_table(
+        "image",
+        sa.Column("image_id", sa.String(), nullable=False),
+        sa.Column("platform", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("suite", sa.String(), nullable=False),
+        sa.Column("interpreters", types.Json, nullable=False),
+        sa.Column("registered_at", types.UtcDateTime(), nullable=False),
+        sa.Column("retired_at", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("image_id", name=op.f("pk_image")),
+    )
+    op.create_table(
+        "journal",
+        sa.Column(
+            "serial",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=True),
+        sa.Column("at", types.UtcDateTime(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("serial", name=op.f("pk_journal")),
+    )
+    with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_journal_project"), ["project"], unique=False)
+
+    op.create_table(
+        "journal_head",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_journal_head")),
+    )
+    op.create_table(
+        "journal_node",
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column(
+            "index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("level", "index", name=op.f("pk_journal_node")),
+    )
+    op.create_table(
+        "lease",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("until", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+    )
+    op.create_table(
+        "project",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("local_since", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_project")),
+    )
+    op.create_table(
+        "promotion",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("from_channel", sa.String(), nullable=False),
+        sa.Column("to_channel", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("applied_at", types.UtcDateTime(), nullable=True),
+        sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("filenames", types.Json, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_promotion")),
+    )
+    op.create_table(
+        "source",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("scm", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("projects", types.Json, nullable=False),
+        sa.Column("branches", types.Json, nullable=False),
+        sa.Column("tier", sa.String(), nullable=False),
+        sa.Column("recipe", sa.String(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
+        sa.UniqueConstraint("name", name=op.f("uq_source_name")),
+    )
+    op.create_table(
+        "task",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("queue", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("hand_over", sa.Integer(), nullable=False),
+        sa.Column("handed_over_at", types.UtcDateTime(), nullable=True),
+        sa.Column("heartbeat_at", types.UtcDateTime(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=True),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_task")),
+        sa.UniqueConstraint("kind", "subject", name=op.f("uq_task_kind_subject")),
+    )
+    with op.batch_alter_table("task", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_task_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_task_subject"), ["subject"], unique=False)
+
+    op.create_table(
+        "upstream_file",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("seen_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_upstream_file")),
+    )
+    op.create_table(
+        "user",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("password_hash", sa.String(), nullable=False),
+        sa.Column("is_admin", sa.Boolean(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("disabled_at", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_user")),
+        sa.UniqueConstraint("name", name=op.f("uq_user_name")),
+    )
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=True),
+        sa.Column("scm", sa.String(), nullable=False),
+        sa.Column("received_at", types.UtcDateTime(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("kind", sa.String(), nullable=True),
+        sa.Column("ref", sa.String(), nullable=True),
+        sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=True),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("headers", types.Json, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("body_sha256", sa.String(), nullable=False),
+        sa.Column("steps", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_delivery_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+        sa.UniqueConstraint("source_id", "key", name=op.f("uq_delivery_source_id_key")),
+    )
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_delivery_source_id"), ["source_id"], unique=False)
+
+    op.create_table(
+        "release",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["project"], ["project.name"], name=op.f("fk_release_project")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_release")),
+        sa.UniqueConstraint("project", "version", name=op.f("uq_release_project_version")),
+    )
+    op.create_table(
+        "source_secret",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_secret_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_source_secret")),
+    )
+    with op.batch_alter_table("source_secret", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_source_secret_source_id"), ["source_id"], unique=False)
+
+    op.create_table(
+        "token",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=True),
+        sa.Column("scopes", types.Json, nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=True),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.Column("revoked_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_token_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
+        sa.UniqueConstraint("digest", name=op.f("uq_token_digest")),
+    )
+    op.create_table(
+        "web_session",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("csrf", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_web_session_user_id")),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_web_session")),
+    )
+    op.create_table(
+        "build",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=True),
+        sa.Column("trigger", sa.String(), nullable=False),
+        sa.Column("ref", sa.String(), nullable=False),
+        sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=True),
+        sa.Column("recipe_name", sa.String(), nullable=True),
+        sa.Column("recipe_path", sa.String(), nullable=True),
+        sa.Column("recipe_sha256", sa.String(), nullable=True),
+        sa.Column("recipe", types.Json, nullable=True),
+        sa.Column("snapshot_sha256", sa.String(), nullable=True),
+        sa.Column("commit_time", sa.Integer(), nullable=True),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=True),
+        sa.Column("version", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("first_error", sa.Text(), nullable=True),
+        sa.Column("cancel_requested_at", types.UtcDateTime(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=True),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_build")),
+        sa.UniqueConstraint("source_id", "number", name=op.f("uq_build_source_id_number")),
+    )
+    with op.batch_alter_table("build", schema=None) as batch_op:
+        batch_op.create_index("ix_build_collapse", ["source_id", "commit"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_source_id"), ["source_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_state"), ["state"], unique=False)
+
+    op.create_table(
+        "builder",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("tiers", types.Json, nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("seen_at", types.UtcDateTime(), nullable=True),
+        sa.Column("facts", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["token.id"], name=op.f("fk_builder_token_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_builder")),
+        sa.UniqueConstraint("name", name=op.f("uq_builder_name")),
+    )
+    op.create_table(
+        "file",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("release_id", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("requires_python", sa.String(), nullable=True),
+        sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("uploaded_at", types.UtcDateTime(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=True),
+        sa.Column("job_id", sa.String(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=True),
+        sa.Column("bundle_sha256", sa.String(), nullable=True),
+        sa.Column("provenance_sha256", sa.String(), nullable=True),
+        sa.Column("yanked", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_file_build_id")),
+        sa.ForeignKeyConstraint(["release_id"], ["release.id"], name=op.f("fk_file_release_id")),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_file")),
+    )
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_file_build_id"), ["build_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_release_id"), ["release_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
+        "job",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("required", sa.Boolean(), nullable=False),
+        sa.Column("spec", types.Json, nullable=False),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("phase", sa.String(), nullable=True),
+        sa.Column("first_error", sa.Text(), nullable=True),
+        sa.Column("deadline_at", types.UtcDateTime(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("queue", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("hand_over", sa.Integer(), nullable=False),
+        sa.Column("handed_over_at", types.UtcDateTime(), nullable=True),
+        sa.Column("heartbeat_at", types.UtcDateTime(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=True),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_job_build_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
+        sa.UniqueConstraint("build_id", "target", name=op.f("uq_job_build_id_target")),
+    )
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_state"), ["state"], unique=False)
+
+    op.create_table(
+        "attempt",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("builder_id", sa.String(), nullable=False),
+        sa.Column("token_digest", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=False),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.Column("log_bytes", sa.Integer(), nullable=False),
+        sa.Column("log_lines", sa.Integer(), nullable=False),
+        sa.Column("log_sha256", sa.String(), nullable=True),
+        sa.Column("outcome", types.Json, nullable=True),
+        sa.ForeignKeyConstraint(["builder_id"], ["builder.id"], name=op.f("fk_attempt_builder_id")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_attempt_job_id")),
+        sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_attempt")),
+        sa.UniqueConstraint("token_digest", name=op.f("uq_attempt_token_digest")),
+    )
+    op.create_table(
+        "channel_entry",
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("since", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("until", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.ForeignKeyConstraint(["channel"], ["channel.name"], name=op.f("fk_channel_entry_channel")),
+        sa.ForeignKeyConstraint(["filename"], ["file.filename"], name=op.f("fk_channel_entry_filename")),
+        sa.PrimaryKeyConstraint("channel", "filename", "since", name=op.f("pk_channel_entry")),
+    )
+    with op.batch_alter_table("channel_entry", schema=None) as batch_op:
+        batch_op.create_index("ix_channel_entry_live", ["channel", "filename", "until"], unique=False)
+
+    op.create_table(
+        "artifact",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_artifact_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_artifact")),
+    )
+    op.create_table(
+        "dependency",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("served_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_dependency_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_dependency")),
+    )
+    op.create_table(
+        "log_segment",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("start", sa.Integer(), nullable=False),
+        sa.Column("received", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("received_size", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("phase", sa.String(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("times", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_log_segment_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "start", name=op.f("pk_log_segment")),
+    )
+    op.execute("INSERT INTO journal_head (id, size) VALUES (1, 0)")
+
+
+def downgrade() -> None:
+    op.drop_table("log_segment")
+    op.drop_table("dependency")
+    op.drop_table("artifact")
+    with op.batch_alter_table("channel_entry", schema=None) as batch_op:
+        batch_op.drop_index("ix_channel_entry_live")
+
+    op.drop_table("channel_entry")
+    op.drop_table("attempt")
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_job_state"))
+        batch_op.drop_index(batch_op.f("ix_job_build_id"))
+
+    op.drop_table("job")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_file_sha256"))
+        batch_op.drop_index(batch_op.f("ix_file_release_id"))
+        batch_op.drop_index(batch_op.f("ix_file_build_id"))
+
+    op.drop_table("file")
+    op.drop_table("builder")
+    with op.batch_alter_table("build", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_build_state"))
+        batch_op.drop_index(batch_op.f("ix_build_source_id"))
+        batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
+        batch_op.drop_index("ix_build_collapse")
+
+    op.drop_table("build")
+    op.drop_table("web_session")
+    op.drop_table("token")
+    with op.batch_alter_table("source_secret", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
+
+    op.drop_table("source_secret")
+    op.drop_table("release")
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
+
+    op.drop_table("delivery")
+    op.drop_table("user")
+    op.drop_table("upstream_file")
+    with op.batch_alter_table("task", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_task_subject"))
+        batch_op.drop_index(batch_op.f("ix_task_state"))
+
+    op.drop_table("task")
+    op.drop_table("source")
+    op.drop_table("promotion")
+    op.drop_table("project")
+    op.drop_table("lease")
+    op.drop_table("journal_node")
+    op.drop_table("journal_head")
+    with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_journal_project"))
+
+    op.drop_table("journal")
+    op.drop_table("image")
+    op.drop_table("follower")
+    op.drop_table("checkpoint")
+    op.drop_table("channel")
+    op.drop_table("attestation")

@@ -1,0 +1,1 @@
+"""Builds, jobs and attempts: planning, hand-over, claims, logs, the keeper."""

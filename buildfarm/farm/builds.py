@@ -1,0 +1,151 @@
+"""Builds: start one, follow the fold of its jobs, cancel, the work that comes next."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import Conflict, NotFound
+from buildfarm.farm.claims import queued_values
+from buildfarm.farm.model import Build, Job, Task
+from buildfarm.farm.rules import BUILD, FINAL, Cause, State, advance, fold
+from buildfarm.ids import new_id
+from buildfarm.sources.model import Source
+
+#: Builds of tags and branches land here; promotion carries them on.
+FIRST_CHANNEL = "dev"
+
+
+def start(
+    session: Session,
+    source: Source,
+    *,
+    ref: str,
+    commit: str | None,
+    trigger: str,
+    actor: str | None,
+    title: str | None = None,
+    delivery_id: str | None = None,
+) -> Build:
+    """A new build, its recipe still unknown, and the task that fetches its source."""
+    build = Build(
+        id=new_id("bld"),
+        number=next_number(session, source.id),
+        source_id=source.id,
+        delivery_id=delivery_id,
+        trigger=trigger,
+        ref=ref,
+        commit=commit,
+        title=title,
+        actor=actor,
+        channel=FIRST_CHANNEL,
+        state=State.QUEUED,
+        created_at=clock.now(),
+    )
+    session.add(build)
+    session.flush()
+    add_task(session, "fetch", build.id)
+    return build
+
+
+def next_number(session: Session, source_id: str) -> int:
+    """The number of a source's next build, from 1."""
+    last = select(func.coalesce(func.max(Build.number), 0)).where(Build.source_id == source_id)
+    return session.execute(last).scalar_one() + 1
+
+
+def add_task(session: Session, kind: str, subject: str) -> None:
+    """Queue control work for one subject; once for each (kind, subject)."""
+    session.add(Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(kind, clock.now())))
+
+
+def get(session: Session, build_id: str) -> Build:
+    """One build.
+
+    Raises:
+        NotFound: `build.unknown`.
+    """
+    build = session.get(Build, build_id)
+    if build is None:
+        raise NotFound(f"There is no build {build_id}.", code="build.unknown")
+    return build
+
+
+def settle(session: Session, build_id: str) -> State:
+    """Store the fold of the jobs on the build, in the transaction that changed a job.
+
+    A build whose jobs are through gets its publish task here.
+    """
+    build = get(session, build_id)
+    session.flush()
+    jobs = session.execute(select(Job.state, Job.required).where(Job.build_id == build_id)).all()
+    new = fold((State(state), required) for state, required in jobs)
+    old = State(build.state)
+    if new == old or old in FINAL or new is State.QUEUED:
+        return old
+    build.state = advance(BUILD, old, new)
+    now = clock.now()
+    build.started_at = build.started_at or now
+    if new is State.BUILT:
+        add_task(session, "publish", build.id)
+    elif new in FINAL:
+        build.finished_at = now
+        worst = _telling_job(session, build_id)
+        if worst is not None:
+            build.cause = worst.cause
+            build.first_error = f"{worst.target}: {worst.first_error}" if worst.first_error else None
+    return new
+
+
+def end(session: Session, build_id: str, state: State, *, cause: Cause | None, error: str | None) -> None:
+    """End a build that has no running jobs: it could not be planned, or not be published."""
+    build = get(session, build_id)
+    build.state = advance(BUILD, State(build.state), state)
+    build.cause, build.first_error, build.finished_at = cause, error, clock.now()
+
+
+def cancel(session: Session, build_id: str, *, actor: str) -> Build:
+    """Ask for the end of a build: what waits ends now, what runs is told at its next heartbeat.
+
+    Raises:
+        Conflict: `build.over`, it has ended or is being published.
+    """
+    build = get(session, build_id)
+    if State(build.state) in FINAL | {State.BUILT}:
+        raise Conflict(f"Build {build_id} is {build.state} already.", code="build.over")
+    now = clock.now()
+    build.cancel_requested_at = now
+    ended: dict[str, Any] = {"state": State.CANCELLED, "finished_at": now, "cause": None}
+    session.execute(
+        update(Job)
+        .where(Job.build_id == build_id, Job.state.in_([State.WAITING, State.QUEUED]))
+        .values(**ended, first_error=f"Cancelled by {actor}.")
+    )
+    session.execute(
+        update(Task)
+        .where(Task.subject == build_id, Task.state.in_([State.QUEUED, State.RUNNING]))
+        .values(state=State.CANCELLED, finished_at=now)
+    )
+    if session.execute(select(Job.id).where(Job.build_id == build_id)).first():
+        settle(session, build_id)
+    else:
+        end(session, build_id, State.CANCELLED, cause=None, error=f"Cancelled by {actor}.")
+    return build
+
+
+def overdue(session: Session, now: datetime) -> list[Job]:
+    """Running jobs past their deadline, whatever their builder says."""
+    return list(session.scalars(select(Job).where(Job.state == State.RUNNING, Job.deadline_at < now)))
+
+
+def _telling_job(session: Session, build_id: str) -> Job | None:
+    """The job whose end explains the build's: the first failed required one."""
+    return session.scalars(
+        select(Job)
+        .where(Job.build_id == build_id, Job.state.in_([State.FAILED, State.TIMED_OUT, State.CANCELLED]))
+        .order_by(Job.required.desc(), Job.finished_at)
+    ).first()

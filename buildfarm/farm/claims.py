@@ -1,0 +1,85 @@
+"""Claims: single conditional UPDATEs on (id, attempt, expected state) of a job or a task.
+
+No row changed means the caller is stale: it stops and discards. The same condition fences publishing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import StaleAttempt
+from buildfarm.farm.model import Job, Task
+from buildfarm.farm.rules import State
+
+WorkKind = type[Job] | type[Task]
+
+
+def claim(session: Session, kind: WorkKind, work_id: str, attempt: int) -> None:
+    """From queued to running.
+
+    Raises:
+        StaleAttempt: somebody else has it, or it is over.
+    """
+    now = clock.now()
+    values = {"heartbeat_at": now, "started_at": func.coalesce(kind.started_at, now), "finished_at": None}
+    _change(session, kind, work_id, attempt, State.QUEUED, {"state": State.RUNNING, **values})
+
+
+def heartbeat(session: Session, kind: WorkKind, work_id: str, attempt: int, **values: Any) -> None:  # noqa: ANN401
+    """Renew a claim, and note what changed on the way.
+
+    Raises:
+        StaleAttempt: the claim is no longer held.
+    """
+    _change(session, kind, work_id, attempt, State.RUNNING, {"heartbeat_at": clock.now(), **values})
+
+
+def finish(
+    session: Session,
+    kind: WorkKind,
+    work_id: str,
+    attempt: int,
+    state: State,
+    **values: Any,  # noqa: ANN401
+) -> None:
+    """From running to a final state.
+
+    Raises:
+        StaleAttempt: only the holder of the current claim may end it.
+    """
+    ended = {"state": state, "finished_at": clock.now(), **values}
+    _change(session, kind, work_id, attempt, State.RUNNING, ended)
+
+
+def requeue(session: Session, kind: WorkKind, work_id: str, attempt: int) -> None:
+    """From running to queued under the next attempt number; every copy of the old one is stale now.
+
+    Raises:
+        StaleAttempt: it moved on by itself.
+    """
+    values = {"attempt": attempt + 1, "hand_over": 0, "handed_over_at": None, "heartbeat_at": None}
+    _change(session, kind, work_id, attempt, State.RUNNING, {"state": State.QUEUED, **values})
+
+
+def queued_values(queue: str, now: datetime) -> dict[str, Any]:
+    """The columns of new work that waits for its first hand-over."""
+    return {"state": State.QUEUED, "queue": queue, "attempt": 1, "hand_over": 0, "created_at": now}
+
+
+def _change(
+    session: Session, kind: WorkKind, work_id: str, attempt: int, expected: State, values: dict[str, Any]
+) -> None:
+    changed = session.execute(
+        update(kind)
+        .where(kind.id == work_id, kind.attempt == attempt, kind.state == expected)
+        .values(**values)
+        .returning(kind.id)
+        .execution_options(synchronize_session="fetch")
+    ).scalar_one_or_none()
+    if changed is None:
+        raise StaleAttempt(f"Attempt {attempt} of {work_id} is no longer {expected}.", work=work_id)

@@ -1,0 +1,120 @@
+"""Handing queued rows to RQ. A row in `queued` that was not handed over is the outbox.
+
+Whoever commits such rows tries at once; the keeper repeats what was missed or what Redis lost. RQ's
+job id is made of (work, attempt, hand-over), so a repeated hand-over is one job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from buildfarm import clock, log
+from buildfarm.db.engine import Database
+from buildfarm.errors import ExternalFailure
+from buildfarm.farm.claims import WorkKind
+from buildfarm.farm.model import Job, Task
+from buildfarm.farm.queue import Queues
+from buildfarm.farm.rules import State
+
+#: The allow-listed functions that RQ may be told to run, by kind of work.
+FUNCTIONS = {Job: "workers.builds.run_build", Task: "workers.tasks.run_task"}
+#: RQ's own time limit: far above any real one; SQL and the container end work long before.
+RQ_TIMEOUT_S = 24 * 3600
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One queued row."""
+
+    kind: WorkKind
+    id: str
+    queue: str
+    attempt: int
+    hand_over: int
+
+
+def hand_over_waiting(database: Database, queues: Queues) -> int:
+    """Hand over every queued row that was not; returns how many.
+
+    Raises:
+        ExternalFailure: `queue.unreachable`; what was not handed over stays in the outbox.
+    """
+    count = 0
+    for kind in (Task, Job):
+        for waiting in _outbox(database, kind):
+            number = waiting.hand_over + 1
+            queues.hand_over(
+                waiting.queue, FUNCTIONS[kind], waiting.id, waiting.attempt, number, timeout_s=RQ_TIMEOUT_S
+            )
+            with database.begin() as session:
+                session.execute(
+                    update(kind)
+                    .where(
+                        kind.id == waiting.id,
+                        kind.attempt == waiting.attempt,
+                        kind.hand_over == waiting.hand_over,
+                        kind.state == State.QUEUED,
+                    )
+                    .values(hand_over=number, handed_over_at=clock.now())
+                )
+            count += 1
+    return count
+
+
+def try_hand_over(database: Database, queues: Queues) -> None:
+    """The same, at once after a commit, where a failure is the keeper's to repair."""
+    try:
+        hand_over_waiting(database, queues)
+    except ExternalFailure as err:
+        log.get(__name__).warning("handover.postponed", code=err.code)
+
+
+def take_back_lost(database: Database, queues: Queues, grace: timedelta) -> list[str]:
+    """Return to the outbox what was handed over and is in no list of RQ any more.
+
+    Never uses up an attempt: what Redis lost never ran.
+    """
+    lost = []
+    for kind in (Task, Job):
+        for waiting in _handed_over(database, kind, clock.now() - grace):
+            if queues.holds(waiting.queue, waiting.id, waiting.attempt, waiting.hand_over):
+                continue
+            with database.begin() as session:
+                session.execute(
+                    update(kind)
+                    .where(
+                        kind.id == waiting.id,
+                        kind.attempt == waiting.attempt,
+                        kind.hand_over == waiting.hand_over,
+                        kind.state == State.QUEUED,
+                    )
+                    .values(handed_over_at=None)
+                )
+            lost.append(waiting.id)
+    return lost
+
+
+def _outbox(database: Database, kind: WorkKind) -> list[Waiting]:
+    with database.read() as session:
+        rows = session.execute(
+            select(kind.id, kind.queue, kind.attempt, kind.hand_over)
+            .where(kind.state == State.QUEUED, kind.handed_over_at.is_(None))
+            .order_by(kind.id)
+            .limit(_BATCH)
+        ).all()
+    return [Waiting(kind, *row) for row in rows]
+
+
+def _handed_over(database: Database, kind: WorkKind, before: datetime) -> list[Waiting]:
+    with database.read() as session:
+        rows = session.execute(
+            select(kind.id, kind.queue, kind.attempt, kind.hand_over)
+            .where(kind.state == State.QUEUED, kind.handed_over_at < before)
+            .order_by(kind.id)
+            .limit(_BATCH)
+        ).all()
+    return [Waiting(kind, *row) for row in rows]

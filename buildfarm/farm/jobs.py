@@ -1,0 +1,198 @@
+"""The control side of a job's life with its builder: claim, heartbeat, artifacts, inputs, the end.
+
+A builder proves itself with its own token to claim, and from then on with the token of that one
+attempt. What it reports decides how a job ends, never what provenance says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.access.rules import Principal, require
+from buildfarm.access.tokens import digest_of, new_token
+from buildfarm.errors import Conflict, NotFound, StaleAttempt, Unauthenticated
+from buildfarm.farm import builds, claims, logs
+from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
+from buildfarm.farm.rules import Cause, State
+
+#: Beyond the limit that the builder itself keeps: fetching, repairing, sending.
+DEADLINE_SLACK = timedelta(minutes=5)
+
+
+def queue_name(platform: str, tier: str, priority: str) -> str:
+    """`build.manylinux-x86_64.dev.std`: what a worker must be able to do, and how soon."""
+    return f"build.{platform}.{tier}.{priority}"
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What a builder gets: the spec of the attempt, and a token good for it alone."""
+
+    spec: dict[str, Any]
+    token: str
+
+
+def claim(session: Session, builder: Builder, principal: Principal, job_id: str, number: int) -> Claimed:
+    """Give the attempt to this builder.
+
+    Raises:
+        NotFound: `job.unknown`.
+        Forbidden: the builder's token does not cover the job's tier.
+        StaleAttempt: the job is not waiting for this attempt (any more).
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.", code="job.unknown")
+    require(principal, "builder", job.queue.split(".")[2])
+    claims.claim(session, Job, job_id, number)
+    now = clock.now()
+    seconds = int(job.spec["limits"]["seconds"])
+    job.deadline_at = now + timedelta(seconds=seconds) + DEADLINE_SLACK
+    job.first_error, job.cause, job.phase = None, None, "source"
+    token = new_token()
+    session.add(
+        Attempt(
+            job_id=job_id,
+            number=number,
+            builder_id=builder.id,
+            token_digest=digest_of(token),
+            state=State.RUNNING,
+            started_at=now,
+            log_bytes=0,
+            log_lines=0,
+        )
+    )
+    builder.seen_at = now
+    builds.settle(session, job.build_id)
+    return Claimed({**job.spec, "job_id": job_id, "attempt": number, "target": job.target}, token)
+
+
+def attempt_of_token(session: Session, value: str) -> tuple[Attempt, Job]:
+    """The running attempt that this token is good for.
+
+    Raises:
+        Unauthenticated: `attempt.token`, not an attempt's token.
+        StaleAttempt: the attempt is over or was replaced.
+    """
+    row = session.execute(
+        select(Attempt, Job)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.token_digest == digest_of(value))
+    ).first()
+    if row is None:
+        raise Unauthenticated("This is no token of an attempt.", code="attempt.token")
+    if row.Job.attempt != row.Attempt.number or row.Job.state != State.RUNNING:
+        raise StaleAttempt("This attempt is over.", job=row.Job.id)
+    return row.Attempt, row.Job
+
+
+def heartbeat(session: Session, attempt: Attempt, phase: str) -> bool:
+    """Renew the claim; False asks the builder to stop.
+
+    Raises:
+        StaleAttempt: the attempt was replaced.
+    """
+    claims.heartbeat(session, Job, attempt.job_id, attempt.number, phase=phase)
+    session.execute(update(Builder).where(Builder.id == attempt.builder_id).values(seen_at=clock.now()))
+    cancelled = (
+        select(Build.cancel_requested_at).join(Job, Job.build_id == Build.id).where(Job.id == attempt.job_id)
+    )
+    return session.execute(cancelled).scalar_one() is None
+
+
+def add_artifact(session: Session, attempt: Attempt, filename: str, sha256: str, size: int) -> None:
+    """Note a file that the attempt sent; sending the same bytes again changes nothing.
+
+    Raises:
+        Conflict: `artifact.differs`, the name was sent with other bytes.
+    """
+    known = session.get(Artifact, (attempt.job_id, attempt.number, filename))
+    if known and known.sha256 != sha256:
+        raise Conflict(f"{filename} was sent already with other bytes.", code="artifact.differs")
+    if known is None:
+        session.add(
+            Artifact(
+                job_id=attempt.job_id, attempt=attempt.number, filename=filename, sha256=sha256, size=size
+            )
+        )
+
+
+def add_dependency(
+    session: Session, attempt: Attempt, *, filename: str, sha256: str, project: str, version: str, origin: str
+) -> None:
+    """Note a file that the index served to the attempt."""
+    if session.get(Dependency, (attempt.job_id, attempt.number, filename)) is None:
+        session.add(
+            Dependency(
+                job_id=attempt.job_id,
+                attempt=attempt.number,
+                filename=filename,
+                sha256=sha256,
+                project=project,
+                version=version,
+                origin=origin,
+                served_at=clock.now(),
+            )
+        )
+
+
+def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attempts_max: int) -> State:
+    """End the attempt with what the builder reports; a fault of the farm's own gets another attempt.
+
+    Returns the job's state afterwards.
+
+    Raises:
+        StaleAttempt: the attempt was replaced; its outcome is nobody's any more.
+    """
+    state, cause = State(outcome["state"]), outcome.get("cause")
+    build = session.execute(select(Build).join(Job, Job.build_id == Build.id).where(Job.id == attempt.job_id))
+    cancelled = build.scalar_one().cancel_requested_at is not None
+    if cancelled and state is not State.SUCCEEDED:
+        state, cause = State.CANCELLED, None
+    again = state is State.FAILED and cause == Cause.INFRASTRUCTURE and attempt.number < attempts_max
+    values = {"cause": cause, "first_error": outcome.get("first_error"), "phase": outcome.get("phase")}
+    if again:
+        claims.requeue(session, Job, attempt.job_id, attempt.number)
+    else:
+        claims.finish(session, Job, attempt.job_id, attempt.number, state, **values)
+    end_attempt(session, attempt, state, outcome)
+    job = session.get_one(Job, attempt.job_id, populate_existing=True)
+    builds.settle(session, job.build_id)
+    return State(job.state)
+
+
+def end_attempt(session: Session, attempt: Attempt, state: State, outcome: dict[str, Any]) -> None:
+    """Close the attempt's own row and seal its log."""
+    attempt.state, attempt.finished_at, attempt.outcome = state, clock.now(), outcome
+    logs.seal(session, attempt.job_id, attempt.number)
+
+
+def lose(session: Session, job: Job, *, attempts_max: int) -> State:
+    """The builder of a running job has fallen silent: another attempt, or the end.
+
+    Raises:
+        StaleAttempt: the job moved on meanwhile.
+    """
+    attempt = session.get_one(Attempt, (job.id, job.attempt))
+    sentence = "The builder fell silent; nothing it had done was used."
+    outcome = {
+        "state": State.FAILED,
+        "cause": Cause.INFRASTRUCTURE,
+        "first_error": sentence,
+        "phase": job.phase,
+    }
+    return finish(session, attempt, outcome, attempts_max=attempts_max)
+
+
+def time_out(session: Session, job: Job) -> State:
+    """The job ran past its deadline though its builder keeps talking."""
+    attempt = session.get_one(Attempt, (job.id, job.attempt))
+    sentence = f"The job was not done {DEADLINE_SLACK} after its time limit."
+    outcome = {"state": State.TIMED_OUT, "cause": Cause.LIMIT, "first_error": sentence, "phase": job.phase}
+    return finish(session, attempt, outcome, attempts_max=1)

@@ -1,0 +1,203 @@
+"""Tables of the farm: builds, jobs, attempts, logs, control tasks, builders, images, leases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from buildfarm.db.types import Base
+
+
+class Work:
+    """What RQ carries by id: a row in `queued` with `handed_over_at` empty is the outbox.
+
+    `attempt` fences late writers, `hand_over` counts trips through Redis (losing Redis uses up none
+    of the attempts).
+    """
+
+    state: Mapped[str] = mapped_column(index=True)
+    queue: Mapped[str]
+    attempt: Mapped[int]
+    hand_over: Mapped[int]
+    handed_over_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Build(Base):
+    """All work for one commit and one recipe; its state is the fold of its jobs."""
+
+    __tablename__ = "build"
+    __table_args__ = (
+        UniqueConstraint("source_id", "number"),
+        Index("ix_build_collapse", "source_id", "commit"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    source_id: Mapped[str] = mapped_column(ForeignKey("source.id"), index=True)
+    delivery_id: Mapped[str | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    trigger: Mapped[str]
+    ref: Mapped[str]
+    commit: Mapped[str | None]
+    title: Mapped[str | None]
+    actor: Mapped[str | None]
+    recipe_name: Mapped[str | None]
+    recipe_path: Mapped[str | None]
+    recipe_sha256: Mapped[str | None]
+    recipe: Mapped[dict[str, Any] | None]
+    snapshot_sha256: Mapped[str | None]
+    commit_time: Mapped[int | None]
+    channel: Mapped[str]
+    project: Mapped[str | None]
+    version: Mapped[str | None]
+    state: Mapped[str] = mapped_column(index=True)
+    cause: Mapped[str | None]
+    first_error: Mapped[str | None] = mapped_column(Text)
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    jobs: Mapped[list[Job]] = relationship(back_populates="build", order_by="Job.target")
+
+
+class Job(Work, Base):
+    """One target of a build. `spec` is what a builder is told, without anything secret."""
+
+    __tablename__ = "job"
+    __table_args__ = (UniqueConstraint("build_id", "target"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    build_id: Mapped[str] = mapped_column(ForeignKey("build.id"), index=True)
+    target: Mapped[str]
+    required: Mapped[bool]
+    spec: Mapped[dict[str, Any]]
+    cause: Mapped[str | None]
+    phase: Mapped[str | None]
+    first_error: Mapped[str | None] = mapped_column(Text)
+    deadline_at: Mapped[datetime | None]
+    build: Mapped[Build] = relationship(back_populates="jobs")
+
+
+class Attempt(Base):
+    """One try of a job on one builder; its token is good for this try alone."""
+
+    __tablename__ = "attempt"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    builder_id: Mapped[str] = mapped_column(ForeignKey("builder.id"))
+    token_digest: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    log_bytes: Mapped[int]
+    log_lines: Mapped[int]
+    log_sha256: Mapped[str | None]
+    outcome: Mapped[dict[str, Any] | None]
+
+
+class LogSegment(Base):
+    """Whole lines of one phase, at most 64 KB, with a time for each line (epoch milliseconds).
+
+    `start` is the offset in the log as stored (masked); `received` the offset in what the builder
+    sent, which is what a resend is recognised by.
+    """
+
+    __tablename__ = "log_segment"
+    __table_args__ = (ForeignKeyConstraint(["job_id", "attempt"], ["attempt.job_id", "attempt.number"]),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    received: Mapped[int]
+    size: Mapped[int]
+    received_size: Mapped[int]
+    line: Mapped[int]
+    phase: Mapped[str]
+    text: Mapped[str] = mapped_column(Text)
+    times: Mapped[list[Any]]
+
+
+class Artifact(Base):
+    """A file an attempt produced; invisible to clients until its build is published."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (ForeignKeyConstraint(["job_id", "attempt"], ["attempt.job_id", "attempt.number"]),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    size: Mapped[int]
+
+
+class Dependency(Base):
+    """A file that the farm's index served to an attempt: what provenance lists as build dependency."""
+
+    __tablename__ = "dependency"
+    __table_args__ = (ForeignKeyConstraint(["job_id", "attempt"], ["attempt.job_id", "attempt.number"]),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    project: Mapped[str]
+    version: Mapped[str]
+    origin: Mapped[str]
+    served_at: Mapped[datetime]
+
+
+class Task(Work, Base):
+    """Control work for one subject: `fetch` or `publish` of a build."""
+
+    __tablename__ = "task"
+    __table_args__ = (UniqueConstraint("kind", "subject"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class Builder(Base):
+    """A host process that runs attempts; known by its token, trusted with nothing else."""
+
+    __tablename__ = "builder"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("token.id"))
+    tiers: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None]
+    facts: Mapped[dict[str, Any]]
+
+
+class Image(Base):
+    """A container image that builds may use, pinned by its id."""
+
+    __tablename__ = "image"
+
+    image_id: Mapped[str] = mapped_column(primary_key=True)
+    platform: Mapped[str]
+    role: Mapped[str]
+    suite: Mapped[str]
+    interpreters: Mapped[list[Any]]
+    registered_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class Lease(Base):
+    """A role that one process holds at a time (the keeper)."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]

@@ -1,0 +1,170 @@
+"""From a commit to jobs: fetch the source, read its recipes, make one job for each target.
+
+A repository with several recipes that take the ref makes one build for each; the build that the
+delivery started takes the first, the others are its siblings with the same delivery and commit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.db.engine import Database
+from buildfarm.errors import FarmError, InvalidInput
+from buildfarm.farm import builds, claims, jobs, registry
+from buildfarm.farm.model import Build, Job, Task
+from buildfarm.farm.rules import Cause, State
+from buildfarm.ids import new_id
+from buildfarm.recipes.catalog import Catalog, load_catalog
+from buildfarm.recipes.load import is_recipe_file, load_recipes, select, static_requires_python
+from buildfarm.recipes.model import Recipe, recipe_digest
+from buildfarm.recipes.plan import ImageRow, Target, plan_targets
+from buildfarm.recipes.spec import to_attempt_spec_fields
+from buildfarm.sources.contract import FetchRequest, Snapshot
+from buildfarm.sources.fetcher import fetch_snapshot
+from buildfarm.sources.model import Source
+from buildfarm.storage.blobs import Blobs
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Fetches and plans; made by a control worker."""
+
+    database: Database
+    blobs: Blobs
+    settings: Settings
+
+    def run(self, build_id: str, task: tuple[str, int]) -> None:
+        """Fetch and plan one build under the claim `task` = (id, attempt).
+
+        Raises:
+            FarmError: with the sentence for the person; nothing was planned.
+        """
+        with self.database.read() as session:
+            build = builds.get(session, build_id)
+            source = session.get_one(Source, build.source_id)
+        snapshot = self._fetch(source, build)
+        recipes = select(self._recipes(source, snapshot), build.ref or snapshot.commit)
+        if not recipes:
+            raise InvalidInput(
+                f"No recipe of {source.name} takes {build.ref}.",
+                code="recipe.none",
+                hint="Give the repository a pyproject.toml, or a recipe whose tags or branches fit.",
+            )
+        with self.database.begin() as session:
+            claims.finish(session, Task, *task, State.SUCCEEDED)
+            images = _images(session)
+            for index, recipe in enumerate(recipes):
+                one = builds.get(session, build_id)
+                if index:
+                    one = _sibling(session, one)
+                self._plan(session, one, source, snapshot, recipe, images)
+
+    def _fetch(self, source: Source, build: Build) -> Snapshot:
+        request = FetchRequest(
+            url=source.url,
+            ref=build.ref,
+            commit=build.commit,
+            mirror_dir=self.settings.mirrors_dir / source.id,
+            allow_file=self.settings.sources_allow_file,
+        )
+        with tempfile.TemporaryDirectory(prefix="snapshot-", dir=self.blobs.root / "tmp") as folder:
+            snapshot = fetch_snapshot(request, Path(folder) / "source.tar")
+            with snapshot.path.open("rb") as tar:
+                self.blobs.put(iter(lambda: tar.read(1 << 20), b""), sha256=snapshot.sha256)
+        return snapshot
+
+    def _recipes(self, source: Source, snapshot: Snapshot) -> list[Recipe]:
+        files = {path: text for path, text in snapshot.files.items() if is_recipe_file(path)}
+        if "." in snapshot.projects and not {"pyproject.toml", "setup.py"} & set(files):
+            files["setup.py"] = ""
+        return load_recipes(files, source.recipe, central_file=f"recipes/{source.name}.toml")
+
+    def _plan(
+        self,
+        session: Session,
+        build: Build,
+        source: Source,
+        snapshot: Snapshot,
+        recipe: Recipe,
+        images: Sequence[ImageRow],
+    ) -> None:
+        build.commit, build.commit_time = snapshot.commit, snapshot.commit_time
+        build.snapshot_sha256 = snapshot.sha256
+        build.title = build.title or snapshot.subject[:500]
+        build.recipe_name, build.recipe_path = recipe.name, recipe.path
+        build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
+        build.project = recipe.project
+        try:
+            targets = plan_targets(
+                recipe, images, static_requires_python(snapshot.files, recipe), catalog=self._catalog()
+            )
+        except InvalidInput as err:
+            builds.end(session, build.id, State.FAILED, cause=Cause.POLICY, error=str(err))
+            return
+        for target in targets:
+            session.add(_job(build, source, snapshot, recipe, target))
+        builds.settle(session, build.id)
+
+    def _catalog(self) -> Catalog | None:
+        path = self.settings.recipes / "targets.toml"
+        return load_catalog(str(path), path.read_text()) if path.is_file() else None
+
+
+def fail(session: Session, task: Task, err: FarmError, cause: Cause) -> None:
+    """End a build whose control task met an error that another try would meet again."""
+    claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(err))
+    builds.end(session, task.subject, State.FAILED, cause=cause, error=str(err))
+
+
+def _sibling(session: Session, build: Build) -> Build:
+    twin = Build(
+        id=new_id("bld"),
+        number=builds.next_number(session, build.source_id),
+        source_id=build.source_id,
+        delivery_id=build.delivery_id,
+        trigger=build.trigger,
+        ref=build.ref,
+        title=build.title,
+        actor=build.actor,
+        channel=build.channel,
+        state=State.QUEUED,
+        created_at=clock.now(),
+    )
+    session.add(twin)
+    session.flush()
+    return twin
+
+
+def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target) -> Job:
+    now = clock.now()
+    family = target.platform.split("_", 1)[0] + "-" + target.platform.split("_", 3)[3]
+    queue = jobs.queue_name(family, source.tier, "hi" if build.ref.startswith("refs/tags/") else "std")
+    job = Job(id=new_id("job"), build_id=build.id, target=target.name, required=target.is_required, spec={})
+    for column, value in claims.queued_values(queue, now).items():
+        setattr(job, column, value)
+    if target.skip_reason is not None:
+        job.state, job.first_error, job.finished_at = State.SKIPPED, target.skip_reason, now
+        return job
+    spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
+    job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
+    return job
+
+
+def _images(session: Session) -> list[ImageRow]:
+    return [
+        ImageRow(
+            platform=image.platform,
+            interpreters=tuple(image.interpreters),
+            role=cast('Literal["builder", "test"]', image.role),
+            image_id=image.image_id,
+        )
+        for image in registry.images(session)
+    ]

@@ -1,0 +1,83 @@
+"""What the farm can build on: builders that joined, images that were registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.access import tokens
+from buildfarm.access.rules import Principal
+from buildfarm.errors import Forbidden
+from buildfarm.farm.model import Attempt, Builder, Image, Job
+from buildfarm.farm.rules import State
+from buildfarm.ids import new_id
+from buildfarm.journal.record import record
+
+
+def add_builder(session: Session, name: str, tiers: list[str], *, actor: str) -> tuple[Builder, str]:
+    """A new builder and its token, which is shown once. A known name gets a new token."""
+    token, value = tokens.create(
+        session, f"builder {name}", [f"builder:{t}" for t in tiers], actor=actor, days=None
+    )
+    session.flush()
+    builder = session.scalars(select(Builder).where(Builder.name == name)).first()
+    if builder is None:
+        builder = Builder(
+            id=new_id("blr"), name=name, created_at=clock.now(), facts={}, tiers=[], token_id=token.id
+        )
+        session.add(builder)
+    else:
+        tokens.revoke(session, builder.token_id, actor=actor)
+    builder.token_id, builder.tiers = token.id, sorted(tiers)
+    record(session, "builder.add", builder=builder.id, name=name, tiers=builder.tiers, actor=actor)
+    return builder, value
+
+
+def builder_of(session: Session, principal: Principal) -> Builder:
+    """The builder whose token this is.
+
+    Raises:
+        Forbidden: `builder.token`, the token belongs to no builder.
+    """
+    builder = session.scalars(select(Builder).where(Builder.token_id == principal.id)).first()
+    if builder is None:
+        raise Forbidden("This is no token of a builder.", code="builder.token")
+    return builder
+
+
+def current_attempts(session: Session, builder: Builder) -> list[tuple[str, int]]:
+    """(job, attempt) of everything that this builder runs and that still counts."""
+    rows = session.execute(
+        select(Attempt.job_id, Attempt.number)
+        .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
+        .where(Attempt.builder_id == builder.id, Job.state == State.RUNNING)
+    )
+    return [(job_id, number) for job_id, number in rows]
+
+
+def register_images(session: Session, images: list[dict[str, Any]], *, actor: str) -> None:
+    """Make these the images in use; ones that are no longer named are retired, not forgotten."""
+    now = clock.now()
+    named = {image["image_id"] for image in images}
+    for row in session.scalars(select(Image).where(Image.retired_at.is_(None), Image.image_id.not_in(named))):
+        row.retired_at = now
+        record(session, "image.retire", image=row.image_id, actor=actor)
+    for image in images:
+        known = session.get(Image, image["image_id"])
+        if known is not None and known.retired_at is None:
+            continue
+        row = known or Image(image_id=image["image_id"], registered_at=now)
+        session.add(row)
+        row.platform, row.role, row.suite = image["platform"], image["role"], image["suite"]
+        row.interpreters, row.retired_at = image["interpreters"], None
+        record(
+            session, "image.register", image=row.image_id, platform=row.platform, role=row.role, actor=actor
+        )
+
+
+def images(session: Session) -> list[Image]:
+    """The images in use."""
+    return list(session.scalars(select(Image).where(Image.retired_at.is_(None)).order_by(Image.platform)))

@@ -1,0 +1,1 @@
+"""Projects, releases, files and channels: publish, promote, yank, pages, mirror."""

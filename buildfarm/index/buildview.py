@@ -1,0 +1,177 @@
+"""What a build may read: the local projects of its channel, and upstream for every other name.
+
+A local name is never asked upstream. Every file given out is noted on the attempt, which is what
+provenance lists as build dependencies.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from sqlalchemy import select
+
+from buildfarm.db.engine import Database
+from buildfarm.errors import NotFound
+from buildfarm.index.model import ChannelEntry, File, Project, Release
+from buildfarm.index.render import API_VERSION
+from buildfarm.index.upstream import Upstream
+from buildfarm.storage.blobs import Blobs
+
+
+@dataclass(frozen=True)
+class Served:
+    """A file for a build: where its bytes are, and what the record of the attempt says of it."""
+
+    sha256: str
+    size: int
+    filename: str
+    project: str
+    version: str
+    origin: str
+
+
+class BuildView:
+    """The index as one build sees it."""
+
+    def __init__(self, database: Database, blobs: Blobs, upstream: Upstream, public_url: str) -> None:
+        self._database, self._blobs, self._upstream, self._public_url = database, blobs, upstream, public_url
+
+    def page(self, name: str, channel: str) -> bytes:
+        """The project page, JSON (PEP 691), with URLs that lead back here.
+
+        Raises:
+            NotFound: `project.unknown`, neither local nor upstream.
+            ExternalFailure: upstream is away.
+        """
+        normal = canonicalize_name(name)
+        files = self._local_files(normal, channel) if self.is_local(normal) else self._upstream_files(normal)
+        page = {"meta": {"api-version": API_VERSION}, "name": normal, "files": files, "versions": []}
+        return json.dumps(page, separators=(",", ":")).encode()
+
+    def file(self, name: str, filename: str, channel: str) -> Served:
+        """A file, its bytes in the blob store.
+
+        Raises:
+            NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
+        """
+        normal = canonicalize_name(name)
+        if self.is_local(normal):
+            file = self._local_file(filename, channel)
+            return Served(
+                file.sha256,
+                file.size,
+                filename,
+                normal,
+                version_of(filename),
+                f"{self._public_url}/{channel}/simple",
+            )
+        known = self._upstream.file(normal, filename)
+        return Served(
+            known.sha256, known.size, filename, normal, version_of(filename), self._upstream.origin(normal)
+        )
+
+    def metadata(self, name: str, filename: str, channel: str) -> bytes:
+        """The metadata of a file.
+
+        Raises:
+            NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
+        """
+        normal = canonicalize_name(name)
+        if not self.is_local(normal):
+            return self._upstream.metadata(normal, filename)
+        file = self._local_file(filename, channel)
+        if file.metadata_sha256 is None:
+            raise NotFound("This file has no metadata beside it.", code="file.no_metadata")
+        return self._blobs.read(file.metadata_sha256)
+
+    def is_local(self, name: str) -> bool:
+        """Whether the (normalised) name is ours."""
+        with self._database.read() as session:
+            return session.get(Project, name) is not None
+
+    def _upstream_files(self, name: str) -> list[dict[str, Any]]:
+        rows = self._upstream.rows(name)
+        if rows is None:
+            raise NotFound(f"There is no project {name}, here or upstream.", code="project.unknown")
+        return [
+            _entry(
+                name,
+                row.filename,
+                row.sha256,
+                row.size,
+                **{
+                    "upload-time": row.upload_time,
+                    "requires-python": row.requires_python,
+                    "yanked": row.yanked,
+                    "core-metadata": {"sha256": row.metadata_sha256} if row.metadata_sha256 else False,
+                },
+            )
+            for row in rows.values()
+        ]
+
+    def _local_files(self, name: str, channel: str) -> list[dict[str, Any]]:
+        with self._database.read() as session:
+            files = session.scalars(
+                select(File)
+                .join(Release, Release.id == File.release_id)
+                .join(ChannelEntry, ChannelEntry.filename == File.filename)
+                .where(Release.project == name, ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
+            ).all()
+        return [
+            _entry(
+                name,
+                file.filename,
+                file.sha256,
+                file.size,
+                **{
+                    "requires-python": file.requires_python,
+                    "yanked": file.yanked or file.yanked is not None,
+                    "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
+                },
+            )
+            for file in files
+        ]
+
+    def _local_file(self, filename: str, channel: str) -> File:
+        with self._database.read() as session:
+            file = session.scalars(
+                select(File)
+                .join(ChannelEntry, ChannelEntry.filename == File.filename)
+                .where(
+                    File.filename == filename, ChannelEntry.channel == channel, ChannelEntry.until.is_(None)
+                )
+            ).first()
+        if file is None:
+            raise NotFound(f"The channel {channel} has no {filename}.", code="file.unknown")
+        return file
+
+
+def version_of(filename: str) -> str:
+    """The version in the name of a wheel or sdist, `unknown` where the name does not follow the rules."""
+    try:
+        if filename.endswith(".whl"):
+            return str(parse_wheel_filename(filename, validate_order=False)[1])
+        return str(parse_sdist_filename(filename)[1])
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return "unknown"
+
+
+def _entry(name: str, filename: str, sha256: str | None, size: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    entry: dict[str, Any] = {
+        "filename": filename,
+        "url": f"../../files/{name}/{quote(filename)}",
+        "hashes": {"sha256": sha256} if sha256 else {},
+    }
+    if size is not None:
+        entry["size"] = size
+    return entry | {key: value for key, value in more.items() if value is not None}

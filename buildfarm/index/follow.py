@@ -1,0 +1,161 @@
+"""The page follower: applies journal rows to this node's rendered pages, and writers that wait for it.
+
+A row that names a project makes that project's pages stale in every channel; they are rendered from
+SQL, once per change. The serial a node has reached stands in its follower row, so a writer can wait
+until its change is visible everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.db.engine import Database
+from buildfarm.index import render
+from buildfarm.index.model import Channel, ChannelEntry, File, Follower, Release
+from buildfarm.index.pagetree import ROOT, PageTree
+from buildfarm.index.render import PageFile
+from buildfarm.journal.model import JournalRow
+from buildfarm.journal.record import size as journal_size
+from buildfarm.storage.blobs import Blobs
+
+#: A node that has not reported for so long is gone; nobody waits for it.
+GONE = timedelta(seconds=10)
+_POLL_S = 0.02
+
+
+class PageFollower:
+    """Keeps the page tree of one node in step with the journal."""
+
+    def __init__(self, database: Database, blobs: Blobs, tree: PageTree, settings: Settings) -> None:
+        self._database, self._blobs, self._tree, self._settings = database, blobs, tree, settings
+        self._reported = 0.0
+
+    def catch_up(self) -> int:
+        """Render what changed since the tree's serial; returns the serial the tree shows now."""
+        with self._database.read() as session:
+            newest = journal_size(session)
+            serial = self._tree.serial
+            if newest != serial:
+                stale = None if serial < 0 or serial > newest else self._changed(session, serial)
+                self._render(session, stale, newest)
+                self._tree.set_serial(newest)
+        if newest != serial or time.monotonic() - self._reported > 2:
+            self._report(newest)
+        return newest
+
+    def _changed(self, session: Session, serial: int) -> set[str]:
+        rows = select(JournalRow.project).where(JournalRow.serial > serial, JournalRow.project.is_not(None))
+        return {name for name in session.scalars(rows.distinct()) if name}
+
+    def _render(self, session: Session, names: set[str] | None, serial: int) -> None:
+        channels = session.scalars(select(Channel.name)).all()
+        listed = _listed(session)
+        for channel in channels:
+            wanted = listed[channel] if names is None else names
+            for name in sorted(wanted):
+                self._render_project(session, channel, name, serial)
+            before = self._tree.read(channel, ROOT)
+            if before is None or set(before.files) != listed[channel]:
+                bodies = {
+                    "index.json": render.root_json(sorted(listed[channel]), serial=serial),
+                    "index.html": render.root_html(sorted(listed[channel])),
+                }
+                self._tree.write(channel, ROOT, bodies, {name: {} for name in listed[channel]}, serial)
+
+    def _render_project(self, session: Session, channel: str, name: str, serial: int) -> None:
+        files = _page_files(session, channel, name)
+        if not files:
+            self._tree.drop(channel, name)
+            return
+        root = f"{self._settings.public_url}/{channel}/files/{name}"
+        bodies = {
+            "index.json": render.project_json(name, files, provenance_root=root, serial=serial),
+            "index.html": render.project_html(name, files, provenance_root=root),
+        }
+        self._tree.write(channel, name, bodies, {file.filename: self._row(file) for file in files}, serial)
+
+    def _row(self, file: PageFile) -> dict[str, object]:
+        row: dict[str, object] = {"sha256": file.sha256, "size": file.size}
+        sides = {
+            "metadata": file.metadata_sha256,
+            "provenance": file.provenance_sha256,
+            "bundle": file.bundle_sha256,
+        }
+        for side, digest in sides.items():
+            if digest:
+                row |= {side: digest, f"{side}_size": self._blobs.path(digest).stat().st_size}
+        return row
+
+    def _report(self, serial: int) -> None:
+        with self._database.begin() as session:
+            row = session.get(Follower, self._settings.node) or Follower(node=self._settings.node)
+            row.serial, row.seen_at = serial, clock.now()
+            session.add(row)
+        self._reported = time.monotonic()
+
+
+def wait_visible(database: Database, serial: int, seconds: float) -> bool:
+    """Wait until every live node shows the serial; False when one lags behind after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with database.read() as session:
+            behind = session.execute(
+                select(func.count()).where(Follower.seen_at > clock.now() - GONE, Follower.serial < serial)
+            ).scalar_one()
+        if not behind:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+
+
+def lag(database: Database, node: str) -> int:
+    """How many journal rows this node's pages are behind."""
+    with database.read() as session:
+        row = session.get(Follower, node)
+        return journal_size(session) - (row.serial if row else 0)
+
+
+def _listed(session: Session) -> dict[str, set[str]]:
+    rows = session.execute(
+        select(ChannelEntry.channel, Release.project)
+        .join(File, File.filename == ChannelEntry.filename)
+        .join(Release, Release.id == File.release_id)
+        .where(ChannelEntry.until.is_(None))
+        .distinct()
+    )
+    names: dict[str, set[str]] = defaultdict(set)
+    for channel, project in rows:
+        names[channel].add(project)
+    return names
+
+
+def _page_files(session: Session, channel: str, name: str) -> list[PageFile]:
+    rows = session.execute(
+        select(File, Release.version)
+        .join(Release, Release.id == File.release_id)
+        .join(ChannelEntry, ChannelEntry.filename == File.filename)
+        .where(Release.project == name, ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
+    )
+    return [
+        PageFile(
+            filename=file.filename,
+            version=version,
+            sha256=file.sha256,
+            size=file.size,
+            uploaded_at=file.uploaded_at,
+            requires_python=file.requires_python,
+            metadata_sha256=file.metadata_sha256,
+            bundle_sha256=file.bundle_sha256,
+            provenance_sha256=file.provenance_sha256,
+            yanked=file.yanked,
+        )
+        for file, version in rows
+    ]

@@ -1,0 +1,136 @@
+"""Tables of the index: channels, projects, releases, files, promotions, attestations, upstream files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from buildfarm.db.types import Base, Serial
+
+
+class Channel(Base):
+    """A named index; `rank` orders the ladder that promotions climb."""
+
+    __tablename__ = "channel"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    rank: Mapped[int]
+    public: Mapped[bool]
+
+
+class Project(Base):
+    """A local name, normalised (PEP 503); from here on it is never asked upstream."""
+
+    __tablename__ = "project"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    display_name: Mapped[str]
+    local_since: Mapped[int]
+
+
+class Release(Base):
+    """One version of a project."""
+
+    __tablename__ = "release"
+    __table_args__ = (UniqueConstraint("project", "version"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("project.name"))
+    version: Mapped[str]
+    summary: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    files: Mapped[list[File]] = relationship(
+        back_populates="release", order_by="File.filename", lazy="selectin"
+    )
+
+
+class File(Base):
+    """A published file. A name means one digest for ever, over all durable channels."""
+
+    __tablename__ = "file"
+
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    release_id: Mapped[str] = mapped_column(ForeignKey("release.id"), index=True)
+    sha256: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int] = mapped_column(Serial)
+    requires_python: Mapped[str | None]
+    metadata_sha256: Mapped[str | None]
+    uploaded_at: Mapped[datetime]
+    build_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
+    job_id: Mapped[str | None]
+    attempt: Mapped[int | None]
+    bundle_sha256: Mapped[str | None]
+    provenance_sha256: Mapped[str | None]
+    yanked: Mapped[str | None] = mapped_column(Text)
+    release: Mapped[Release] = relationship(back_populates="files")
+
+
+class ChannelEntry(Base):
+    """A file in a channel from one serial to another (empty: still there)."""
+
+    __tablename__ = "channel_entry"
+    __table_args__ = (Index("ix_channel_entry_live", "channel", "filename", "until"),)
+
+    channel: Mapped[str] = mapped_column(ForeignKey("channel.name"), primary_key=True)
+    filename: Mapped[str] = mapped_column(ForeignKey("file.filename"), primary_key=True)
+    since: Mapped[int] = mapped_column(Serial, primary_key=True)
+    until: Mapped[int | None] = mapped_column(Serial)
+
+
+class Attestation(Base):
+    """What the signer answered for one file of an attempt; the bundle once its checkpoint is signed."""
+
+    __tablename__ = "attestation"
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    file_sha256: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    serial: Mapped[int | None] = mapped_column(Serial)
+    bundle_sha256: Mapped[str | None]
+    provenance_sha256: Mapped[str | None]
+
+
+class Promotion(Base):
+    """Adding a file set to the next channel."""
+
+    __tablename__ = "promotion"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    version: Mapped[str]
+    from_channel: Mapped[str]
+    to_channel: Mapped[str]
+    state: Mapped[str]
+    actor: Mapped[str]
+    created_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
+    serial: Mapped[int | None] = mapped_column(Serial)
+    filenames: Mapped[list[Any]]
+
+
+class UpstreamFile(Base):
+    """First sight of an upstream file: from then on its name means these bytes."""
+
+    __tablename__ = "upstream_file"
+
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    sha256: Mapped[str]
+    size: Mapped[int] = mapped_column(Serial)
+    url: Mapped[str]
+    seen_at: Mapped[datetime]
+
+
+class Follower(Base):
+    """A web node and the serial up to which its pages are rendered."""
+
+    __tablename__ = "follower"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    serial: Mapped[int] = mapped_column(Serial)
+    seen_at: Mapped[datetime]

@@ -1,0 +1,168 @@
+"""Promotion: the files of a release enter the next channel, the same bytes under the same digests.
+
+A name means one digest over all durable channels, so a promotion cannot conflict. It is applied in
+one transaction with its journal row; undoing it is a new entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import Conflict, InvalidInput, NotFound
+from buildfarm.ids import new_id
+from buildfarm.index import channels
+from buildfarm.index.model import File, Promotion, Release
+from buildfarm.journal.record import record
+
+
+def promote(
+    session: Session, *, project: str, version: str, from_channel: str, to_channel: str, actor: str
+) -> Promotion:
+    """Add what `from_channel` holds of a release to `to_channel`; files that are there already stay.
+
+    Raises:
+        NotFound: `channel.unknown`, or `release.unknown`: the channel holds nothing of that release.
+        InvalidInput: `promotion.downward`, the ladder is climbed upwards.
+        Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`.
+    """
+    name, exact = canonicalize_name(project), _version(version)
+    lower, upper = channels.get(session, from_channel), channels.get(session, to_channel)
+    if upper.rank <= lower.rank:
+        raise InvalidInput(f"{to_channel} does not come after {from_channel}.", code="promotion.downward")
+    files = channels.files_of(session, from_channel, name, exact)
+    if not files:
+        raise NotFound(f"The channel {from_channel} holds no {name} {exact}.", code="release.unknown")
+    if any(file.yanked is not None for file in files):
+        raise Conflict(f"{name} {exact} is yanked.", code="promotion.yanked", hint="Release a new version.")
+    present = {file.filename for file in channels.files_of(session, to_channel, name, exact)}
+    fresh = [file for file in files if file.filename not in present]
+    if not fresh:
+        raise Conflict(f"{to_channel} holds {name} {exact} already.", code="promotion.nothing_new")
+    now = clock.now()
+    promotion = Promotion(
+        id=new_id("prm"),
+        project=name,
+        version=exact,
+        from_channel=from_channel,
+        to_channel=to_channel,
+        state="applied",
+        actor=actor,
+        created_at=now,
+        applied_at=now,
+        filenames=[file.filename for file in fresh],
+    )
+    session.add(promotion)
+    enter = channels.entering(session, to_channel, promotion.filenames)
+    record(
+        session,
+        "promote",
+        project=name,
+        version=exact,
+        promotion=promotion.id,
+        from_channel=from_channel,
+        to_channel=to_channel,
+        actor=actor,
+        files=[{"filename": file.filename, "sha256": file.sha256} for file in fresh],
+        on_serial=_then(enter, promotion),
+    )
+    return promotion
+
+
+def undo(session: Session, promotion_id: str, *, actor: str) -> Promotion:
+    """Take out of the channel what a promotion brought in; recorded as a promotion of its own.
+
+    Raises:
+        NotFound: `promotion.unknown`.
+        Conflict: `promotion.undone`, it was taken back already.
+    """
+    promotion = session.get(Promotion, promotion_id)
+    if promotion is None:
+        raise NotFound(f"There is no promotion {promotion_id}.", code="promotion.unknown")
+    if promotion.state != "applied":
+        raise Conflict(f"Promotion {promotion_id} is {promotion.state} already.", code="promotion.undone")
+    promotion.state = "undone"
+    now = clock.now()
+    revert = Promotion(
+        id=new_id("prm"),
+        project=promotion.project,
+        version=promotion.version,
+        from_channel=promotion.to_channel,
+        to_channel=promotion.from_channel,
+        state="revert",
+        actor=actor,
+        created_at=now,
+        applied_at=now,
+        filenames=promotion.filenames,
+    )
+    session.add(revert)
+    leave = channels.leaving(session, promotion.to_channel, promotion.filenames)
+    record(
+        session,
+        "promote.undo",
+        project=promotion.project,
+        version=promotion.version,
+        promotion=revert.id,
+        undoes=promotion.id,
+        channel=promotion.to_channel,
+        files=promotion.filenames,
+        actor=actor,
+        on_serial=_then(leave, revert),
+    )
+    return revert
+
+
+def yank(session: Session, *, project: str, version: str, reason: str, actor: str) -> list[File]:
+    """Mark every file of a release as yanked (PEP 592): installed only where it is pinned.
+
+    Raises:
+        NotFound: `release.unknown`.
+        InvalidInput: `yank.reason`, longer than 500 characters or with line breaks.
+    """
+    if len(reason) > 500 or not reason.isprintable():
+        raise InvalidInput("A reason is one line of at most 500 characters.", code="yank.reason")
+    return _mark(session, project, version, reason, "yank", actor)
+
+
+def unyank(session: Session, *, project: str, version: str, actor: str) -> list[File]:
+    """Take the mark away.
+
+    Raises:
+        NotFound: `release.unknown`.
+    """
+    return _mark(session, project, version, None, "unyank", actor)
+
+
+def _mark(
+    session: Session, project: str, version: str, reason: str | None, kind: str, actor: str
+) -> list[File]:
+    name, exact = canonicalize_name(project), _version(version)
+    release = session.scalars(
+        select(Release).where(Release.project == name, Release.version == exact)
+    ).first()
+    if release is None:
+        raise NotFound(f"There is no {name} {exact}.", code="release.unknown")
+    for file in release.files:
+        file.yanked = reason
+    record(session, kind, project=name, version=exact, actor=actor, reason=reason)
+    return release.files
+
+
+def _version(text: str) -> str:
+    try:
+        return str(Version(text))
+    except InvalidVersion as err:
+        raise InvalidInput(f"{text!r} is no version (PEP 440).", code="version.invalid") from err
+
+
+def _then(change: Callable[[int], None], promotion: Promotion) -> Callable[[int], None]:
+    def on_serial(serial: int) -> None:
+        change(serial)
+        promotion.serial = serial
+
+    return on_serial

@@ -1,0 +1,89 @@
+"""The facts a statement is made of, read from the control zone's own records.
+
+Nothing in here was said by a builder but the bytes of the log; commit, recipe, image, dependencies,
+limits and times come from rows that the farm itself wrote.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
+from buildfarm.sources.model import Source
+from buildfarm.trust import facts
+from buildfarm.wheels.facts import FileFacts
+
+
+def build_facts(
+    session: Session, artifact: Artifact, file: FileFacts, settings: Settings
+) -> facts.BuildFacts:
+    """Everything the signer may say about one artifact. The same rows give the same facts."""
+    job = session.get_one(Job, artifact.job_id)
+    attempt = session.get_one(Attempt, (artifact.job_id, artifact.attempt))
+    build = session.get_one(Build, job.build_id)
+    source = session.get_one(Source, build.source_id)
+    builder = session.get_one(Builder, attempt.builder_id)
+    url = settings.public_url
+    limits = {key: str(value) for key, value in sorted(job.spec["limits"].items())}
+    return facts.BuildFacts(
+        attempt_key=f"{job.id}/{attempt.number}",
+        filename=artifact.filename,
+        project=file.project,
+        version=file.version,
+        source_uri=f"git+{source.url}",
+        ref=build.ref,
+        commit=build.commit or "",
+        recipe_uri=f"git+{source.url}",
+        recipe_path=build.recipe_path or "",
+        recipe_sha256=build.recipe_sha256 or "",
+        target=job.target,
+        trigger=build.trigger,
+        delivery_id=build.delivery_id or "",
+        channel=build.channel,
+        limits=limits,
+        network="none",
+        source_date_epoch=int(job.spec["source_date_epoch"]),
+        image_uri=f"docker://{url.split('://', 1)[-1]}/images/{job.target}",
+        image_sha256=str(job.spec["build_image"]).removeprefix("sha256:"),
+        snapshot_sha256=build.snapshot_sha256 or "",
+        dependencies=_dependencies(session, artifact),
+        builder_name=builder.name,
+        builder_tier=_tier(job.queue),
+        tiers_shared=settings.tiers_shared,
+        build_url=f"{url}/builds/{build.id}",
+        attempt_url=f"{url}/jobs/{job.id}/attempts/{attempt.number}",
+        started_at=attempt.started_at,
+        finished_at=attempt.finished_at or clock.now(),
+        log_url=f"{url}/api/v1/jobs/{job.id}/log?attempt={attempt.number}",
+        log_sha256=attempt.log_sha256 or "",
+        identity=f"{url}/projects/{file.project}/recipes/{build.recipe_name}",
+        farm_version=version("buildfarm"),
+    )
+
+
+def _dependencies(session: Session, artifact: Artifact) -> tuple[facts.Dependency, ...]:
+    rows = session.scalars(
+        select(Dependency)
+        .where(Dependency.job_id == artifact.job_id, Dependency.attempt == artifact.attempt)
+        .order_by(Dependency.filename)
+    )
+    return tuple(
+        facts.Dependency(
+            name=row.project,
+            version=row.version,
+            filename=row.filename,
+            sha256=row.sha256,
+            index_uri=row.origin,
+        )
+        for row in rows
+    )
+
+
+def _tier(queue: str) -> Any:  # noqa: ANN401 - the model checks that it is one of the three
+    return queue.split(".")[2]

@@ -1,0 +1,289 @@
+"""Publishing a build in two steps: attest every file, then make the file set visible at once.
+
+Each step is a transaction that may be repeated: a retry finds the same artifacts, the same answer of
+the signer and the same bundle. Whatever dies in between, clients see all files of the set or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.db.engine import Database
+from buildfarm.errors import Conflict, FarmError, Forbidden, InvalidInput
+from buildfarm.farm import builds, claims
+from buildfarm.farm.model import Artifact, Build, Job, Task
+from buildfarm.farm.rules import BUILD, State, advance
+from buildfarm.ids import new_id
+from buildfarm.index import channels, names
+from buildfarm.index.model import Attestation, File, Project, Release
+from buildfarm.index.provenance import build_facts
+from buildfarm.index.upstream import Upstream
+from buildfarm.journal.log import head, store_checkpoint
+from buildfarm.journal.record import record
+from buildfarm.sources.model import Source
+from buildfarm.storage.blobs import Blobs
+from buildfarm.trust import bundle as bundles
+from buildfarm.trust.client import SignerClient
+from buildfarm.trust.messages import EntryProof
+from buildfarm.trust.mint import Attested
+from buildfarm.wheels.facts import Expectation, FileFacts
+from buildfarm.wheels.validate import validate_in_sandbox
+
+#: Names the actor of what the farm does by itself.
+FARM = "farm"
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes builds; made by the worker that runs beside the signer."""
+
+    database: Database
+    blobs: Blobs
+    signer: SignerClient
+    upstream: Upstream
+    settings: Settings
+
+    def publish(self, build_id: str, task: tuple[str, int], beat: Callable[[], None]) -> int:
+        """Publish a built build under the claim `task` = (id, attempt); returns the journal serial.
+
+        `beat` renews the claim between long steps.
+
+        Raises:
+            FarmError: with the sentence for the person; the build is not published.
+        """
+        artifacts = self._artifacts(build_id)
+        files: dict[str, FileFacts] = {}
+        for artifact in artifacts:
+            files[artifact.filename] = self._validated(artifact)
+            beat()
+        self._check_release(build_id, files)
+        for artifact in artifacts:
+            self._attest(artifact, files[artifact.filename])
+            beat()
+        self._prove(artifacts)
+        return self._make_visible(build_id, artifacts, files, task)
+
+    def _artifacts(self, build_id: str) -> list[Artifact]:
+        """The files of the build's successful attempts; where two targets give one name, the first one."""
+        with self.database.read() as session:
+            rows = session.scalars(
+                select(Artifact)
+                .join(Job, (Job.id == Artifact.job_id) & (Job.attempt == Artifact.attempt))
+                .where(Job.build_id == build_id, Job.state == State.SUCCEEDED)
+                .order_by(Job.required.desc(), Job.target, Artifact.filename)
+            )
+            chosen: dict[str, Artifact] = {}
+            for row in rows:
+                chosen.setdefault(row.filename, row)
+        if not chosen:
+            raise InvalidInput("The build made no file.", code="publish.nothing")
+        return list(chosen.values())
+
+    def _validated(self, artifact: Artifact) -> FileFacts:
+        expectation = Expectation(
+            filename=artifact.filename,
+            project=None,
+            version=None,
+            max_bytes=self.settings.limits.upload_bytes,
+        )
+        return validate_in_sandbox(self.blobs.path(artifact.sha256), expectation)
+
+    def _check_release(self, build_id: str, files: dict[str, FileFacts]) -> None:
+        releases = {(file.project, file.version) for file in files.values()}
+        if len(releases) != 1:
+            listed = ", ".join(f"{name} {version}" for name, version in sorted(releases))
+            raise InvalidInput(f"One build makes one release, this one made {listed}.", code="publish.mixed")
+        (project, _version), file = releases.pop(), next(iter(files.values()))
+        with self.database.read() as session:
+            source = session.get_one(Source, session.get_one(Build, build_id).source_id)
+            is_local = session.get(Project, project) is not None
+        if project not in source.projects:
+            self._first_claim(source, project, file.display_name, is_local=is_local)
+        with self.database.read() as session:
+            for name, facts in files.items():
+                known = session.get(File, name)
+                if known and known.sha256 != facts.sha256:
+                    raise Conflict(
+                        f"File already exists: {name} was published with other bytes.",
+                        code="file.exists",
+                        hint="A file name means the same bytes for ever; release a new version.",
+                    )
+
+    def _first_claim(self, source: Source, project: str, display_name: str, *, is_local: bool) -> None:
+        hint = f"buildfarm source grant {source.name} {project}"
+        if is_local or self.upstream.rows(project) is not None:
+            where = "here, published by another source" if is_local else "on the upstream index"
+            raise Forbidden(
+                f"The source {source.name} may not publish {project}: the name exists {where}.",
+                code="project.not_granted",
+                hint=f"If it is yours: {hint}",
+            )
+        with self.database.begin() as session:
+            names.make_local(session, [display_name], session.get_one(Source, source.id), actor=FARM)
+
+    def _attest(self, artifact: Artifact, file: FileFacts) -> None:
+        key = (artifact.job_id, artifact.attempt, artifact.filename)
+        with self.database.read() as session:
+            if session.get(Attestation, key) or _earlier(session, artifact):
+                return
+            facts = build_facts(session, artifact, file, self.settings)
+        with self.blobs.open(artifact.sha256) as content:
+            attested = self.signer.attest(facts, content.fileno())
+        with self.database.begin() as session:
+            row = Attestation(
+                job_id=key[0],
+                attempt=key[1],
+                filename=key[2],
+                file_sha256=attested.file_sha256,
+                answer=attested.as_json(),
+            )
+            session.add(row)
+            record(
+                session,
+                "attest",
+                filename=artifact.filename,
+                sha256=attested.file_sha256,
+                leaf=attested.entry_body,
+                on_serial=_note_serial(row),
+            )
+
+    def _prove(self, artifacts: list[Artifact]) -> None:
+        """Have a checkpoint signed over what is durable, and store the bundles that it proves."""
+        with self.database.read() as session:
+            every = [_attestation(session, artifact) for artifact in artifacts]
+            rows = [row for row in every if not row.bundle_sha256]
+            if not rows:
+                return
+            log = head(session)
+            attested = [Attested.from_json(row.answer) for row in rows]
+            indexes = [(row.serial or 0) - 1 for row in rows]
+            proofs = [log.inclusion(index) for index in indexes]
+            entries = [
+                EntryProof(entry_body_sha256=_sha256(item.entry_body), log_index=index, inclusion_proof=proof)
+                for item, index, proof in zip(attested, indexes, proofs, strict=True)
+            ]
+            checkpoint = self.signer.checkpoint(log.size, log.root, log.consistency, entries)
+        stored = []
+        for item, index, proof in zip(attested, indexes, proofs, strict=True):
+            bundle = bundles.assemble(item, checkpoint, index, proof)
+            stored.append((self.blobs.put_bytes(bundle), self.blobs.put_bytes(bundles.provenance(bundle))))
+        with self.database.begin() as session:
+            store_checkpoint(session, log.size, checkpoint.note)
+            for row, (bundle_sha256, provenance_sha256) in zip(rows, stored, strict=True):
+                fresh = session.get_one(Attestation, (row.job_id, row.attempt, row.filename))
+                fresh.bundle_sha256, fresh.provenance_sha256 = bundle_sha256, provenance_sha256
+
+    def _make_visible(
+        self, build_id: str, artifacts: list[Artifact], files: dict[str, FileFacts], task: tuple[str, int]
+    ) -> int:
+        metadata = {name: self.blobs.put_bytes(file.metadata) for name, file in files.items()}
+        with self.database.begin() as session:
+            claims.finish(session, Task, *task, State.SUCCEEDED)
+            build = builds.get(session, build_id)
+            facts = next(iter(files.values()))
+            release = _release(session, facts)
+            listed = []
+            for artifact in artifacts:
+                file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
+                listed.append(
+                    {"filename": file.filename, "sha256": file.sha256, "bundle": file.bundle_sha256 or ""}
+                )
+            build.project, build.version = release.project, release.version
+            build.state = advance(BUILD, State(build.state), State.PUBLISHED)
+            build.finished_at = clock.now()
+            record(
+                session,
+                "publish",
+                project=release.project,
+                version=release.version,
+                channel=build.channel,
+                build=build.id,
+                files=listed,
+                actor=FARM,
+                on_serial=channels.entering(session, build.channel, list(files)),
+            )
+        return int(session.info["serial"])
+
+    def _file_row(
+        self,
+        session: Session,
+        release: Release,
+        artifact: Artifact,
+        facts: FileFacts,
+        metadata: dict[str, str],
+        build: Build,
+    ) -> File:
+        known = session.get(File, artifact.filename)
+        if known:
+            return known
+        proof = _attestation(session, artifact)
+        file = File(
+            filename=artifact.filename,
+            release_id=release.id,
+            sha256=facts.sha256,
+            size=facts.size,
+            requires_python=facts.requires_python,
+            metadata_sha256=metadata[artifact.filename] if facts.kind == "wheel" else None,
+            uploaded_at=clock.now(),
+            build_id=build.id,
+            job_id=artifact.job_id,
+            attempt=artifact.attempt,
+            bundle_sha256=proof.bundle_sha256,
+            provenance_sha256=proof.provenance_sha256,
+        )
+        session.add(file)
+        session.flush()
+        return file
+
+
+def _release(session: Session, facts: FileFacts) -> Release:
+    release = session.scalars(
+        select(Release).where(Release.project == facts.project, Release.version == facts.version)
+    ).first()
+    if release is None:
+        release = Release(
+            id=new_id("rel"),
+            project=canonicalize_name(facts.project),
+            version=facts.version,
+            summary=facts.summary or None,
+            created_at=clock.now(),
+        )
+        session.add(release)
+        session.flush()
+    return release
+
+
+def _earlier(session: Session, artifact: Artifact) -> Attestation | None:
+    """The statement that was made of these very bytes under this name, by whichever attempt."""
+    return session.scalars(
+        select(Attestation).where(
+            Attestation.filename == artifact.filename, Attestation.file_sha256 == artifact.sha256
+        )
+    ).first()
+
+
+def _attestation(session: Session, artifact: Artifact) -> Attestation:
+    own = session.get(Attestation, (artifact.job_id, artifact.attempt, artifact.filename))
+    found = own or _earlier(session, artifact)
+    if found is None:
+        raise FarmError(f"{artifact.filename} has no statement.", code="publish.unattested")
+    return found
+
+
+def _note_serial(row: Attestation) -> Callable[[int], None]:
+    def note(serial: int) -> None:
+        row.serial = serial
+
+    return note
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,50 @@
+"""The journal as a log: its root, proofs over what is committed, and its checkpoints.
+
+Source: RFC 9162 section 2.1; C2SP tlog-checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.journal import merkle
+from buildfarm.journal.model import Checkpoint
+from buildfarm.journal.record import size as journal_size
+from buildfarm.journal.record import stored_node
+
+
+@dataclass(frozen=True)
+class Head:
+    """The committed log at one moment, and proofs about it; valid while its session lives."""
+
+    size: int
+    root: bytes
+    node: Callable[[int, int], bytes]
+
+    def inclusion(self, index: int) -> tuple[bytes, ...]:
+        """The proof that the leaf `index` is in the log."""
+        return tuple(merkle.inclusion_proof(index, self.size, self.node))
+
+    def consistency(self, old_size: int) -> Sequence[bytes]:
+        """The proof that the log of `old_size` leaves is the beginning of this one."""
+        return merkle.consistency_proof(old_size, self.size, self.node)
+
+
+def head(session: Session) -> Head:
+    """The log as committed now."""
+
+    def node(level: int, index: int) -> bytes:
+        return stored_node(session, level, index)
+
+    size = journal_size(session)
+    return Head(size, merkle.root(size, node), node)
+
+
+def store_checkpoint(session: Session, size: int, note: str) -> None:
+    """Keep a signed checkpoint; the same one again changes nothing."""
+    if session.get(Checkpoint, size) is None:
+        session.add(Checkpoint(size=size, note=note, at=clock.now()))

@@ -1,0 +1,222 @@
+"""Taking a delivery in: verified on its raw bytes, noted in the ledger, turned into a build.
+
+One transaction notes the delivery and makes what follows from it; the answer goes out before any
+work is done. The same delivery again is a duplicate, the same commit by another hook builds once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from buildfarm import log
+from buildfarm.db.engine import Database
+from buildfarm.errors import InvalidInput, LimitExceeded, Unauthenticated
+from buildfarm.farm import builds
+from buildfarm.farm.model import Build
+from buildfarm.farm.rules import State
+from buildfarm.ids import new_id
+from buildfarm.scm.kinds import scm_for
+from buildfarm.scm.model import Delivery
+from buildfarm.scm.port import Event, EventKind, Scm, Verification
+from buildfarm.scm.reasons import SENTENCE, Reason
+from buildfarm.scm.secret import Secret
+from buildfarm.sources.model import Source, SourceSecret
+
+#: What of a refused body is kept to explain it.
+_REFUSED_BODY_BYTES = 16 * 1024
+_MASKED = {"authorization", "cookie", "x-gitlab-token", "proxy-authorization"}
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a delivery."""
+
+    delivery_id: str
+    state: str
+    reason: Reason | None = None
+    builds: list[str] = field(default_factory=list)
+
+
+def receive(
+    database: Database, source_name: str, headers: Mapping[str, str], body: bytes, now: datetime
+) -> Receipt:
+    """Take one call of a source's hook.
+
+    Raises:
+        Unauthenticated: `hook.unauthenticated`, the same for an unknown source and a wrong signature.
+        InvalidInput: `hook.unparsable`, signed rightly but not readable.
+    """
+    with database.read() as session:
+        source = session.scalars(select(Source).where(Source.name == source_name)).first()
+    scm = scm_for(source.scm if source else "generic")
+    secrets = [Secret(id=row.id, value=row.value, kind=row.kind) for row in source.secrets] if source else []  # type: ignore[arg-type]
+    verification = scm.verify(headers, body, secrets, now)
+    if source is None:
+        raise _refused()
+    if not verification.ok:
+        _note_rejected(database, source, scm, headers, body, verification, now)
+        raise _refused()
+    try:
+        event = scm.parse(headers, body)
+    except InvalidInput as err:
+        reason = Reason(str(err.facts.get("reason", Reason.BODY_UNPARSABLE)))
+        _note_rejected(database, source, scm, headers, body, verification, now, reason)
+        raise
+    try:
+        return _accept(database, source, scm, headers, body, verification, event, now)
+    except IntegrityError:
+        # The same delivery came twice at once; the other call has noted it.
+        known = _duplicate(database, source, verification)
+        if known is None:
+            raise
+        return known
+
+
+def too_large(limit: int) -> LimitExceeded:
+    """The refusal of a body over the limit; decided before it is read."""
+    return LimitExceeded(f"A webhook body may have {limit} bytes.", code="hook.too_large")
+
+
+def _accept(
+    database: Database,
+    source: Source,
+    scm: Scm,
+    headers: Mapping[str, str],
+    body: bytes,
+    verification: Verification,
+    event: Event,
+    now: datetime,
+) -> Receipt:
+    known = _duplicate(database, source, verification) if verification.delivery_id else None
+    if known:
+        return known
+    with database.begin() as session:
+        delivery = _row(source, scm, headers, body, verification, now)
+        session.add(delivery)
+        delivery.kind, delivery.ref, delivery.commit = event.kind, event.ref or None, event.commit
+        delivery.actor, delivery.title = event.actor, event.title[:500] or None
+        session.flush()
+        session.execute(
+            update(SourceSecret).where(SourceSecret.id == verification.secret_id).values(last_used_at=now)
+        )
+        reason = why_nothing(source, event) or _built_already(session, source, event)
+        if reason:
+            delivery.state, delivery.reason = "ignored", reason
+            return Receipt(delivery.id, "ignored", reason)
+        build = builds.start(
+            session,
+            session.get_one(Source, source.id),
+            ref=event.ref,
+            commit=event.commit,
+            trigger=f"webhook:{scm.kind}",
+            actor=event.actor,
+            title=event.title or None,
+            delivery_id=delivery.id,
+        )
+        delivery.state = "accepted"
+    with log.bind(delivery_id=delivery.id, build_id=build.id):
+        _log.info("delivery.accepted", source=source.name, ref=event.ref)
+    return Receipt(delivery.id, "accepted", builds=[build.id])
+
+
+def why_nothing(source: Source, event: Event) -> Reason | None:
+    """Why this event starts no build, or None when it does; pure."""
+    if event.kind is EventKind.PING:
+        return Reason.PING
+    if event.deleted:
+        return Reason.TAG_DELETED if event.ref.startswith("refs/tags/") else Reason.BRANCH_DELETED
+    if event.kind is EventKind.OTHER:
+        return Reason.EVENT_NOT_HANDLED
+    if not event.ref:
+        return Reason.RELEASE_WITHOUT_TAG if event.kind is EventKind.RELEASE else Reason.EVENT_NOT_HANDLED
+    if event.skip:
+        return Reason.SKIP_REQUESTED
+    if event.ref.startswith("refs/tags/"):
+        return None
+    branch = event.ref.removeprefix("refs/heads/")
+    followed = any(fnmatch.fnmatchcase(branch, pattern) for pattern in source.branches)
+    return None if followed else Reason.REF_NOT_FOLLOWED
+
+
+def _built_already(session: Session, source: Source, event: Event) -> Reason | None:
+    """Group and project hooks both fire, and a release follows its tag: one commit of one ref builds once."""
+    same = select(Build.id).where(
+        Build.source_id == source.id, Build.ref == event.ref, Build.state != State.CANCELLED
+    )
+    if event.commit:
+        same = same.where((Build.commit == event.commit) | (Build.commit.is_(None)))
+    elif event.kind is not EventKind.RELEASE:
+        return None
+    return Reason.ALREADY_BUILT if session.execute(same).first() else None
+
+
+def _duplicate(database: Database, source: Source, verification: Verification) -> Receipt | None:
+    with database.read() as session:
+        known = session.scalars(
+            select(Delivery).where(Delivery.source_id == source.id, Delivery.key == verification.delivery_id)
+        ).first()
+        if known is None:
+            return None
+        made = list(session.scalars(select(Build.id).where(Build.delivery_id == known.id)))
+    return Receipt(known.id, "duplicate", Reason(known.reason) if known.reason else None, made)
+
+
+def _note_rejected(
+    database: Database,
+    source: Source,
+    scm: Scm,
+    headers: Mapping[str, str],
+    body: bytes,
+    verification: Verification,
+    now: datetime,
+    reason: Reason | None = None,
+) -> None:
+    delivery = _row(source, scm, headers, body[:_REFUSED_BODY_BYTES], verification, now)
+    # A refused call must not occupy the id under which the true one may still come.
+    delivery.key = None
+    delivery.state, delivery.reason = "rejected", reason or verification.reason
+    delivery.body_sha256 = hashlib.sha256(body).hexdigest()
+    with database.begin() as session:
+        session.add(delivery)
+    _log.warning("delivery.rejected", source=source.name, reason=delivery.reason, delivery_id=delivery.id)
+
+
+def _row(
+    source: Source,
+    scm: Scm,
+    headers: Mapping[str, str],
+    body: bytes,
+    verification: Verification,
+    now: datetime,
+) -> Delivery:
+    shown = {name: "[masked]" if name.lower() in _MASKED else value for name, value in headers.items()}
+    return Delivery(
+        id=new_id("dlv"),
+        source_id=source.id,
+        key=verification.delivery_id,
+        scm=scm.kind,
+        received_at=now,
+        state="received",
+        headers=shown,
+        body=body,
+        body_sha256=hashlib.sha256(body).hexdigest(),
+        steps=[{"name": step.name, "ok": step.ok, "detail": step.detail} for step in verification.steps],
+    )
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("This delivery is not signed as it should be.", code="hook.unauthenticated")
+
+
+def sentence(reason: str | None) -> str:
+    """A reason in words."""
+    return SENTENCE[Reason(reason)] if reason else ""

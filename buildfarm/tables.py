@@ -1,0 +1,11 @@
+"""Every table of the farm, imported once for migrations and tests; no code of its own."""
+
+from buildfarm.access import model as access
+from buildfarm.db.types import Base
+from buildfarm.farm import model as farm
+from buildfarm.index import model as index
+from buildfarm.journal import model as journal
+from buildfarm.scm import model as scm
+from buildfarm.sources import model as sources
+
+__all__ = ["Base", "access", "farm", "index", "journal", "scm", "sources"]

@@ -1,0 +1,75 @@
+"""Errors on the wire: problem details (RFC 9457) for programs, a page for browsers; never a traceback."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Flask, Response, json, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+
+from buildfarm import log
+from buildfarm.errors import FarmError, Unauthenticated
+from webapp.context import wants_html
+
+_log = log.get(__name__)
+
+
+def install(app: Flask) -> None:
+    """Handle every exception of every view."""
+    app.register_error_handler(FarmError, _farm_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unknown_error)
+
+
+def problem(status: int, code: str, sentence: str, hint: str = "", **facts: Any) -> Response:  # noqa: ANN401
+    """A problem document; the sentence is the reason phrase too, which is all that some clients show."""
+    body = {"type": "about:blank", "title": sentence, "status": status, "code": code}
+    if hint:
+        body["detail"] = hint
+    body |= {key: value for key, value in facts.items() if key not in body}
+    response = Response(json.dumps(body) + "\n", content_type="application/problem+json")
+    response.status = f"{status} {_reason(sentence)}"
+    return response
+
+
+def _farm_error(err: FarmError) -> Response:
+    if err.status >= 500:
+        _log.error("request.failed", code=err.code, message=err.message, path=request.path)
+    if wants_html():
+        if isinstance(err, Unauthenticated) and request.method == "GET":
+            return redirect(url_for("account.login", next=request.full_path.rstrip("?")))  # type: ignore[return-value]
+        return _page(err.status, err.code, err.message, err.hint)
+    response = problem(err.status, err.code, err.message, err.hint, **err.facts)
+    if err.status == 401:
+        response.headers["WWW-Authenticate"] = 'Basic realm="buildfarm", charset="UTF-8"'
+    if err.status == 503:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def _http_error(err: HTTPException) -> Response:
+    status = err.code or 500
+    if isinstance(err.get_response(), Response) and status < 400:
+        return err.get_response()  # type: ignore[return-value]
+    code, sentence = f"http.{status}", (err.description or err.name)
+    response = _page(status, code, sentence, "") if wants_html() else problem(status, code, sentence)
+    for header in ("Allow", "Retry-After"):
+        if value := dict(err.get_headers()).get(header):
+            response.headers[header] = value
+    return response
+
+
+def _unknown_error(err: Exception) -> Response:
+    _log.error("request.crashed", path=request.path, exc_info=err)
+    sentence = "Something in the farm went wrong; it is in the log of the web process."
+    return _page(500, "farm.bug", sentence, "") if wants_html() else problem(500, "farm.bug", sentence)
+
+
+def _page(status: int, code: str, sentence: str, hint: str) -> Response:
+    body = render_template("error.html", status=status, code=code, sentence=sentence, hint=hint)
+    return Response(body, status=status, content_type="text/html; charset=utf-8")
+
+
+def _reason(sentence: str) -> str:
+    return re.sub(r"[^\x20-\x7e]+", " ", sentence)[:200]

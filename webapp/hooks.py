@@ -1,0 +1,40 @@
+"""`POST /hooks/<source>`: take a delivery, answer in milliseconds, work later."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from buildfarm import clock
+from buildfarm.farm import handover
+from buildfarm.scm import intake
+from webapp.context import farm
+
+blueprint = Blueprint("hooks", __name__)
+
+
+@blueprint.post("/hooks/<source>")
+def receive(source: str) -> tuple[Response, int]:
+    """202 when builds were started, 200 when there is nothing to do, 401 for whoever cannot sign."""
+    receipt = intake.receive(farm().database, source, dict(request.headers), _body(), clock.now())
+    if receipt.builds and receipt.state == "accepted":
+        handover.try_hand_over(farm().database, farm().queues)
+    root = farm().settings.public_url
+    answer = jsonify(
+        delivery=receipt.delivery_id,
+        state=receipt.state,
+        reason=receipt.reason,
+        message=intake.sentence(receipt.reason),
+        builds=[{"id": build, "url": f"{root}/builds/{build}"} for build in receipt.builds],
+    )
+    return answer, 202 if receipt.state == "accepted" else 200
+
+
+def _body() -> bytes:
+    """The raw body; refused before it is read when its length is announced, while reading when not."""
+    limit = farm().settings.limits.hook_body_bytes
+    if (request.content_length or 0) > limit:
+        raise intake.too_large(limit)
+    body = request.stream.read(limit + 1)
+    if len(body) > limit:
+        raise intake.too_large(limit)
+    return body

@@ -1,0 +1,204 @@
+"""`/jobapi/v1`: the only thing a builder speaks to.
+
+A builder claims with its own token and gets one that is good for a single attempt; everything below
+`/attempt/` is authorised by that one and refused with 409 as soon as the attempt is not the current
+one. See docs/job-api.md.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from buildfarm import log
+from buildfarm.access.verdicts import credential_of
+from buildfarm.errors import InvalidInput, Unauthenticated
+from buildfarm.farm import handover, jobs, logs, registry
+from buildfarm.farm.model import Attempt, Job
+from buildfarm.index.buildview import Served
+from buildfarm.index.decide import Answer
+from webapp.context import farm, verdicts
+from webapp.sending import send
+
+Shape = TypeVar("Shape", bound="_Body")
+blueprint = Blueprint("jobapi", __name__, url_prefix="/jobapi/v1")
+JSON_PAGE = "application/vnd.pypi.simple.v1+json"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Claim(_Body):
+    """What RQ carried to the builder."""
+
+    job: str
+    attempt: int = Field(ge=1)
+
+
+class Beat(_Body):
+    """A sign of life."""
+
+    phase: str = Field(pattern="^(source|deps|build|repair|test|upload)$")
+
+
+class Segment(_Body):
+    """Lines of the log."""
+
+    offset: int = Field(ge=0)
+    phase: str = Field(pattern="^(source|deps|build|repair|test|upload)$")
+    text: str
+    times: list[int]
+
+
+class Outcome(_Body):
+    """How the attempt ended, as the builder saw it."""
+
+    state: str = Field(pattern="^(succeeded|failed|timed_out|cancelled)$")
+    cause: str | None = Field(None, pattern="^(user_code|checks|limit|infrastructure|policy)$")
+    first_error: str | None = Field(None, max_length=2000)
+    phase: str | None = None
+    phases: list[dict[str, object]] = []
+    engine: dict[str, str] = {}
+
+
+@blueprint.post("/claim")
+def claim() -> Response:
+    """Take a job's attempt; answers its spec and token."""
+    body = _parsed(Claim)
+    principal = verdicts().principal(request.headers.get("Authorization"))
+    with farm().database.begin() as session:
+        builder = registry.builder_of(session, principal)
+        claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
+    with log.bind(job_id=body.job, attempt=body.attempt):
+        log.get(__name__).info("attempt.claimed", builder=builder.name)
+    return jsonify(spec=claimed.spec, token=claimed.token)
+
+
+@blueprint.get("/builder/current")
+def current() -> Response:
+    """The attempts of this builder that still count: what its leftovers are held against."""
+    principal = verdicts().principal(request.headers.get("Authorization"))
+    with farm().database.read() as session:
+        running = registry.current_attempts(session, registry.builder_of(session, principal))
+    return jsonify(attempts=[{"job": job, "attempt": number} for job, number in running])
+
+
+@blueprint.post("/attempt/heartbeat")
+def heartbeat() -> Response:
+    """Renew the claim; `go_on` false asks the builder to stop."""
+    body = _parsed(Beat)
+    with farm().database.begin() as session:
+        go_on = jobs.heartbeat(session, jobs.attempt_of_token(session, _token())[0], body.phase)
+    return jsonify(go_on=go_on)
+
+
+@blueprint.post("/attempt/log")
+def append_log() -> Response:
+    """Store whole lines; answers how many bytes have been received."""
+    body = _parsed(Segment)
+    with farm().database.begin() as session:
+        attempt, _ = jobs.attempt_of_token(session, _token())
+        size = logs.append(
+            session,
+            attempt.job_id,
+            attempt.number,
+            offset=body.offset,
+            phase=body.phase,
+            text=body.text,
+            times=body.times,
+            max_bytes=farm().settings.limits.log_bytes,
+        )
+    return jsonify(size=size)
+
+
+@blueprint.get("/attempt/source")
+def source() -> Response:
+    """The source snapshot, a tar."""
+    _, job = _current()
+    return _blob(str(job.spec["source_sha256"]))
+
+
+@blueprint.put("/attempt/artifacts/<filename>")
+def put_artifact(filename: str) -> tuple[Response, int]:
+    """Store a file that the attempt made."""
+    attempt, _ = _current()
+    limit = farm().settings.limits.upload_bytes
+    chunks = iter(lambda: request.stream.read(1 << 20), b"")
+    sha256, size = farm().blobs.put(chunks, sha256=request.headers.get("X-Sha256"), max_bytes=limit)
+    with farm().database.begin() as session:
+        fresh, _ = jobs.attempt_of_token(session, _token())
+        jobs.add_artifact(session, fresh, filename, sha256, size)
+    log.get(__name__).info("artifact.received", job_id=attempt.job_id, filename=filename, size=size)
+    return jsonify(sha256=sha256, size=size), 201
+
+
+@blueprint.post("/attempt/finish")
+def finish() -> Response:
+    """End the attempt; answers the state of the job."""
+    body = _parsed(Outcome)
+    with farm().database.begin() as session:
+        attempt, job = jobs.attempt_of_token(session, _token())
+        state = jobs.finish(session, attempt, body.model_dump(), attempts_max=farm().settings.limits.attempts)
+    with log.bind(job_id=job.id, attempt=attempt.number, build_id=job.build_id):
+        log.get(__name__).info("attempt.finished", state=body.state, cause=body.cause)
+    handover.try_hand_over(farm().database, farm().queues)
+    return jsonify(state=state)
+
+
+@blueprint.get("/attempt/index/simple/<name>/")
+def index_page(name: str) -> Response:
+    """A project page of what this attempt may read."""
+    _current()
+    page = farm().build_view.page(name, "dev")
+    return Response(page, content_type=JSON_PAGE, headers={"Cache-Control": "max-age=0, must-revalidate"})
+
+
+@blueprint.get("/attempt/index/files/<name>/<filename>")
+def index_file(name: str, filename: str) -> Response:
+    """A file of what this attempt may read; giving it out is recorded."""
+    attempt, _ = _current()
+    if filename.endswith(".metadata"):
+        body = farm().build_view.metadata(name, filename.removesuffix(".metadata"), "dev")
+        return Response(body, content_type="application/octet-stream")
+    served: Served = farm().build_view.file(name, filename, "dev")
+    with farm().database.begin() as session:
+        fresh, _ = jobs.attempt_of_token(session, _token())
+        jobs.add_dependency(
+            session,
+            fresh,
+            filename=served.filename,
+            sha256=served.sha256,
+            project=served.project,
+            version=served.version,
+            origin=served.origin,
+        )
+    log.get(__name__).info("dependency.served", job_id=attempt.job_id, filename=filename)
+    return _blob(served.sha256)
+
+
+def _current() -> tuple[Attempt, Job]:
+    with farm().database.read() as session:
+        return jobs.attempt_of_token(session, _token())
+
+
+def _token() -> str:
+    header = request.headers.get("Authorization")
+    if not header:
+        raise Unauthenticated("The token of an attempt is needed.", code="attempt.token")
+    return credential_of(header)[1]
+
+
+def _parsed(shape: type[Shape]) -> Shape:
+    try:
+        return shape.model_validate_json(request.get_data())
+    except ValidationError as err:
+        where = ".".join(str(part) for part in err.errors()[0]["loc"]) or "body"
+        raise InvalidInput(f"{where}: {err.errors()[0]['msg']}.", code="input.invalid") from err
+
+
+def _blob(sha256: str) -> Response:
+    size = farm().blobs.path(sha256).stat().st_size
+    return send(Answer(200, (("Content-Type", "application/octet-stream"),), blob=sha256, length=size))

@@ -1,0 +1,45 @@
+"""The index: hands every request below `/<channel>/` to the one decision function and sends its answer."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from buildfarm.access import rules
+from buildfarm.errors import Unauthenticated
+from buildfarm.index.decide import Ask, Verdict, decide
+from buildfarm.index.pagetree import PageTree
+from webapp.context import farm, principal
+from webapp.sending import send
+
+blueprint = Blueprint("simple", __name__)
+_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
+
+
+@blueprint.route("/<channel>/simple", methods=_METHODS, provide_automatic_options=False)
+@blueprint.route("/<channel>/simple/", methods=_METHODS, provide_automatic_options=False)
+@blueprint.route("/<channel>/simple/<path:_rest>", methods=_METHODS, provide_automatic_options=False)
+@blueprint.route("/<channel>/files/<path:_rest>", methods=_METHODS, provide_automatic_options=False)
+def serve(channel: str, _rest: str = "") -> Response:
+    """A page or a file of a channel."""
+    # The decision reads the path as it came, still encoded: `%2F` is no slash.
+    raw = request.environ.get("RAW_URI", request.full_path).partition("?")[0]
+    ask = Ask(
+        method=request.method,
+        channel=channel,
+        path=raw.partition(f"/{channel}/")[2],
+        headers={name.lower(): value for name, value in request.headers.items()},
+        query=request.query_string.decode("latin-1"),
+        wanted_form=request.args.get("format"),
+    )
+    tree = PageTree(farm().settings.pages_dir)
+    return send(decide(ask, _verdict(channel), tree))
+
+
+def _verdict(channel: str) -> Verdict:
+    try:
+        who = principal()
+    except Unauthenticated:
+        return Verdict.UNKNOWN
+    if rules.may(who, "read", channel):
+        return Verdict.ALLOW
+    return Verdict.UNKNOWN if who.is_anonymous else Verdict.FORBIDDEN
