@@ -1,0 +1,55 @@
+"""`/api/v1/builders`: the hosts that run attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from buildfarm.farm.fleet import BuilderRow, list_builders
+from buildfarm.farm.registry import add_builder
+from buildfarm.sources.names import checked_name, checked_tier
+from webapp.api.answer import answer, page
+from webapp.api.spec import Body, Page, answers, spec
+from webapp.context import farm, require
+
+blueprint = Blueprint("builders", __name__)
+_TAGS = ["builders"]
+
+
+@dataclass(frozen=True)
+class BuilderSecret:
+    """A builder with its token, which is shown this once."""
+
+    id: str
+    name: str
+    tiers: tuple[str, ...]
+    token: str
+
+
+class NewBuilder(Body):
+    """A host, and the tiers whose builds it may run; a known name gets a new token, the old one ends."""
+
+    name: str
+    tiers: list[str] = Field(min_length=1)
+
+
+@blueprint.get("/builders")
+@spec.validate(resp=answers(Page[BuilderRow]), tags=_TAGS)
+def list_all() -> Response:
+    """Builders, by name."""
+    require("view")
+    with farm().database.read() as session:
+        return page(list_builders(session))
+
+
+@blueprint.post("/builders")
+@spec.validate(resp=answers(BuilderSecret, 201), tags=_TAGS)
+def add(json: NewBuilder) -> Response:
+    """Admit a builder."""
+    who = require("admin")
+    tiers = sorted({checked_tier(tier) for tier in json.tiers})
+    with farm().database.begin() as session:
+        builder, token = add_builder(session, checked_name(json.name), tiers, actor=who.name)
+    return answer(BuilderSecret(builder.id, builder.name, tuple(builder.tiers), token), 201)

@@ -1,0 +1,98 @@
+"""`/api/v1/builds`: start, follow, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response
+from sqlalchemy.orm import Session
+
+from buildfarm.farm import builds
+from buildfarm.farm.show import BuildDetail, BuildRow, build_detail, list_builds
+from buildfarm.index.show import FileRow, files_of_build
+from buildfarm.sources import show as sources
+from buildfarm.sources.names import full_ref
+from buildfarm.sources.rules import checked_commit
+from webapp.api.answer import answer, page
+from webapp.api.effects import hand_over
+from webapp.api.spec import Body, Page, PageQuery, answers, spec
+from webapp.context import farm, require
+
+blueprint = Blueprint("builds", __name__)
+_TAGS = ["builds"]
+
+
+@dataclass(frozen=True)
+class BuildAnswer(BuildDetail):
+    """A build with its jobs and the files it published."""
+
+    files: tuple[FileRow, ...]
+
+
+class BuildQuery(PageQuery):
+    """Which builds."""
+
+    source: str | None = None
+    state: str | None = None
+
+
+class NewBuild(Body):
+    """What to build: a full ref, a short name, or a commit id; `commit` says what the ref must hold."""
+
+    source: str
+    ref: str
+    commit: str | None = None
+
+
+@blueprint.get("/builds")
+@spec.validate(resp=answers(Page[BuildRow]), tags=_TAGS)
+def list_all(query: BuildQuery) -> Response:
+    """Builds, the newest first."""
+    require("view")
+    with farm().database.read() as session:
+        rows, following = list_builds(
+            session, source=query.source, state=query.state, before=query.before, limit=query.limit
+        )
+    return page(rows, following)
+
+
+@blueprint.post("/builds")
+@spec.validate(resp=answers(BuildAnswer, 201), tags=_TAGS)
+def start(json: NewBuild) -> Response:
+    """Start a build by hand; no webhook is needed."""
+    who = require("build")
+    ref, commit = full_ref(json.ref)
+    if json.commit:
+        commit = checked_commit(json.commit)
+    with farm().database.begin() as session:
+        source = sources.get(session, json.source)
+        build = builds.start(session, source, ref=ref, commit=commit, trigger="manual", actor=who.name)
+    hand_over()
+    with farm().database.read() as session:
+        return answer(_whole(session, build.id), 201)
+
+
+@blueprint.get("/builds/<build_id>")
+@spec.validate(resp=answers(BuildAnswer), tags=_TAGS)
+def show_one(build_id: str) -> Response:
+    """One build."""
+    require("view")
+    with farm().database.read() as session:
+        return answer(_whole(session, build_id))
+
+
+@blueprint.post("/builds/<build_id>/cancel")
+@spec.validate(resp=answers(BuildAnswer), tags=_TAGS)
+def cancel(build_id: str) -> Response:
+    """Ask for the end of a build: what waits ends now, what runs at its builder's next sign of life."""
+    who = require("build")
+    with farm().database.begin() as session:
+        builds.cancel(session, build_id, actor=who.name)
+    with farm().database.read() as session:
+        return answer(_whole(session, build_id))
+
+
+def _whole(session: Session, build_id: str) -> BuildAnswer:
+    return BuildAnswer(
+        **vars(build_detail(session, build_id)), files=tuple(files_of_build(session, build_id))
+    )

@@ -1,0 +1,42 @@
+"""`/api/v1/deliveries`: the ledger of webhook calls."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from buildfarm.scm import show
+from buildfarm.scm.show import DeliveryDetail, DeliveryRow
+from webapp.api.answer import answer, page
+from webapp.api.spec import Page, PageQuery, answers, spec
+from webapp.context import farm, require
+
+blueprint = Blueprint("deliveries", __name__)
+_TAGS = ["deliveries"]
+
+
+class DeliveryQuery(PageQuery):
+    """Which deliveries."""
+
+    source: str | None = None
+    state: str | None = None
+
+
+@blueprint.get("/deliveries")
+@spec.validate(resp=answers(Page[DeliveryRow]), tags=_TAGS)
+def list_all(query: DeliveryQuery) -> Response:
+    """Deliveries, the newest first, whatever became of them."""
+    require("view")
+    with farm().database.read() as session:
+        rows, following = show.list_deliveries(
+            session, source=query.source, state=query.state, before=query.before, limit=query.limit
+        )
+    return page(rows, following)
+
+
+@blueprint.get("/deliveries/<delivery_id>")
+@spec.validate(resp=answers(DeliveryDetail), tags=_TAGS)
+def show_one(delivery_id: str) -> Response:
+    """One delivery: what came, each check of the verdict, what to do next, the builds it started."""
+    require("view")
+    with farm().database.read() as session:
+        return answer(show.delivery_detail(session, delivery_id))

@@ -1,0 +1,19 @@
+"""What follows a write once it is committed: clients see it, workers hear of it."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from buildfarm.farm import handover
+from buildfarm.index import follow
+from webapp.context import farm
+
+
+def wait_visible(session: Session) -> None:
+    """Wait, for a bounded time, until every live web node shows what `session` committed."""
+    follow.wait_visible(farm().database, session.info["serial"], farm().settings.timing.visible_s)
+
+
+def hand_over() -> None:
+    """Hand over what was queued; what the queue does not take now stays with the keeper."""
+    handover.try_hand_over(farm().database, farm().queues)

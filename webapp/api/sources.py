@@ -1,0 +1,182 @@
+"""`/api/v1/sources`: what the farm listens to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from buildfarm.errors import Conflict
+from buildfarm.farm.show import BuildRow, latest_builds
+from buildfarm.index import names
+from buildfarm.scm import connect
+from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
+from buildfarm.scm.show import DeliveryRow, latest_deliveries
+from buildfarm.sources import show
+from buildfarm.sources.show import SourceRow
+from webapp.api.answer import answer, page
+from webapp.api.spec import Body, Page, answers, spec
+from webapp.context import farm, require
+
+blueprint = Blueprint("sources", __name__)
+_TAGS = ["sources"]
+
+
+@dataclass(frozen=True)
+class SourceAnswer(SourceRow):
+    """A source with its hook's URL, its last builds (the newest first) and its last delivery."""
+
+    hook_url: str
+    builds: tuple[BuildRow, ...]
+    last_delivery: DeliveryRow | None
+
+
+@dataclass(frozen=True)
+class SourceSecrets(SourceRow):
+    """A source with new secrets of its hook, which are shown this once."""
+
+    hook_url: str
+    secret: str
+    signing_token: str | None
+
+
+@dataclass(frozen=True)
+class HookFiles:
+    """What is installed on a plain git server: the script, and the settings beside it (mode 0600)."""
+
+    script: str
+    config_name: str
+    config: str
+
+
+class NewSource(Body):
+    """A repository to listen to; without `scm` its URL decides, without `branches` main and master."""
+
+    name: str
+    url: str
+    scm: str | None = None
+    projects: list[str] = []
+    branches: list[str] = []
+    tier: str = "dev"
+
+
+class Grant(Body):
+    """Projects that a source may publish; their names are local from then on."""
+
+    projects: list[str] = Field(min_length=1)
+
+
+@blueprint.get("/sources")
+@spec.validate(resp=answers(Page[SourceAnswer]), tags=_TAGS)
+def list_all() -> Response:
+    """Every source, by name."""
+    require("view")
+    with farm().database.read() as session:
+        return page(_with_activity(session, show.list_sources(session)))
+
+
+@blueprint.post("/sources")
+@spec.validate(resp=answers(SourceSecrets, 201), tags=_TAGS)
+def add(json: NewSource) -> Response:
+    """Listen to a repository; the answer holds the secrets of its hook."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source, secrets = connect.add_source(
+            session, json.name, json.url, scm=json.scm, branches=json.branches, tier=json.tier,
+            allow_file=farm().settings.sources_allow_file, actor=who.name,
+        )  # fmt: skip
+        names.make_local(session, json.projects, source, actor=who.name)
+        session.flush()
+        session.refresh(source)
+        return answer(_with_secrets(show.source_row(source), secrets), 201)
+
+
+@blueprint.get("/sources/<name>")
+@spec.validate(resp=answers(SourceAnswer), tags=_TAGS)
+def show_one(name: str) -> Response:
+    """One source."""
+    require("view")
+    with farm().database.read() as session:
+        return answer(_with_activity(session, [show.source_detail(session, name)])[0])
+
+
+@blueprint.delete("/sources/<name>")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def remove(name: str) -> Response:
+    """Stop listening to a repository; builds and releases that came of it stay."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        before = show.source_row(source)
+        connect.remove_source(session, source, actor=who.name)
+    return answer(before)
+
+
+@blueprint.post("/sources/<name>/projects")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def grant(name: str, json: Grant) -> Response:
+    """Let a source publish projects."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        names.make_local(session, json.projects, source, actor=who.name)
+        return answer(show.source_row(source))
+
+
+@blueprint.post("/sources/<name>/secrets")
+@spec.validate(resp=answers(SourceSecrets, 201), tags=_TAGS)
+def rotate(name: str) -> Response:
+    """Make new secrets; the newest old ones stay good until this is done again."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        secrets = connect.rotate_secrets(session, source, actor=who.name)
+        session.flush()
+        session.refresh(source)
+        return answer(_with_secrets(show.source_row(source), secrets), 201)
+
+
+@blueprint.get("/sources/<name>/hook")
+@spec.validate(resp=answers(HookFiles), tags=_TAGS)
+def hook(name: str) -> Response:
+    """The post-receive script for a plain git server, and its settings, which hold the signing token."""
+    require("admin")
+    with farm().database.read() as session:
+        source = show.get(session, name)
+        signing = [secret.value for secret in source.secrets if secret.kind == "signing"]
+    if not signing:
+        raise Conflict(
+            f"The source {name} has no signing token: {source.scm} signs in its own way.",
+            code="source.no_signing_token",
+            hint="Enter the hook URL and the secret in the SCM's settings.",
+        )
+    return answer(HookFiles(post_receive(), CONFIG_NAME, hook_config(_hook_url(name), signing[-1])))
+
+
+def _hook_url(name: str) -> str:
+    return connect.hook_url(farm().settings.public_url, name)
+
+
+def _with_secrets(row: SourceRow, secrets: connect.HookSecrets) -> SourceSecrets:
+    return SourceSecrets(
+        **vars(row),
+        hook_url=_hook_url(row.name),
+        secret=secrets.secret,
+        signing_token=secrets.signing_token,
+    )
+
+
+def _with_activity(session: Session, rows: list[SourceRow]) -> list[SourceAnswer]:
+    ids = [row.id for row in rows]
+    builds, deliveries = latest_builds(session, ids), latest_deliveries(session, ids)
+    return [
+        SourceAnswer(
+            **vars(row),
+            hook_url=_hook_url(row.name),
+            builds=tuple(builds[row.id]),
+            last_delivery=deliveries.get(row.id),
+        )
+        for row in rows
+    ]
