@@ -1,0 +1,105 @@
+"""The in-toto Statement v1 with SLSA Provenance v1 that a build's file gets.
+
+One statement has one subject, whose name is the exact file name: the bytes under another name are
+another claim. Sources: in-toto attestation framework v1 (statement.md), SLSA 1.2 build provenance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rfc8785
+
+from buildfarm.clock import iso_seconds
+from buildfarm.trust import uris
+from buildfarm.trust.facts import BuildFacts, Dependency
+
+
+def builder_id(facts: BuildFacts, public_url: str) -> str:
+    """The URI that alone tells a verifier which guarantees the build had."""
+    return public_url + (uris.SHARED_BUILDER_PATH if facts.tiers_shared else uris.BUILDER_PATH)
+
+
+def compose(facts: BuildFacts, file_sha256: str, public_url: str) -> bytes:
+    """The statement's bytes, serialised once: these are what is signed, stored and served.
+
+    Args:
+        facts: the control zone's record of the attempt.
+        file_sha256: lower-case hex digest, computed by the signer from the bytes.
+        public_url: the farm's URL without a trailing slash.
+    """
+    return rfc8785.dumps(
+        {
+            "_type": uris.STATEMENT_TYPE,
+            "subject": [{"name": facts.filename, "digest": {"sha256": file_sha256}}],
+            "predicateType": uris.PREDICATE_TYPE,
+            "predicate": {
+                "buildDefinition": _definition(facts, public_url),
+                "runDetails": _run(facts, public_url),
+            },
+        }
+    )
+
+
+def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:
+    # External parameters are all that a tenant can turn; verifiers reject keys they do not know,
+    # so everything the farm decided stands among the internal ones.
+    return {
+        "buildType": public_url + uris.BUILD_TYPE_PATH,
+        "externalParameters": {
+            "source": {"uri": facts.source_uri, "ref": facts.ref},
+            "recipe": {"uri": facts.recipe_uri, "path": facts.recipe_path},
+            "target": facts.target,
+            "inputs": facts.inputs,
+        },
+        "internalParameters": {
+            "project": facts.project,
+            "version": facts.version,
+            "channel": facts.channel,
+            "trigger": facts.trigger,
+            "deliveryId": facts.delivery_id,
+            "limits": facts.limits,
+            "network": facts.network,
+            "sourceDateEpoch": str(facts.source_date_epoch),
+            "builder": facts.builder_name,
+            "tier": facts.builder_tier,
+        },
+        "resolvedDependencies": [
+            {"uri": f"{facts.source_uri}@{facts.ref}", "digest": {"gitCommit": facts.commit}},
+            {"name": "source-snapshot", "digest": {"sha256": facts.snapshot_sha256}},
+            {
+                "name": "recipe",
+                "uri": f"{facts.recipe_uri}#path={facts.recipe_path}",
+                "digest": {"sha256": facts.recipe_sha256},
+            },
+            {"name": "image", "uri": facts.image_uri, "digest": {"sha256": facts.image_sha256}},
+            *(_dependency(dependency) for dependency in facts.dependencies),
+        ],
+    }
+
+
+def _dependency(dependency: Dependency) -> dict[str, Any]:
+    return {
+        "name": dependency.name,
+        "uri": f"pkg:pypi/{dependency.name}@{dependency.version}",
+        "digest": {"sha256": dependency.sha256},
+        "annotations": {"filename": dependency.filename, "index": dependency.index_uri},
+    }
+
+
+def _run(facts: BuildFacts, public_url: str) -> dict[str, Any]:
+    return {
+        "builder": {
+            "id": builder_id(facts, public_url),
+            "version": {**facts.builder_versions, "buildfarm": facts.farm_version},
+        },
+        "metadata": {
+            "invocationId": facts.attempt_url,
+            "startedOn": iso_seconds(facts.started_at),
+            "finishedOn": iso_seconds(facts.finished_at),
+        },
+        "byproducts": [
+            {"name": "log", "uri": facts.log_url, "digest": {"sha256": facts.log_sha256}},
+            {"name": "build", "uri": facts.build_url},
+        ],
+    }

@@ -1,0 +1,10 @@
+"""The names that statements use: in-toto's, SLSA's, and the farm's own under its public URL."""
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+
+BUILD_TYPE_PATH = "/buildtypes/python-wheel/v1"
+#: Builds in containers of their own; what another security property has gets another path (SLSA 1.2).
+BUILDER_PATH = "/builders/container-isolated/v1"
+#: The same on a host that serves several tiers.
+SHARED_BUILDER_PATH = "/builders/container-isolated-shared/v1"
