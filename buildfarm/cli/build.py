@@ -1,0 +1,134 @@
+"""`buildfarm build`: start, follow and cancel builds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from buildfarm.cli.client import Client, from_environment
+from buildfarm.cli.follow import Follower
+from buildfarm.cli.output import (
+    Columns,
+    json_option,
+    limit_option,
+    plain,
+    print_facts,
+    print_part,
+    print_rows,
+    short_commit,
+    short_ref,
+)
+
+_FACTS: Columns = {
+    "id": "id",
+    "source": lambda row: f"{row['source']} #{row['number']}",
+    "state": "state",
+    "cause": "cause",
+    "error": "first_error",
+    "ref": "ref",
+    "commit": "commit",
+    "title": "title",
+    "by": lambda row: f"{row['actor'] or 'nobody known'}, {row['trigger']}",
+    "delivery": "delivery_id",
+    "recipe": lambda row: " ".join(filter(None, [row["recipe"], row["recipe_path"]])),
+    "release": lambda row: f"{row['project']} {row['version']} in {row['channel']}" if row["version"] else "",
+    "made": "created_at",
+    "started": "started_at",
+    "finished": "finished_at",
+}
+
+
+@click.group()
+def build() -> None:
+    """Start, follow and cancel builds."""
+
+
+@build.command()
+@click.argument("source")
+@click.option("--ref", required=True, help="A branch, a tag, a full ref, or a commit id.")
+@click.option("--commit", help="Build only if the ref holds this commit.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit code 1 unless it is published.")
+@json_option
+def start(source: str, *, ref: str, commit: str | None, wait: bool, as_json: bool) -> None:
+    """Build SOURCE at a ref, without a webhook."""
+    client = from_environment()
+    body = {"source": source, "ref": ref} | ({"commit": commit} if commit else {})
+    made = client.post("builds", body=body)
+    if wait:
+        _finish(client, made["id"], as_json=as_json)
+    else:
+        _print(made, as_json=as_json)
+
+
+@build.command()
+@click.argument("build_id")
+@json_option
+def wait(build_id: str, *, as_json: bool) -> None:
+    """Wait for a build's end; exit code 1 unless it is published."""
+    _finish(from_environment(), build_id, as_json=as_json)
+
+
+@build.command(name="list")
+@click.option("--source", help="Of this source alone.")
+@click.option("--state", help="In this state alone.")
+@click.option("--before", help="Go on after this id.")
+@limit_option
+@json_option
+def list_command(
+    *, source: str | None, state: str | None, before: str | None, limit: int, as_json: bool
+) -> None:
+    """Builds, the newest first."""
+    columns: Columns = {
+        "id": "id",
+        "source": "source",
+        "state": "state",
+        "ref": short_ref,
+        "commit": short_commit,
+        "made": "created_at",
+        "error": lambda row: plain(row["first_error"])[:60],
+    }
+    found = from_environment().get("builds", source=source, state=state, before=before, limit=limit)
+    print_rows(found, columns, as_json=as_json)
+
+
+@build.command()
+@click.argument("build_id")
+@json_option
+def show(build_id: str, *, as_json: bool) -> None:
+    """One build with its jobs and files."""
+    _print(from_environment().get("builds", build_id), as_json=as_json)
+
+
+@build.command()
+@click.argument("build_id")
+@json_option
+def cancel(build_id: str, *, as_json: bool) -> None:
+    """Ask for the end of a build."""
+    _print(from_environment().post("builds", build_id, "cancel"), as_json=as_json)
+
+
+def _finish(client: Client, build_id: str, *, as_json: bool) -> None:
+    found = Follower(client, _tell).build(build_id)
+    _print(found, as_json=as_json)
+    if found["state"] != "published":
+        click.get_current_context().exit(1)
+
+
+def _tell(line: str) -> None:
+    click.echo(f"{datetime.now().astimezone():%H:%M:%S} {plain(line)}", err=True)
+
+
+def _print(found: dict[str, Any], *, as_json: bool) -> None:
+    print_facts(found, _FACTS, as_json=as_json)
+    if not as_json:
+        jobs: Columns = {
+            "target": "target",
+            "state": "state",
+            "cause": "cause",
+            "id": "id",
+            "error": lambda row: plain(row["first_error"])[:80],
+        }
+        print_part("Jobs", found["jobs"], jobs)
+        print_part("Files", found["files"], {"name": "filename", "bytes": "size", "sha256": "sha256"})

@@ -1,0 +1,70 @@
+"""`buildfarm delivery`: webhook calls, and what became of them."""
+
+from __future__ import annotations
+
+import click
+
+from buildfarm.cli.client import from_environment
+from buildfarm.cli.output import (
+    Columns,
+    json_option,
+    limit_option,
+    print_facts,
+    print_part,
+    print_rows,
+    short_ref,
+)
+
+
+@click.group()
+def delivery() -> None:
+    """Webhook calls, and what became of them."""
+
+
+@delivery.command(name="list")
+@click.option("--source", help="Of this source alone.")
+@click.option("--state", help="accepted, ignored, rejected or duplicate.")
+@click.option("--before", help="Go on after this id.")
+@limit_option
+@json_option
+def list_command(
+    *, source: str | None, state: str | None, before: str | None, limit: int, as_json: bool
+) -> None:
+    """Deliveries, the newest first."""
+    columns: Columns = {
+        "id": "id",
+        "source": "source",
+        "received": "received_at",
+        "state": "state",
+        "ref": short_ref,
+        "why": lambda row: row["sentence"] or row["title"],
+    }
+    found = from_environment().get("deliveries", source=source, state=state, before=before, limit=limit)
+    print_rows(found, columns, as_json=as_json)
+
+
+@delivery.command()
+@click.argument("delivery_id")
+@json_option
+def show(delivery_id: str, *, as_json: bool) -> None:
+    """One delivery: each check, and what to do next."""
+    found = from_environment().get("deliveries", delivery_id)
+    facts: Columns = {
+        "id": "id",
+        "source": "source",
+        "received": "received_at",
+        "state": "state",
+        "why": "sentence",
+        "next": "remedy",
+        "event": "kind",
+        "ref": "ref",
+        "commit": "commit",
+        "actor": "actor",
+        "title": "title",
+        "body": lambda row: f"{row['body_bytes']} bytes, sha256 {row['body_sha256']}",
+    }
+    print_facts(found, facts, as_json=as_json)
+    if not as_json:
+        checks: Columns = {"ok": lambda row: "ok" if row["ok"] else "no", "check": "name", "detail": "detail"}
+        print_part("Checks", found["steps"], checks)
+        print_part("Builds", found["builds"], {"id": "id", "state": "state", "error": "first_error"})

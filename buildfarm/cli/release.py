@@ -1,0 +1,103 @@
+"""`buildfarm release`: show, promote and yank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from buildfarm.cli.client import from_environment
+from buildfarm.cli.output import Columns, json_option, plain, print_facts, print_json, print_part, release_of
+from buildfarm.cli.project import channels_of
+
+_RELEASE = click.argument("release", metavar="NAME==VERSION")
+
+
+@click.group()
+def release() -> None:
+    """Show, promote and yank releases."""
+
+
+@release.command()
+@_RELEASE
+@json_option
+def show(release: str, *, as_json: bool) -> None:
+    """One release with its files and what each was built from."""
+    found = from_environment().get("releases", *release_of(release))
+    facts: Columns = {
+        "name": "project",
+        "version": "version",
+        "summary": "summary",
+        "channels": channels_of,
+        "may go on": lambda row: _step(row["following"]),
+        "yanked": lambda row: "yes" if row["yanked"] else "",
+        "made": "created_at",
+    }
+    print_facts(found, facts, as_json=as_json)
+    if not as_json:
+        columns: Columns = {
+            "name": "filename",
+            "bytes": "size",
+            "channels": lambda row: " ".join(row["channels"]),
+            "provenance": lambda row: "provenance" if row["has_provenance"] else "",
+            "from": lambda row: _origin(row["origin"]),
+        }
+        print_part("Files", found["files"], columns)
+
+
+@release.command()
+@_RELEASE
+@click.option("--from", "from_channel", required=True, help="The channel that holds it.")
+@click.option("--to", "to_channel", required=True, help="The channel to add it to.")
+@json_option
+def promote(release: str, *, from_channel: str, to_channel: str, as_json: bool) -> None:
+    """Add a release to the next channel; clients see it when the command is done."""
+    name, version = release_of(release)
+    body = {"project": name, "version": version, "from": from_channel, "to": to_channel}
+    made = from_environment().post("promotions", body=body)
+    facts: Columns = {
+        "promotion": "id",
+        "release": lambda row: f"{row['project']} {row['version']}",
+        "now in": "to_channel",
+        "files": "files",
+    }
+    print_facts(made, facts, as_json=as_json)
+
+
+@release.command()
+@_RELEASE
+@click.option("--reason", default="", help="Why; clients show it.")
+@json_option
+def yank(release: str, *, reason: str, as_json: bool) -> None:
+    """Mark a release: installed only where it is pinned."""
+    found = from_environment().post("releases", *release_of(release), "yank", body={"reason": reason})
+    _say(found, "is yanked", as_json=as_json)
+
+
+@release.command()
+@_RELEASE
+@json_option
+def unyank(release: str, *, as_json: bool) -> None:
+    """Take the mark away."""
+    _say(
+        from_environment().post("releases", *release_of(release), "unyank"), "is not yanked", as_json=as_json
+    )
+
+
+def _say(found: dict[str, Any], what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(f"{plain(found['project'])} {plain(found['version'])} {what}.")
+
+
+def _step(following: dict[str, str] | None) -> str:
+    return f"from {following['from_channel']} to {following['to_channel']}" if following else ""
+
+
+def _origin(origin: dict[str, Any] | None) -> str:
+    return (
+        f"{origin['source']} #{origin['build_number']} {(origin['commit'] or '')[:10]}"
+        if origin
+        else "upload"
+    )

@@ -1,0 +1,167 @@
+"""`buildfarm source`: repositories the farm listens to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from buildfarm.cli.client import from_environment
+from buildfarm.cli.output import (
+    Columns,
+    json_option,
+    plain,
+    print_facts,
+    print_json,
+    print_part,
+    print_rows,
+    short_ref,
+)
+
+_FACTS: Columns = {
+    "name": "name",
+    "url": "url",
+    "scm": "scm",
+    "projects": "projects",
+    "branches": "branches",
+    "tier": "tier",
+    "hook url": "hook_url",
+    "secret": "secret",
+    "signing token": "signing_token",
+    "added": "created_at",
+}
+
+
+@click.group()
+def source() -> None:
+    """Repositories the farm listens to."""
+
+
+@source.command()
+@click.argument("name")
+@click.argument("url")
+@click.option("--scm", help="github, gitlab or generic; without it the URL's host decides.")
+@click.option("--project", "projects", multiple=True, help="A project it may publish; makes the name ours.")
+@click.option("--branch", "branches", multiple=True, help="Pattern of branches to build; main and master.")
+@click.option("--tier", default="dev", show_default=True, help="Trust: release, dev or untrusted.")
+@json_option
+def add(
+    name: str,
+    url: str,
+    *,
+    scm: str | None,
+    projects: tuple[str, ...],
+    branches: tuple[str, ...],
+    tier: str,
+    as_json: bool,
+) -> None:
+    """Listen to the repository URL under NAME.
+
+    Prints the hook URL and secrets to enter in the SCM; the secrets are shown this once.
+    """
+    body = {"name": name, "url": url, "projects": list(projects), "branches": list(branches), "tier": tier}
+    made = from_environment().post("sources", body=body | ({"scm": scm} if scm else {}))
+    print_facts(made, _FACTS, as_json=as_json)
+
+
+@source.command(name="list")
+@json_option
+def list_command(*, as_json: bool) -> None:
+    """Every source."""
+    columns: Columns = {
+        "name": "name",
+        "scm": "scm",
+        "projects": "projects",
+        "last builds": lambda row: " ".join(build["state"] for build in row["builds"][:3]),
+        "url": "url",
+    }
+    print_rows(from_environment().get("sources"), columns, as_json=as_json)
+
+
+@source.command()
+@click.argument("name")
+@json_option
+def show(name: str, *, as_json: bool) -> None:
+    """One source with its last builds."""
+    found = from_environment().get("sources", name)
+    print_facts(found, _FACTS, as_json=as_json)
+    if not as_json:
+        print_part(
+            "Secrets", found["secrets"], {"kind": "kind", "made": "created_at", "used": "last_used_at"}
+        )
+        columns: Columns = {
+            "id": "id",
+            "state": "state",
+            "ref": short_ref,
+            "made": "created_at",
+            "error": "first_error",
+        }
+        print_part("Last builds", found["builds"], columns)
+
+
+@source.command()
+@click.argument("name")
+@json_option
+def remove(name: str, *, as_json: bool) -> None:
+    """Stop listening; builds and releases stay."""
+    _say(from_environment().delete("sources", name), f"The source {name} is removed.", as_json=as_json)
+
+
+@source.command()
+@click.argument("name")
+@click.argument("projects", nargs=-1, required=True)
+@json_option
+def grant(name: str, projects: tuple[str, ...], *, as_json: bool) -> None:
+    """Let the source publish PROJECTS; their names are ours from then on."""
+    granted = from_environment().post("sources", name, "projects", body={"projects": list(projects)})
+    _say(granted, f"{name} may publish {plain(granted['projects'])}.", as_json=as_json)
+
+
+@source.command()
+@click.argument("name")
+@json_option
+def rotate(name: str, *, as_json: bool) -> None:
+    """Make new secrets; the last ones stay good until this is done again."""
+    print_facts(from_environment().post("sources", name, "secrets"), _FACTS, as_json=as_json)
+
+
+@source.command()
+@click.argument("name")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Write both files into this folder, such as repository.git/hooks.",
+)
+@json_option
+def hook(name: str, *, into: Path | None, as_json: bool) -> None:
+    """The post-receive script that lets a plain git server announce its pushes."""
+    files = from_environment().get("sources", name, "hook")
+    if as_json:
+        print_json(files)
+    elif into is None:
+        click.echo(files["script"], nl=False)
+        click.echo(
+            f"The settings are a secret: --into writes them beside it as {files['config_name']}.", err=True
+        )
+    if into:
+        _write(into / "post-receive", files["script"], 0o755)
+        _write(into / Path(files["config_name"]).name, files["config"], 0o600)
+        click.echo(f"Wrote post-receive and {files['config_name']} into {into}.", err=True)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a file that never stands there half, nor with more rights than `mode`."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+    fresh.replace(path)
+
+
+def _say(answer: Any, sentence: str, *, as_json: bool) -> None:  # noqa: ANN401
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(sentence)
