@@ -26,9 +26,9 @@ from buildfarm.scm.wire import (
 class Generic:
     """The farm's own payload, described in docs/webhooks.md.
 
-    `type` (`push` or `ping`), `ref`, `before` and `after` are required for a push; `repository`,
-    `repository_url`, `actor`, `title`, `message` (the head commit's, searched for `[skip ci]`) and
-    `commit` (what an annotated tag points to) are optional.
+    A push needs `type`, `ref` and `after`; `repository`, `repository_url`, `actor`, `title`, `message` (the
+    head commit's, searched for `[skip ci]`) and `commit` (what an annotated tag points to) are optional.
+    `before` is kept in the ledger for people and not read.
     """
 
     kind: Final = "generic"

@@ -11,9 +11,6 @@ from typing import Protocol
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.secret import Secret, SecretKind
 
-#: Bytes of the largest delivery GitHub and GitLab send (their documented payload cap).
-MAX_BODY = 25 * 1024 * 1024
-
 
 @dataclass(frozen=True)
 class Step:

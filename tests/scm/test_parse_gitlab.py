@@ -68,6 +68,14 @@ def test_the_repository_is_the_projects_full_path_and_its_https_url(payload):
     assert event.actor == "mholm"
 
 
+def test_older_system_hooks_name_the_event_in_another_member(payload):
+    body = json.loads(payload("gitlab/push"))
+    expected = parse(json.dumps(body).encode())
+    del body["object_kind"]
+
+    assert parse(json.dumps(body).encode()) == expected
+
+
 def test_skipping_never_applies_to_tags(payload):
     body = json.loads(payload("gitlab/push.skip-ci"))
     body |= {"object_kind": "tag_push", "ref": "refs/tags/v3"}
