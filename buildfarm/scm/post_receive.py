@@ -36,7 +36,7 @@ CONFIG = "buildfarm-hook.json"
 SPOOL = "buildfarm-spool"
 #: Seconds one request may take, and all requests of one push together.
 REQUEST_TIMEOUT = 10.0
-PUSH_PATIENCE = 4.0
+PUSH_PATIENCE = 3.0
 _ANSWER_LIMIT = 64 * 1024
 _MESSAGE_LIMIT = 4000
 # Ends the lines that the sending thread hands over.
@@ -206,7 +206,9 @@ def post(config: Config, delivery_id: str, body: bytes, timeout: float) -> Answe
     except ValueError:
         data = None
     data = data if isinstance(data, dict) else {}
-    return Answer(status, str(data.get("detail") or f"the farm answered {status}"), data)
+    # A receipt has a `message`, a refusal a `detail` (RFC 9457).
+    words = data.get("message") or data.get("detail") or f"the farm answered {status}"
+    return Answer(status, str(words), data)
 
 
 def lines_for(config: Config, ref: str, answer: Answer) -> Iterator[str]:
@@ -227,8 +229,9 @@ def deliver(folder: Path, patience: float | None, tell: Callable[[str], None]) -
     config = read_config()
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two pushes at once the second waits, then finds less to do
         end = None if patience is None else time.monotonic() + patience
+        if not locked(lock, end):
+            return "another push or flush is sending"
         for path in waiting(folder):
             left = REQUEST_TIMEOUT if end is None else min(REQUEST_TIMEOUT, end - time.monotonic())
             if left <= 0:
@@ -253,6 +256,19 @@ def deliver(folder: Path, patience: float | None, tell: Callable[[str], None]) -
     finally:
         os.close(lock)
     return ""
+
+
+def locked(handle: int, end: float | None) -> bool:
+    """Take the spool. A push waits for its turn, so that its own delivery goes too; cron comes again."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if end is None or time.monotonic() >= end:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def refused_folder(folder: Path) -> Path:

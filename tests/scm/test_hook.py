@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import os
 import socket
@@ -26,7 +27,7 @@ from buildfarm.scm.secret import Secret, new_secret
 
 GENERIC = scm_for("generic")
 # Git's own start, the hook's Python and a busy machine come on top of the script's patience.
-SLOWEST_PUSH = script.PUSH_PATIENCE + 4
+SLOWEST_PUSH = script.PUSH_PATIENCE + 6
 
 
 class Farm:
@@ -117,6 +118,11 @@ class Repository:
         )
         self.config.chmod(CONFIG_MODE)
 
+    def run(self, command: list[str], at: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=at, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
     def git(self, *arguments: str, at: Path | None = None) -> str:
         done = subprocess.run(
             ["git", *arguments],
@@ -204,7 +210,7 @@ def test_a_farm_that_is_down_loses_nothing_and_gets_all_in_order_under_the_same_
     queued = repository.waiting()
     assert queued[0] == first_id
 
-    farm.answer = (202, {})
+    farm.answer = (200, {"message": "Nothing to build.", "builds": []})
     third = repository.commit("Third")
     shown, _ = repository.push()
 
@@ -214,6 +220,7 @@ def test_a_farm_that_is_down_loses_nothing_and_gets_all_in_order_under_the_same_
     assert len({delivery_id for delivery_id, _ in arrived}) == 3
     assert repository.waiting() == []
     assert "queued" not in shown
+    assert "buildfarm: refs/heads/main: Nothing to build." in shown
 
 
 def test_a_farm_that_never_answers_holds_the_pusher_a_few_seconds_at_most(farm, repository):
@@ -280,6 +287,25 @@ def test_an_answer_cannot_steer_the_pushers_terminal(farm, repository):
     assert "\x07" not in shown
     assert "]0;owned" in shown
     assert "\nremote: remote: fake" not in shown
+
+
+def test_a_push_waits_for_another_that_sends_and_cron_does_not(farm, repository):
+    farm.start()
+    repository.commit("First")
+    repository.spool.mkdir()
+    lock = os.open(repository.spool, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        shown, seconds = repository.push()
+        flushed = repository.flush()
+    finally:
+        os.close(lock)
+
+    assert script.PUSH_PATIENCE <= seconds < SLOWEST_PUSH
+    assert "queued" in shown
+    assert (flushed.returncode, farm.received) == (1, [])
+    repository.flush()
+    assert len(farm.events()) == 1
 
 
 def test_missing_settings_keep_the_push_and_name_the_file(farm, repository):
