@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from buildfarm import tables
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    JsonConfigSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -99,14 +100,17 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before `*_FILE` before TOML."""
+        """Environment before `*_FILE` before the file (TOML; JSON as `up` writes it)."""
         sources: list[PydanticBaseSettingsSource] = [
             init_settings,
             env_settings,
             _FileVariables(settings_cls),
         ]
         if path := os.environ.get("BUILDFARM_CONFIG"):
-            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
+            if path.endswith(".json"):
+                sources.append(JsonConfigSettingsSource(settings_cls, json_file=path))
+            else:
+                sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
         return tuple(sources)
 
     @property

@@ -8,9 +8,9 @@ import structlog
 from flask import Flask, Response, g, request
 
 from buildfarm.bootstrap import Farm
-from webapp import context, errors, health, hooks, jobapi, simple, trusted, upload
+from webapp import context, errors, health, hooks, jobapi, simple, trusted
 from webapp.api import blueprint as api
-from webapp.pages import register as register_pages
+from webapp.pages.register import register as register_pages
 
 #: No inline script or style, nothing from elsewhere; every page works under it.
 CONTENT_SECURITY_POLICY = (
@@ -28,7 +28,7 @@ def create_app(farm: Farm) -> Flask:
     errors.install(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for module in (health, hooks, jobapi, trusted, upload, simple):
+    for module in (health, hooks, jobapi, trusted, simple):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(api.blueprint)
     register_pages(app)

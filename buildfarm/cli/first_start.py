@@ -1,0 +1,126 @@
+"""What a new farm needs before its processes start: folders, secrets, schema, channels, people, images."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from buildfarm import log
+from buildfarm.access import tokens, users
+from buildfarm.access.model import User
+from buildfarm.bootstrap import Farm
+from buildfarm.db import migrate
+from buildfarm.errors import EnvironmentProblem, ExternalFailure, FarmError
+from buildfarm.farm import registry
+from buildfarm.index import channels
+from buildfarm.sandbox.images import list_images
+
+ADMIN = "admin"
+ACTOR = "up"
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What `up` made at the first start and keeps in one file (mode 0600)."""
+
+    admin_password: str
+    admin_token: str
+    builder_token: str
+    redis_password: str
+    builder_redis_password: str
+
+
+def make_folder(data: Path) -> None:
+    """Make the data folder, private to this user.
+
+    Raises:
+        EnvironmentProblem: `data.not_writable`.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        data.chmod(0o711)
+        probe = data / ".writable"
+        probe.touch()
+        probe.unlink()
+        for name in ("run", "logs"):
+            (data / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as err:
+        message = f"The data folder {data} is not writable: {err.strerror}."
+        raise EnvironmentProblem(
+            message, code="data.not_writable", hint="Choose another with --data."
+        ) from err
+
+
+def prepare(farm: Farm, docker_host: str | None) -> Secrets:
+    """Bring the farm's records to where its processes can start; idempotent.
+
+    Raises:
+        EnvironmentProblem: `database.newer`.
+    """
+    migrate.upgrade(farm.database)
+    path = farm.settings.data / "run" / "secrets.json"
+    if path.is_file():
+        kept = Secrets(**json.loads(path.read_text()))
+    else:
+        kept = _first(farm)
+        write_private(path, json.dumps(kept.__dict__))
+    with farm.database.begin() as session:
+        channels.create_ladder(session)
+    _register_images(farm, docker_host)
+    return kept
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as out:
+        out.write(text)
+    temporary.rename(path)
+
+
+def _first(farm: Farm) -> Secrets:
+    password = secrets.token_urlsafe(12)
+    with farm.database.begin() as session:
+        if session.scalars(select(User).where(User.name == ADMIN)).first():
+            raise EnvironmentProblem(
+                f"{farm.settings.data / 'run' / 'secrets.json'} is gone, but the farm has its administrator.",
+                code="data.secrets_gone",
+                hint="Restore the file from a backup.",
+            )
+        user = users.add_user(session, ADMIN, password, is_admin=True, actor=ACTOR)
+        session.flush()
+        _, admin_token = tokens.create(session, "admin", ["admin"], actor=ACTOR, days=None, user_id=user.id)
+        _, builder_token = registry.add_builder(
+            session, "local", ["release", "dev", "untrusted"], actor=ACTOR
+        )
+    return Secrets(
+        admin_password=password,
+        admin_token=admin_token,
+        builder_token=builder_token,
+        redis_password=secrets.token_urlsafe(24),
+        builder_redis_password=secrets.token_urlsafe(24),
+    )
+
+
+def _register_images(farm: Farm, docker_host: str | None) -> None:
+    """Pin what the engine has, the newest of each platform and role; without an engine keep what is known."""
+    try:
+        found = list_images(docker_host)
+    except (FarmError, ExternalFailure) as err:
+        _log.warning("up.no_engine", code=err.code, message=err.message)
+        return
+    newest: dict[tuple[str, str], dict[str, object]] = {}
+    for image in found:
+        newest.setdefault((image.platform, image.role), image.model_dump())
+    if not newest:
+        _log.warning("up.no_images", hint="docker/build-images.sh makes them.")
+        return
+    with farm.database.begin() as session:
+        registry.register_images(session, list(newest.values()), actor=ACTOR)

@@ -1,0 +1,215 @@
+"""`buildfarm up`: the whole farm as one process tree, everything it keeps in one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+
+import buildfarm
+from buildfarm import bootstrap, config, log
+from buildfarm.cli.first_start import Secrets, make_folder, prepare, write_private
+from buildfarm.cli.redis_server import builder_acl, redis_child, redis_url, socket_file
+from buildfarm.cli.supervise import Child, Supervisor
+from buildfarm.config import Settings
+from buildfarm.errors import EnvironmentProblem
+from buildfarm.sockets import short_socket_path
+
+#: The platform family that this host's engine builds for, and the tiers that share it.
+_FAMILY = f"manylinux-{os.uname().machine}"
+_TIERS = ("release", "dev", "untrusted")
+_PRIORITIES = ("hi", "std", "wave")
+_START_S = 60.0
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder that holds everything.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option(
+    "--builders",
+    type=click.IntRange(0, 64),
+    default=min(os.cpu_count() or 1, 4),
+    show_default=True,
+    help="Attempts that run at the same time on this host.",
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Written when everything answers: URLs and the administrator's credentials, as JSON (mode 0600).",
+)
+def up(data: Path | None, port: int, builders: int, ready_file: Path | None) -> None:
+    """Run a whole farm on this machine, on the loopback address."""
+    log.configure("up")
+    settings = config.load(
+        **({"data": data} if data else {}), **_unless_set("public_url", f"http://127.0.0.1:{port}")
+    )
+    settings = settings.model_copy(update={"data": settings.data.absolute()})
+    if ready_file:
+        ready_file.unlink(missing_ok=True)
+    make_folder(settings.data)
+    with (settings.data / "run" / "lock").open("w") as lock:
+        _lock(lock.fileno(), settings.data)
+        _check_port(port)
+        raise SystemExit(_run(settings, port, builders, ready_file))
+
+
+def _run(settings: Settings, port: int, builders: int, ready_file: Path | None) -> int:
+    docker_host = os.environ.get("DOCKER_HOST")
+    kept = prepare(bootstrap.farm(settings), docker_host)
+    children = _children(settings, kept, port, builders, docker_host)
+    supervisor = Supervisor(children, on_event=_report, status_path=settings.data / "run" / "status.json")
+    supervisor.start(_START_S)
+    facts = {
+        "url": settings.public_url,
+        "index_url": f"{settings.public_url}/dev/simple/",
+        "upload_url": f"{settings.public_url}/dev/legacy/",
+        "admin_user": "admin",
+        "admin_password": kept.admin_password,
+        "admin_token": kept.admin_token,
+        "pid": os.getpid(),
+        "version": version("buildfarm"),
+    }
+    if ready_file:
+        write_private(ready_file.absolute(), json.dumps(facts, indent=2) + "\n")
+    click.echo(f"buildfarm is up: {settings.public_url} (log in as admin, password {kept.admin_password})")
+    try:
+        return supervisor.run()
+    finally:
+        if ready_file:
+            ready_file.unlink(missing_ok=True)
+
+
+def _children(
+    settings: Settings, kept: Secrets, port: int, builders: int, docker_host: str | None
+) -> list[Child]:
+    run, logs = settings.data / "run", settings.data / "logs"
+    acl = builder_acl("builder", kept.builder_redis_password, [f"build.{_FAMILY}.{tier}" for tier in _TIERS])
+    redis_dir = settings.data / "redis"
+    redis = redis_child(redis_dir, password=kept.redis_password, acl=[acl], order=0)
+    redis_socket = short_socket_path(socket_file(redis_dir))
+    signer_dir = settings.data / "signer"
+    signer_dir.mkdir(mode=0o711, exist_ok=True)
+    signer_socket = signer_dir / "signer.sock"
+    control = _control_environment(settings, redis_url(redis_socket, kept.redis_password), signer_socket)
+
+    def python(name: str, *arguments: str, order: int, env: dict[str, str], **more: object) -> Child:
+        argv = [sys.executable, "-m", *arguments]
+        return Child(name, argv, env, settings.data, logs / f"{name}.log", order=order, **more)  # type: ignore[arg-type]
+
+    signer = python(
+        "signer", "buildfarm.trust.signer", "--data", str(signer_dir), "--socket", str(signer_socket),
+        "--url", settings.public_url, order=0, env=_environment(), ready=signer_socket.exists,
+    )  # fmt: skip
+    signer_socket.unlink(missing_ok=True)
+    web = python(
+        "web", "gunicorn", "webapp.wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
+        "--workers", "2", "--threads", "64", "--graceful-timeout", "3", "--keep-alive", "30",
+        "--no-control-socket", order=1, env=control, ready=lambda: _answers(port),
+    )  # fmt: skip
+    fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]
+    return [
+        redis,
+        signer,
+        python("pages", "webapp.follower", order=1, env=control),
+        web,
+        python("worker", "workers.control", order=2, env=control, stop_grace_s=20.0),
+        python("keeper", "workers.keeper", order=2, env=control),
+        *(
+            python(f"builder-{slot}", "workers.builder", order=2, env=_environment(BUILDER_CONFIG=str(path)))
+            for slot, path in enumerate(fleet)
+        ),
+    ]
+
+
+def _builder(
+    settings: Settings,
+    kept: Secrets,
+    run: Path,
+    slot: int,
+    redis_socket: str,
+    docker_host: str | None,
+    port: int,
+) -> Path:
+    """The configuration file of one builder process; it holds nothing of the control zone."""
+    path = run / f"builder-{slot}.json"
+    facts = {
+        "farm_url": f"http://127.0.0.1:{port}",
+        "token": kept.builder_token,
+        "redis": redis_url(redis_socket, kept.builder_redis_password, username="builder"),
+        "redis_user": "builder",
+        "docker_host": docker_host,
+        "workdir": str(settings.data / "builder" / str(slot)),
+        "instance": f"{_farm_id(run)}-{slot}",
+        "queues": [f"build.{_FAMILY}.{tier}.{priority}" for priority in _PRIORITIES for tier in _TIERS],
+    }
+    write_private(path, json.dumps(facts))
+    return path
+
+
+def _control_environment(settings: Settings, redis: str, signer_socket: Path) -> dict[str, str]:
+    """The control zone's processes read one file, so that no secret stands in an environment."""
+    path = settings.data / "run" / "settings.json"
+    effective = settings.model_copy(update={"redis": redis, "signer_socket": str(signer_socket)})
+    write_private(path, effective.model_dump_json())
+    return _environment(BUILDFARM_CONFIG=str(path))
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """What children inherit: the machine's ways (PATH, proxies, CA files), and none of our variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
+    root = str(Path(buildfarm.__file__).resolve().parent.parent)
+    return {**kept, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **more}
+
+
+def _farm_id(run: Path) -> str:
+    path = run / "farm-id"
+    if not path.exists():
+        write_private(path, os.urandom(6).hex())
+    return path.read_text()
+
+
+def _lock(descriptor: int, data: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise EnvironmentProblem(
+            f"Another farm runs in {data}.", code="data.in_use", hint="Stop it, or choose another --data."
+        ) from None
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise EnvironmentProblem(
+                f"Port {port} is taken.", code="port.taken", hint="Choose another with --port."
+            ) from None
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _unless_set(name: str, value: str) -> dict[str, str]:
+    return (
+        {} if f"BUILDFARM_{name.upper()}" in os.environ or "BUILDFARM_CONFIG" in os.environ else {name: value}
+    )
+
+
+def _report(event: str, facts: dict[str, object]) -> None:
+    log.get(__name__).info(f"child.{event}", **facts)

@@ -1,0 +1,37 @@
+"""The page follower's process: `python -m webapp.follower`, one for each web host."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from buildfarm import bootstrap, config, log
+from buildfarm.errors import FarmError
+from buildfarm.index.follow import PageFollower
+from buildfarm.index.pagetree import PageTree
+
+_POLL_S = 0.05
+_log = log.get(__name__)
+
+
+def main() -> int:
+    """Keep this host's pages in step with the journal until told to stop."""
+    log.configure("pages")
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    farm = bootstrap.farm(config.load())
+    follower = PageFollower(farm.database, farm.blobs, PageTree(farm.settings.pages_dir), farm.settings)
+    while not over.wait(_POLL_S):
+        try:
+            follower.catch_up()
+        except FarmError as err:
+            # Serving goes on from the pages there are; what is missing is rendered when it can be.
+            _log.warning("pages.behind", code=err.code, message=err.message)
+            over.wait(1.0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

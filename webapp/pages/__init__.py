@@ -1,0 +1,1 @@
+"""The dashboard: server-rendered pages, one file for each noun."""

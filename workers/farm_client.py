@@ -1,0 +1,138 @@
+"""The job API as a builder's attempt uses it. Source: docs/job-api.md."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from buildfarm import log
+from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt
+from buildfarm.sandbox.port import IndexAnswer
+
+_TIMEOUT_S = (5.0, 60.0)
+_RETRY_S = 60.0
+_CHUNK = 1 << 18
+_Result = TypeVar("_Result")
+_log = log.get(__name__)
+
+
+class FarmClient:
+    """Speaks the job API with one token: a builder's to claim, an attempt's for all else.
+
+    Implements `buildfarm.sandbox.port.FarmPort`.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._root = f"{url.rstrip('/')}/jobapi/v1"
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "buildfarm-builder"}
+
+    def claim(self, job_id: str, attempt: int) -> tuple[dict[str, Any], str]:
+        """The attempt's spec and token.
+
+        Raises:
+            StaleAttempt: somebody else has it.
+            ExternalFailure: the farm is away.
+        """
+        answer = self._patiently(lambda: self._json("POST", "/claim", {"job": job_id, "attempt": attempt}))
+        return answer["spec"], answer["token"]
+
+    def current(self) -> set[tuple[str, int]]:
+        """(job, attempt) of what this builder runs and still counts."""
+        return {(item["job"], item["attempt"]) for item in self._json("GET", "/builder/current")["attempts"]}
+
+    def fetch_source(self, into: Path) -> None:
+        """Write the source snapshot to `into`."""
+
+        def fetch() -> None:
+            with self._send("GET", "/attempt/source", stream=True) as answer, into.open("wb") as out:
+                for chunk in answer.iter_content(_CHUNK):
+                    out.write(chunk)
+
+        self._patiently(fetch)
+
+    def heartbeat(self, phase: str, container_id: str | None) -> bool:
+        """Renew the claim; False asks to stop."""
+        return bool(self._json("POST", "/attempt/heartbeat", {"phase": phase})["go_on"])
+
+    def append_log(self, offset: int, phase: str, text: str, times_ms: list[int]) -> int:
+        """Send whole lines; returns how many bytes the farm has."""
+        body = {"offset": offset, "phase": phase, "text": text, "times": times_ms}
+        return int(self._json("POST", "/attempt/log", body)["size"])
+
+    def put_artifact(self, path: Path, filename: str, sha256: str) -> None:
+        """Send one finished file."""
+
+        def put() -> None:
+            with path.open("rb") as content:
+                self._send(
+                    "PUT", f"/attempt/artifacts/{filename}", data=content, headers={"X-Sha256": sha256}
+                )
+
+        self._patiently(put)
+
+    def index_get(self, path: str, headers: Mapping[str, str]) -> IndexAnswer:
+        """GET a page or file of the attempt's index."""
+        answer = self._request("GET", f"/attempt/index{path}", stream=True)
+        kept = ("content-type", "content-length", "etag", "cache-control", "content-encoding")
+        passed = {name: value for name, value in answer.headers.items() if name.lower() in kept}
+        return IndexAnswer(answer.status_code, passed, _closing(answer))
+
+    def finish(self, outcome: dict[str, Any]) -> str:
+        """Report the end; the job's state afterwards."""
+        return str(self._patiently(lambda: self._json("POST", "/attempt/finish", outcome))["state"])
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = self._send(method, path, json=body).json()
+        return result
+
+    def _send(self, method: str, path: str, **more: Any) -> requests.Response:  # noqa: ANN401
+        answer = self._request(method, path, **more)
+        if answer.ok:
+            return answer
+        raise _failure(answer)
+
+    def _request(self, method: str, path: str, **more: Any) -> requests.Response:  # noqa: ANN401
+        headers = self._headers | more.pop("headers", {})
+        try:
+            return requests.request(method, self._root + path, headers=headers, timeout=_TIMEOUT_S, **more)
+        except requests.RequestException as err:
+            raise ExternalFailure("The farm does not answer.", code="farm.unreachable") from err
+
+    @staticmethod
+    def _patiently(act: Callable[[], _Result]) -> _Result:
+        """Try again while the farm is away; it may just be restarting."""
+        end = time.monotonic() + _RETRY_S
+        pause = 0.2
+        while True:
+            try:
+                return act()
+            except ExternalFailure as err:
+                if time.monotonic() + pause > end:
+                    raise
+                _log.warning("farm.away", code=err.code, again_in_s=pause)
+                time.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+
+def _failure(answer: requests.Response) -> FarmError:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    code, sentence = problem.get("code", "farm.refused"), problem.get("title", answer.reason or "Refused.")
+    if code == StaleAttempt.default_code:
+        return StaleAttempt(sentence)
+    if answer.status_code >= 500:
+        return ExternalFailure(sentence, code=code)
+    facts = {key: problem[key] for key in ("size",) if key in problem}
+    return (Conflict if answer.status_code == 409 else Forbidden)(sentence, code=code, **facts)
+
+
+def _closing(answer: requests.Response) -> Iterator[bytes]:
+    # raw: the bytes as they came, whatever encoding the headers name
+    with answer:
+        yield from answer.raw.stream(_CHUNK, decode_content=False)

@@ -1,0 +1,111 @@
+"""Control work: what RQ tells a control worker to do for a task row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from buildfarm import bootstrap, config, log
+from buildfarm.bootstrap import Farm
+from buildfarm.errors import ExternalFailure, FarmError, IntegrityFailure, StaleAttempt
+from buildfarm.farm import claims, handover, plan
+from buildfarm.farm.keeper import fail_or_retry_task
+from buildfarm.farm.model import Task
+from buildfarm.farm.plan import Planner
+from buildfarm.farm.rules import Cause
+from buildfarm.index.follow import wait_visible
+from buildfarm.index.publish import Publisher
+
+_log = log.get(__name__)
+#: Nothing unsigned is published: without a signer a build waits, however long.
+_FOR_EVER = 1_000_000
+
+
+def run_task(task_id: str, attempt: int, hand_over: int) -> None:
+    """Claim the task and do it; every end is written to its row."""
+    farm = bootstrap.farm(config.load())
+    with farm.database.read() as session:
+        task = session.get(Task, task_id)
+    if task is None:
+        return
+    with log.bind(task_id=task_id, build_id=task.subject, attempt=attempt, hand_over=hand_over):
+        try:
+            with farm.database.begin() as session:
+                claims.claim(session, Task, task_id, attempt)
+            with _beating(farm, task_id, attempt):
+                _do(farm, task, attempt)
+            _log.info("task.done", kind=task.kind)
+        except StaleAttempt:
+            _log.info("task.stale", kind=task.kind)
+        except FarmError as err:
+            _end(farm, task_id, err)
+        except Exception:
+            _log.exception("task.crashed", kind=task.kind)
+            sentence = "A fault of the farm's own; the log of the worker has it."
+            _end(farm, task_id, ExternalFailure(sentence, code="farm.bug"))
+    handover.try_hand_over(farm.database, farm.queues)
+
+
+def _do(farm: Farm, task: Task, attempt: int) -> None:
+    claim = (task.id, attempt)
+    if task.kind == "fetch":
+        Planner(farm.database, farm.blobs, farm.settings).run(task.subject, claim)
+        return
+    publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
+
+    def beat() -> None:
+        with farm.database.begin() as session:
+            claims.heartbeat(session, Task, *claim)
+
+    serial = publisher.publish(task.subject, claim, beat)
+    wait_visible(farm.database, serial, farm.settings.timing.visible_s)
+
+
+def _end(farm: Farm, task_id: str, err: FarmError) -> None:
+    again = isinstance(err, ExternalFailure)
+    _log.warning("task.failed", code=err.code, message=err.message, again=again)
+    attempts = _FOR_EVER if err.code.startswith("signer.") else farm.settings.limits.attempts
+    with farm.database.begin() as session:
+        task = session.get_one(Task, task_id)
+        try:
+            if again:
+                fail_or_retry_task(session, task, str(err), attempts_max=attempts)
+            else:
+                plan.fail(session, task, err, cause_of(err))
+        except StaleAttempt:
+            session.rollback()
+
+
+def cause_of(err: FarmError) -> Cause:
+    """Whose fault an error of control work is."""
+    if isinstance(err, ExternalFailure | IntegrityFailure):
+        return Cause.INFRASTRUCTURE
+    kind = err.code.split(".")[0]
+    if kind in {"recipe", "target", "metadata", "source", "ref"}:
+        return Cause.USER_CODE
+    return Cause.CHECKS if kind == "file" and err.code != "file.exists" else Cause.POLICY
+
+
+@contextmanager
+def _beating(farm: Farm, task_id: str, attempt: int) -> Iterator[None]:
+    """Renew the claim while the block runs; whether it is still held is asked when it ends."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(farm.settings.timing.heartbeat_s):
+            try:
+                with farm.database.begin() as session:
+                    claims.heartbeat(session, Task, task_id, attempt)
+            except StaleAttempt:
+                return
+            except ExternalFailure as err:
+                _log.warning("task.heartbeat_missed", code=err.code)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
