@@ -25,7 +25,7 @@ class Record:
     """An open record. One process at a time may have it open, which its owner sees to."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)  # noqa: SIM115
         self._head, self._end, self._usable = _FIRST, 0, True
 
     def replay(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -34,13 +34,13 @@ class Record:
         Raises:
             IntegrityFailure: the record was changed.
         """
-        with open(os.dup(self._file), "rb") as lines:
+        with open(os.dup(self._file.fileno()), "rb") as lines:
             lines.seek(0)
             for line in lines:
                 if not line.endswith(b"\n"):
                     _log.warning("signer.record_torn", offset=self._end, bytes=len(line))
-                    os.ftruncate(self._file, self._end)
-                    os.fsync(self._file)
+                    os.ftruncate(self._file.fileno(), self._end)
+                    os.fsync(self._file.fileno())
                     break
                 yield self._end, self._read(line, self._head)
                 self._head = hashlib.sha256(line).hexdigest()
@@ -64,14 +64,14 @@ class Record:
         line = json.dumps({"prev": self._head, **value}, sort_keys=True).encode() + b"\n"
         offset = self._end
         try:
-            if os.pwrite(self._file, line, offset) != len(line):
+            if os.pwrite(self._file.fileno(), line, offset) != len(line):
                 msg = "short write"
                 raise OSError(msg)
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
         except OSError as error:
             # After a failed fsync nobody knows what the disk holds: stop until a restart has read it.
             self._usable = False
-            os.ftruncate(self._file, offset)
+            os.ftruncate(self._file.fileno(), offset)
             raise ExternalFailure(
                 f"The signer's record cannot be written: {error}",
                 code="signer.record",
@@ -83,13 +83,13 @@ class Record:
 
     def at(self, offset: int) -> dict[str, Any]:
         """The line that begins at `offset`."""
-        with open(os.dup(self._file), "rb") as lines:
+        with open(os.dup(self._file.fileno()), "rb") as lines:
             lines.seek(offset)
             return self._read(lines.readline(), None)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._file.close()
 
     def _read(self, line: bytes, previous: str | None) -> dict[str, Any]:
         try:
