@@ -1,0 +1,162 @@
+"""The recipe: one typed model of what to build and how, whatever file a value came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+
+from buildfarm.recipes import checks
+from buildfarm.recipes.units import GIB, MIB
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Targets(_Part):
+    """For which interpreters and platforms to build."""
+
+    interpreters: checks.Interpreters = "all"
+    """Wheel tags of CPython, such as `["cp311", "cp313"]`, or `"all"` that the farm has images for."""
+    platforms: checks.Platforms = "all"
+    """`"manylinux-x86_64"` (oldest fitting image), one image's tag such as `"manylinux_2_28_x86_64"`,
+    or `"all"` that the farm has images for."""
+    native: checks.Flag | None = None
+    """What the wheel must be: `true` has compiled code, `false` has none, left out: not checked."""
+    optional: tuple[checks.Glob, ...] = ()
+    """Targets, by glob over their names, whose failure does not fail the build."""
+
+
+class Build(_Part):
+    """How to make the files."""
+
+    wheel: checks.Flag = True
+    """Make a wheel for each target."""
+    sdist: checks.Flag = True
+    """Make a source distribution, once."""
+    repair: checks.Flag = True
+    """Give native wheels their platform tag and the libraries they need."""
+    config_settings: dict[str, checks.TextOrList] = Field(default_factory=dict, max_length=100)
+    """What the build backend is given (PEP 517)."""
+    environment: checks.Environment = Field(default_factory=dict, max_length=100)
+    """Variables for the build. Not a place for secrets: recipes are readable by others."""
+
+    @model_validator(mode="after")
+    def _makes_something(self) -> Build:
+        if not (self.wheel or self.sdist):
+            raise ValueError("wheel and sdist are both false, so there is nothing to build")
+        return self
+
+
+class Test(_Part):
+    """What to try with the built wheel, in an image without compilers."""
+
+    __test__ = False  # pytest: not a class of tests
+
+    requires: checks.Requirements = ()
+    """Further distributions to install, from the channels the source may read."""
+    command: checks.Command = ()
+    """A list of arguments, or one text for the shell. Left out: install the wheel and import it."""
+
+
+class Limits(_Part):
+    """What one attempt may use. Each value has an upper bound that no recipe can lift."""
+
+    memory: Annotated[int, *checks.size(64 * MIB, 32 * GIB)] = 2 * GIB
+    """Memory of all processes together; what lies in scratch counts."""
+    cpus: Annotated[float, Field(strict=True, ge=0.5, le=32, allow_inf_nan=False)] = 2.0
+    """Processors' worth of time; fractions such as 1.5 are allowed."""
+    pids: Annotated[int, Field(strict=True, ge=16, le=8192)] = 512
+    """Processes and threads at one time."""
+    time: Annotated[int, *checks.duration(10, 12 * 3600)] = 1800
+    """Wall time of the whole attempt."""
+    idle: Annotated[int, *checks.duration(10, 12 * 3600)] = 600
+    """Wall time without a byte of log."""
+    scratch: Annotated[int, *checks.size(16 * MIB, 32 * GIB)] = 1 * GIB
+    """Temporary files, held in memory."""
+    log: Annotated[int, *checks.size(64 * 1024, 256 * MIB)] = 16 * MIB
+    """Log; the build ends when it writes more."""
+    output: Annotated[int, *checks.size(1 * MIB, 4 * GIB)] = 256 * MIB
+    """Artifacts together."""
+    artifacts: Annotated[int, Field(strict=True, ge=1, le=200)] = 20
+    """Number of artifacts."""
+
+
+def _off_or_table(value: object) -> str:
+    return "<off>" if isinstance(value, bool) else "<table>"
+
+
+class Recipe(_Part):
+    """What to build from a commit of a source, and how."""
+
+    name: checks.RecipeName = "default"
+    """Tells the recipes of one source apart."""
+    path: checks.Folder = ""
+    """Folder in the repository that holds the project; empty: the root."""
+    project: checks.Project | None = None
+    """The project it must yield, in any spelling. Left out: read from the built metadata."""
+    tags: checks.Glob = "*"
+    """Glob over names of tags that start a build; `*` matches `/` too, an empty text matches nothing."""
+    branches: tuple[checks.Glob, ...] = ("*",)
+    """Globs over names of branches whose pushes start a build; an empty list: none."""
+    targets: Targets = Field(default_factory=Targets)
+    build: Build = Field(default_factory=Build)
+    test: Annotated[
+        Annotated[Literal[False], Tag("<off>")] | Annotated[Test, Tag("<table>")],
+        Discriminator(_off_or_table),
+    ] = Field(default_factory=Test)
+    """`false` gives up the check of the built wheel in a clean image."""
+    limits: Limits = Field(default_factory=Limits)
+
+    _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Mapping[str, Origin]:
+        """Where each value was written, by key with dots; a key that is missing has its default."""
+        return self._origins
+
+    def with_origins(self, origins: Mapping[str, Origin]) -> Recipe:
+        """The same recipe that knows where its values were written."""
+        copy = self.model_copy()
+        copy._origins = dict(origins)
+        return copy
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256, in hexadecimal, of the recipe as canonical JSON: what provenance names.
+
+    Values count, not the way they were written: `"1 GiB"` and `"1024 MiB"` have one digest, and
+    `Recipe.model_validate(recipe.model_dump(mode="json"))` keeps it. Source: RFC 8785.
+    """
+    return hashlib.sha256(rfc8785.dumps(recipe.model_dump(mode="json"))).hexdigest()
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a recipe file, for editors: `recipes/schema.json` holds it."""
+    schema = Recipe.model_json_schema()
+    for key, default in Limits().model_dump(mode="json").items():
+        schema["$defs"]["Limits"]["properties"][key]["default"] = default
+    one = {key: schema[key] for key in ("type", "additionalProperties")}
+    one["properties"] = {key: value for key, value in schema["properties"].items() if key != "name"}
+    schema["properties"]["recipes"] = {
+        "type": "object",
+        "additionalProperties": one,
+        "description": "Several recipes in one file, by name; the keys outside are their common ground.",
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "buildfarm recipe"}
