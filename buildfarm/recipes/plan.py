@@ -1,0 +1,241 @@
+"""From a recipe and the images there are to targets. Pure: no clock, no database, no engine.
+
+An image of the oldest C library that holds the interpreter is taken, because what is linked on it runs
+on everything newer. An explicitly named target for which there is no image is an error, for a release
+that quietly lacks a platform is worse than none; the default matrix takes what exists.
+
+Source: PEP 425 (tags), PEP 600 (manylinux_X_Y), PEP 656 (musllinux_X_Y).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from buildfarm.errors import InvalidInput
+from buildfarm.recipes.catalog import Catalog
+from buildfarm.recipes.model import Recipe
+
+_PLATFORM = re.compile(r"((?:many|musl)linux)_([0-9]+)_([0-9]+)_([a-z0-9_]+)")
+_INTERPRETER = re.compile(r"cp3([0-9]+)(t?)")
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image the farm has: `image_id` is the engine's (`sha256:...`), never a tag."""
+
+    platform: str
+    interpreters: tuple[str, ...]
+    role: Literal["builder", "test"]
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One interpreter on one platform, with the images for it.
+
+    `is_primary` marks the one target that also makes the source distribution. `skip_reason` is set
+    where nothing is to be built; the images may then be empty.
+    """
+
+    name: str
+    interpreter: str
+    platform: str
+    build_image: str
+    test_image: str | None
+    is_required: bool = True
+    is_primary: bool = False
+    skip_reason: str | None = None
+
+
+def plan_targets(
+    recipe: Recipe, images: Sequence[ImageRow], requires_python: str | None, *, catalog: Catalog | None = None
+) -> list[Target]:
+    """The targets of a build: in the recipe's order, or newest interpreter first.
+
+    A recipe without wheel has one target. Several targets of a pure project give the same file name; the
+    publisher takes identical bytes once.
+
+    Args:
+        recipe: what is wanted.
+        images: what there is.
+        requires_python: the project's own statement, if known before the build (PEP 621).
+        catalog: helps an error to say where a missing interpreter comes from.
+
+    Raises:
+        InvalidInput: `target.unavailable`, nothing can be built or a named target has no image;
+            `metadata.invalid`, Requires-Python cannot be read.
+    """
+    shelf = _Shelf(images, needs_test=recipe.build.wheel and recipe.test is not False)
+    targets = [_marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog)]
+    buildable = [target for target in targets if target.skip_reason is None]
+    if not buildable:
+        raise _nothing(targets, shelf)
+    primary = next((target for target in buildable if target.is_required), buildable[0])
+    if not recipe.build.wheel:
+        return [replace(primary, is_primary=True, is_required=True)]
+    return [replace(target, is_primary=target is primary) for target in targets]
+
+
+def python_excludes(requires_python: str | None, interpreter: str) -> bool:
+    """Whether Requires-Python leaves the interpreter out.
+
+    Only the minor version is known, so the newest thinkable patch stands for it: `>=3.11.4` takes cp311.
+
+    Raises:
+        InvalidInput: `metadata.invalid`, not a PEP 440 specifier.
+    """
+    if not requires_python:
+        return False
+    try:
+        specifier = SpecifierSet(requires_python)
+    except InvalidSpecifier as error:
+        raise InvalidInput(
+            f'The project\'s Requires-Python "{requires_python[:100]}" cannot be read.',
+            code="metadata.invalid",
+            hint='Write it like ">=3.11".',
+        ) from error
+    minor, _ = _version(interpreter)
+    return not specifier.contains(f"3.{minor}.99")
+
+
+class _Shelf:
+    """The images, by what they are good for."""
+
+    def __init__(self, images: Iterable[ImageRow], *, needs_test: bool) -> None:
+        rows = [image for image in images if _PLATFORM.fullmatch(image.platform)]
+        self.builders = sorted(
+            (row for row in rows if row.role == "builder"), key=lambda row: _age(row.platform)
+        )
+        self.tests = sorted((row for row in rows if row.role == "test"), key=lambda row: _age(row.platform))
+        self.needs_test = needs_test
+        self.platforms = sorted({_generic(row.platform) for row in self.builders})
+        found = {tag for row in self.builders for tag in row.interpreters if _INTERPRETER.fullmatch(tag)}
+        self.interpreters = sorted(found, key=_newest_first)
+
+    def find(self, interpreter: str, platform: str) -> Target | None:
+        """The target on the oldest image that has the interpreter, and a test image where one is needed."""
+        for row in self.builders:
+            if interpreter in row.interpreters and platform in (row.platform, _generic(row.platform)):
+                test_image = self._test_image(interpreter, row.platform)
+                if test_image or not self.needs_test:
+                    name = f"{interpreter}-{row.platform}"
+                    return Target(name, interpreter, row.platform, row.image_id, test_image)
+        return None
+
+    def _test_image(self, interpreter: str, platform: str) -> str | None:
+        """The compiler-free image as old as the builder, or the next newer: an older one may not run it."""
+        for row in self.tests:
+            fits = _generic(row.platform) == _generic(platform) and _age(row.platform) >= _age(platform)
+            if fits and interpreter in row.interpreters:
+                return row.image_id
+        return None
+
+    def inventory(self) -> str:
+        """What there is, for a person."""
+        if not self.builders:
+            return "there are no builder images"
+        builders = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.builders)
+        tests = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.tests) or "none"
+        return (
+            f"builder images: {builders}; test images: {tests}" if self.needs_test else f"images: {builders}"
+        )
+
+
+def _wanted(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None) -> list[Target]:
+    interpreters, platforms = recipe.targets.interpreters, recipe.targets.platforms
+    tags: Iterable[str] = (
+        [tag for tag in shelf.interpreters if not _on_request(tag)] if interpreters == "all" else interpreters
+    )
+    places: Iterable[str] = shelf.platforms if platforms == "all" else platforms
+    targets = {}
+    for tag in dict.fromkeys(tags):
+        found = [(place, shelf.find(tag, place)) for place in places]
+        is_named = interpreters != "all" and (platforms != "all" or not any(target for _, target in found))
+        for place, target in found or [("any platform", None)]:
+            if target is not None:
+                targets[target.name] = target
+            elif is_named:
+                missing = _missing(recipe, shelf, catalog, tag, place)
+                targets[missing.name] = missing
+    for place in () if platforms == "all" else platforms:
+        if not any(place in (target.platform, _generic(target.platform)) for target in targets.values()):
+            raise _unavailable(f"no interpreter on {place}", shelf, catalog, "")
+    return list(targets.values())
+
+
+def _missing(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, tag: str, place: str) -> Target:
+    """A named target without image: skipped if optional.
+
+    Raises:
+        InvalidInput: `target.unavailable`, it is required.
+    """
+    name = f"{tag}-{place}"
+    if not _is_optional(name, recipe):
+        raise _unavailable(f"no image for {tag} on {place}", shelf, catalog, tag)
+    return Target(name, tag, place, "", None, skip_reason=f"The farm has no image for {tag} on {place}.")
+
+
+def _marked(target: Target, recipe: Recipe, requires_python: str | None) -> Target:
+    target = replace(target, is_required=not _is_optional(target.name, recipe))
+    if target.skip_reason is None and python_excludes(requires_python, target.interpreter):
+        reason = f"The project's Requires-Python is {requires_python}, which leaves {target.interpreter} out."
+        return replace(target, skip_reason=reason)
+    return target
+
+
+def _is_optional(name: str, recipe: Recipe) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in recipe.targets.optional)
+
+
+def _unavailable(what: str, shelf: _Shelf, catalog: Catalog | None, tag: str) -> InvalidInput:
+    suites = catalog.suites_for(tag) if catalog else []
+    commands = [catalog.suites[suite].made_by for suite in suites] if catalog else []
+    made_by = next((command for command in commands if command), "")
+    add = f"Make one with `{made_by}`" if made_by else "Import a builder and a test image that have it"
+    return InvalidInput(
+        f"The recipe asks for a target that the farm cannot build: {what}.",
+        code="target.unavailable",
+        hint=f"Now {shelf.inventory()}. {add}, or take it out of [targets].",
+    )
+
+
+def _nothing(targets: Sequence[Target], shelf: _Shelf) -> InvalidInput:
+    reasons = " ".join(dict.fromkeys(target.skip_reason for target in targets if target.skip_reason))
+    return InvalidInput(
+        f"There is nothing to build. {reasons}".strip(),
+        code="target.unavailable",
+        hint=f"Now {shelf.inventory()}.",
+    )
+
+
+def _generic(platform: str) -> str:
+    """`manylinux_2_28_x86_64` as recipes usually say it: `manylinux-x86_64`."""
+    match = _PLATFORM.fullmatch(platform)
+    return f"{match[1]}-{match[4]}" if match else platform
+
+
+def _age(platform: str) -> tuple[int, int]:
+    """The version of the C library, so that sorting puts the oldest first."""
+    match = _PLATFORM.fullmatch(platform)
+    return (int(match[2]), int(match[3])) if match else (0, 0)
+
+
+def _version(interpreter: str) -> tuple[int, bool]:
+    match = _INTERPRETER.fullmatch(interpreter)
+    return (int(match[1]), bool(match[2])) if match else (0, False)
+
+
+def _newest_first(interpreter: str) -> tuple[int, bool]:
+    minor, is_free_threaded = _version(interpreter)
+    return -minor, is_free_threaded
+
+
+def _on_request(interpreter: str) -> bool:
+    # Packages have left the experimental free-threaded 3.13 behind; its default builds only fail.
+    return interpreter == "cp313t"
