@@ -1,0 +1,83 @@
+"""What the caller expects of a file, and what the validator found it to be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a file has to be. `project` is normalised; `max_bytes` counts the file as sent.
+
+    `waived` holds ids of `should` rules that leave a finding instead of refusing.
+    """
+
+    filename: str
+    project: str | None
+    version: str | None
+    max_bytes: int
+    waived: frozenset[str] = frozenset()
+
+    def to_json(self) -> str:
+        """One JSON line for the sandboxed child."""
+        return json.dumps({**asdict(self), "waived": sorted(self.waived)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Expectation:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "waived": frozenset(fields["waived"])})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that was broken without refusing the file."""
+
+    rule: str
+    severity: Literal["warn"]
+    text: str
+    entry: str = ""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Everything the index stores about a file that was accepted.
+
+    `project` is normalised, `display_name` as the author spells it, `version` in canonical form.
+    `metadata` is the exact METADATA or PKG-INFO, as served beside the file (PEP 658). Digests are hex.
+    `requires_python` is as the author wrote it. `is_native`: the wheel is for some platform only.
+    """
+
+    filename: str
+    kind: Literal["wheel", "sdist"]
+    project: str
+    display_name: str
+    version: str
+    size: int
+    sha256: str
+    blake2b_256: str
+    md5: str
+    requires_python: str | None
+    metadata: bytes
+    metadata_sha256: str
+    metadata_version: str
+    tags: list[str]
+    summary: str
+    requires_dist: list[str]
+    is_native: bool
+    findings: list[Finding]
+
+    def to_json(self) -> str:
+        """One JSON line; the metadata bytes in base 64."""
+        return json.dumps({**asdict(self), "metadata": base64.b64encode(self.metadata).decode()})
+
+    @classmethod
+    def from_json(cls, text: str) -> FileFacts:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        fields["metadata"] = base64.b64decode(fields["metadata"])
+        fields["findings"] = [Finding(**finding) for finding in fields["findings"]]
+        return cls(**fields)

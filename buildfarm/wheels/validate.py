@@ -1,0 +1,177 @@
+"""The validator: `validate` in this process, `validate_in_sandbox` in a short-lived child."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import BinaryIO
+
+from packaging.version import InvalidVersion, Version
+
+from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
+from buildfarm.wheels.facts import Expectation, FileFacts
+from buildfarm.wheels.names import FileName, parse_filename
+from buildfarm.wheels.rules import Report, refusal, shown
+from buildfarm.wheels.sdist import check_sdist
+from buildfarm.wheels.stream import Budget, HashedStream, too_large
+from buildfarm.wheels.wheel import check_wheel
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+_WALL_SECONDS = 90.0
+_MAX_ANSWER = 32 * 1024 * 1024
+
+
+def validate(source: Path | int, expectation: Expectation) -> FileFacts:
+    """Check a wheel or sdist against every rule, reading it once.
+
+    Args:
+        source: a path, or the number of an open descriptor of a regular file (left open).
+        expectation: what the file has to be.
+
+    Raises:
+        InvalidInput: a rule is broken: code `file.<rule>`, facts `rule` and `entry`.
+        LimitExceeded: the file is larger than `expectation.max_bytes` (file.f-05).
+    """
+    report = Report(expectation.waived)
+    name = parse_filename(expectation.filename, report)
+    _check_expected(name, expectation, report)
+    with _opened(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size > expectation.max_bytes:
+            raise too_large(expectation.max_bytes)
+        file.seek(0)
+        stream = HashedStream(file, expectation.max_bytes)
+        check = check_wheel if name.kind == "wheel" else check_sdist
+        metadata = check(file, stream, name, report, Budget(size, report))
+    sha256, blake2b, md5 = stream.digests()
+    return FileFacts(
+        filename=name.text,
+        kind=name.kind,
+        project=name.project,
+        display_name=metadata.name,
+        version=str(name.version),
+        size=stream.size,
+        sha256=sha256,
+        blake2b_256=blake2b,
+        md5=md5,
+        requires_python=metadata.requires_python,
+        metadata=metadata.data,
+        metadata_sha256=hashlib.sha256(metadata.data).hexdigest(),
+        metadata_version=metadata.metadata_version,
+        tags=sorted(map(str, name.tags)),
+        summary=metadata.summary,
+        requires_dist=list(metadata.requires_dist),
+        is_native=name.is_native,
+        findings=report.findings,
+    )
+
+
+def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
+    """Like `validate`, in a child with no network, 512 MiB of memory and 30 s of CPU time.
+
+    The child gets the file as its standard input and answers with one JSON line. Nothing of this
+    process's environment reaches it.
+
+    Raises:
+        InvalidInput: as `validate`; V-01 when the child crashed or ran into a limit.
+        LimitExceeded: as `validate`.
+    """
+    parse_filename(expectation.filename, Report(expectation.waived))  # a command line takes no NUL
+    with path.open("rb") as file:
+        command = [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child", expectation.to_json()]
+        child = subprocess.Popen(
+            command,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=_PACKAGES,
+            env={"LC_ALL": "C.UTF-8"},
+        )
+    timer = Timer(_WALL_SECONDS, child.kill)
+    timer.start()
+    with child:
+        try:
+            answer = child.stdout.read(_MAX_ANSWER) if child.stdout else b""
+        finally:
+            child.kill()
+            timer.cancel()
+    return _read_answer(answer)
+
+
+def _read_answer(answer: bytes) -> FileFacts:
+    try:
+        fields = json.loads(answer)
+        if "facts" in fields:
+            return FileFacts.from_json(fields["facts"])
+        error: dict[str, str] = fields["refused"]
+        code, message, hint = error["code"], error["message"], error["hint"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise refusal(
+            "V-01", "the file could not be checked: the checker crashed or hit its limits."
+        ) from None
+    kind = LimitExceeded if code == "file.f-05" else InvalidInput
+    raise kind(message, code=code, hint=hint, rule=error["rule"], entry=error["entry"])
+
+
+def answer_for(descriptor: int, expectation: Expectation) -> str:
+    """What the sandboxed child answers about an open file: one JSON line, facts or refusal."""
+    try:
+        return json.dumps({"facts": validate(descriptor, expectation).to_json()})
+    except FarmError as error:
+        refused = {"code": error.code, "message": error.message, "hint": error.hint}
+        facts = {key: str(error.facts.get(key, "")) for key in ("rule", "entry")}
+        return json.dumps({"refused": refused | facts})
+
+
+def check_digests(facts: FileFacts, given: Mapping[str, str]) -> None:
+    """Hold the digests an uploader gave (`sha256`, `blake2_256`, `md5`) against the file's.
+
+    MD5 may come in hexadecimal or in URL-safe base 64: upload clients do both.
+
+    Raises:
+        InvalidInput: F-03.
+    """
+    ours = {"sha256": facts.sha256, "blake2_256": facts.blake2b_256, "md5": facts.md5}
+    for name, text in given.items():
+        if text.lower() == ours.get(name) or (name == "md5" and _from_base64(text) == facts.md5):
+            continue
+        raise refusal("F-03", f"the {shown(name)} digest that was sent does not agree with the file's bytes.")
+
+
+def _from_base64(text: str) -> str | None:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _check_expected(name: FileName, expectation: Expectation, report: Report) -> None:
+    if expectation.project is not None and name.project != expectation.project:
+        report.refuse("F-04", f"the file is of {name.project}, not of {shown(expectation.project)}.")
+    if expectation.version is None:
+        return
+    try:
+        expected = str(Version(expectation.version))
+    except InvalidVersion:
+        report.refuse("F-04", f"{shown(expectation.version)} is not a valid version.")
+    if str(name.version) != expected:
+        report.refuse("F-04", f"the file is of version {name.version}, not {expected}.")
+
+
+@contextmanager
+def _opened(source: Path | int) -> Iterator[BinaryIO]:
+    if isinstance(source, int):
+        with os.fdopen(os.dup(source), "rb", buffering=0) as file:
+            yield file
+    else:
+        with source.open("rb", buffering=0) as file:
+            yield file
