@@ -12,7 +12,7 @@ import sys
 from typing import cast
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 bind = structlog.contextvars.bound_contextvars
 
@@ -38,7 +38,7 @@ def _mask_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDi
 
 def configure(process: str, *, level: int = logging.INFO) -> None:
     """Send every record of this process, ours and the libraries', to standard error as JSON lines."""
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),

@@ -10,9 +10,10 @@ import fnmatch
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,11 +28,13 @@ from buildfarm.scm.kinds import scm_for
 from buildfarm.scm.model import Delivery
 from buildfarm.scm.port import Event, EventKind, Scm, Verification
 from buildfarm.scm.reasons import SENTENCE, Reason
+from buildfarm.scm.rules import why_ignored
 from buildfarm.scm.secret import Secret
 from buildfarm.sources.model import Source, SourceSecret
 
 #: What of a refused body is kept to explain it.
 _REFUSED_BODY_BYTES = 16 * 1024
+_REJECTED_PER_HOUR = 200
 _MASKED = {"authorization", "cookie", "x-gitlab-token", "proxy-authorization"}
 _log = log.get(__name__)
 
@@ -75,7 +78,7 @@ def receive(
         return _accept(database, source, scm, headers, body, verification, event, now)
     except IntegrityError:
         # The same delivery came twice at once; the other call has noted it.
-        known = _duplicate(database, source, verification)
+        known = _duplicate(database, source, verification, body)
         if known is None:
             raise
         return known
@@ -96,7 +99,7 @@ def _accept(
     event: Event,
     now: datetime,
 ) -> Receipt:
-    known = _duplicate(database, source, verification) if verification.delivery_id else None
+    known = _duplicate(database, source, verification, body)
     if known:
         return known
     with database.begin() as session:
@@ -129,22 +132,27 @@ def _accept(
 
 
 def why_nothing(source: Source, event: Event) -> Reason | None:
-    """Why this event starts no build, or None when it does; pure."""
-    if event.kind is EventKind.PING:
-        return Reason.PING
-    if event.deleted:
-        return Reason.TAG_DELETED if event.ref.startswith("refs/tags/") else Reason.BRANCH_DELETED
-    if event.kind is EventKind.OTHER:
-        return Reason.EVENT_NOT_HANDLED
+    """Why this event starts no build of this source, or None when it does; pure."""
+    reason = why_ignored(event)
+    if reason:
+        return reason
+    if not _is_about(source, event):
+        return Reason.OTHER_REPOSITORY
     if not event.ref:
-        return Reason.RELEASE_WITHOUT_TAG if event.kind is EventKind.RELEASE else Reason.EVENT_NOT_HANDLED
-    if event.skip:
-        return Reason.SKIP_REQUESTED
+        return Reason.EVENT_NOT_HANDLED
     if event.ref.startswith("refs/tags/"):
         return None
     branch = event.ref.removeprefix("refs/heads/")
     followed = any(fnmatch.fnmatchcase(branch, pattern) for pattern in source.branches)
     return None if followed else Reason.REF_NOT_FOLLOWED
+
+
+def _is_about(source: Source, event: Event) -> bool:
+    """Hooks of groups and organisations speak of all their repositories; a plain git hook knows no name."""
+    if source.scm == "generic" or not event.repository:
+        return True
+    path = urlsplit(source.url).path.strip("/").removesuffix(".git").lower()
+    return path == event.repository.lower() or path.endswith("/" + event.repository.lower())
 
 
 def _built_already(session: Session, source: Source, event: Event) -> Reason | None:
@@ -159,12 +167,20 @@ def _built_already(session: Session, source: Source, event: Event) -> Reason | N
     return Reason.ALREADY_BUILT if session.execute(same).first() else None
 
 
-def _duplicate(database: Database, source: Source, verification: Verification) -> Receipt | None:
+def _key(verification: Verification, body: bytes) -> str | None:
+    """What makes a delivery the same one: its id is not always signed, so its body counts too."""
+    if verification.delivery_id is None:
+        return None
+    return f"{verification.delivery_id}:{hashlib.sha256(body).hexdigest()[:32]}"
+
+
+def _duplicate(database: Database, source: Source, verification: Verification, body: bytes) -> Receipt | None:
+    key = _key(verification, body)
     with database.read() as session:
         known = session.scalars(
-            select(Delivery).where(Delivery.source_id == source.id, Delivery.key == verification.delivery_id)
+            select(Delivery).where(Delivery.source_id == source.id, Delivery.key == key)
         ).first()
-        if known is None:
+        if known is None or key is None:
             return None
         made = list(session.scalars(select(Build.id).where(Build.delivery_id == known.id)))
     return Receipt(known.id, "duplicate", Reason(known.reason) if known.reason else None, made)
@@ -186,7 +202,14 @@ def _note_rejected(
     delivery.state, delivery.reason = "rejected", reason or verification.reason
     delivery.body_sha256 = hashlib.sha256(body).hexdigest()
     with database.begin() as session:
-        session.add(delivery)
+        recent = select(func.count()).where(
+            Delivery.source_id == source.id,
+            Delivery.state == "rejected",
+            Delivery.received_at > now - timedelta(hours=1),
+        )
+        # Whoever cannot sign must not be able to fill the disk either.
+        if session.execute(recent).scalar_one() < _REJECTED_PER_HOUR:
+            session.add(delivery)
     _log.warning("delivery.rejected", source=source.name, reason=delivery.reason, delivery_id=delivery.id)
 
 
@@ -202,7 +225,7 @@ def _row(
     return Delivery(
         id=new_id("dlv"),
         source_id=source.id,
-        key=verification.delivery_id,
+        key=_key(verification, body),
         scm=scm.kind,
         received_at=now,
         state="received",
