@@ -211,20 +211,22 @@ def test_a_problem_of_the_common_ground_is_told_once():
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        ".".join(["a"] * 60_000) + " = 1",
-        "a = " + "[" * 20_000,
-        "a = " + "1" * 5_000,
-        "#" * 300_000,
-        "\n".join(f"k{number} = 1" for number in range(1_200)),
-        "\n".join(f"[recipes.r{number}]" for number in range(60)),
+        (".".join(["a"] * 60_000) + " = 1", "a key has more than 32 parts"),
+        ("a = " + "[" * 20_000, "nested too deeply"),
+        ("a = " + "1" * 5_000, "a value that cannot be read"),
+        ("#" * 300_000, "longer than 256 KiB"),
+        ("\n".join(f"k{number} = 1" for number in range(1_200)), "more than 1000 values"),
+        ("\n".join(f"[recipes.r{number}]" for number in range(60)), "more than 50 recipes"),
     ],
     ids=["long key", "deep", "long number", "long file", "many keys", "many recipes"],
 )
 @pytest.mark.timeout(5)
-def test_a_hostile_file_is_refused_at_once(text):
-    assert len(str(refusal(text))) < 4_000
+def test_a_hostile_file_is_refused_at_once(text, reason):
+    error = refusal(text)
+    assert reason in error.message
+    assert len(str(error)) < 4_000
 
 
 def test_a_message_holds_no_control_characters_of_the_file():
