@@ -54,9 +54,7 @@ def queue_health(session: Session) -> QueueHealth:
     """Counts of what waits and runs, and who is there to run it."""
     live = [State.WAITING, State.QUEUED, State.RUNNING]
     counts = dict(
-        session.execute(select(Job.state, func.count()).where(Job.state.in_(live)).group_by(Job.state))
-        .tuples()
-        .all()
+        session.execute(select(Job.state, func.count()).where(Job.state.in_(live)).group_by(Job.state)).all()
     )
     oldest = session.execute(select(func.min(Job.created_at)).where(Job.state == State.QUEUED)).scalar_one()
     return QueueHealth(
@@ -75,9 +73,7 @@ def list_builders(session: Session) -> list[BuilderRow]:
             select(Attempt.builder_id, func.count())
             .where(Attempt.state == State.RUNNING)
             .group_by(Attempt.builder_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return [
         BuilderRow(

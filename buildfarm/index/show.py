@@ -360,9 +360,7 @@ def _origins(session: Session, files: Sequence[File]) -> dict[str, Origin]:
     targets = dict(
         session.execute(
             select(Job.id, Job.target).where(Job.id.in_({file.job_id for file in files if file.job_id}))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     origins = {}
     for file in files:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import wraps
+from typing import cast
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -65,15 +67,24 @@ def show_one(job_id: str) -> Response:
         return answer(job_detail(session, job_id))
 
 
-@blueprint.get("/jobs/<job_id>/log")
 @spec.validate(resp=answers(LogPart), tags=_TAGS)
-def log(job_id: str, query: LogQuery) -> Response:
-    """The log of an attempt: text/plain as a whole, or with `offset` the pieces from there on."""
+def part(job_id: str, query: LogQuery) -> Response:
+    """The log of an attempt: with `offset` the pieces from there on, without it text/plain as a whole."""
     require("view")
     with farm().database.read() as session:
         attempt = _attempt(session, job_id, query.attempt)
-        if query.offset is not None:
-            return answer(_part(session, job_id, attempt, query.offset))
+        return answer(_part(session, job_id, attempt, query.offset or 0))
+
+
+@blueprint.get("/jobs/<job_id>/log")
+@wraps(part)
+def log(job_id: str) -> Response:
+    """As `part`, whose description it carries; the text goes past spectree, which would hold it whole."""
+    if "offset" in request.args:
+        return cast("Response", part(job_id))
+    require("view")
+    with farm().database.read() as session:
+        attempt = _attempt(session, job_id, request.args.get("attempt", type=int))
     number = attempt.number if attempt else None
     response = Response(_text(farm().database, job_id, number), content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"

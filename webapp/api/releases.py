@@ -11,7 +11,7 @@ from buildfarm.index.show import ReleaseDetail
 from webapp.api.answer import answer
 from webapp.api.effects import wait_visible
 from webapp.api.spec import Body, answers, spec
-from webapp.context import farm, require
+from webapp.context import farm, principal, require
 
 blueprint = Blueprint("releases", __name__)
 _TAGS = ["releases"]
@@ -54,11 +54,12 @@ def unyank(project: str, version: str) -> Response:
 
 def _require_all(session: Session, project: str, version: str) -> Principal:
     """The principal, when it may yank in every channel that lists the release."""
-    who = require("promote")
-    for rung in show.release_detail(session, project, version).channels:
-        if rung.files:
-            who = require("promote", rung.channel)
-    return who
+    if principal().is_anonymous:
+        require("promote", "*")
+    rungs = show.release_detail(session, project, version).channels
+    for channel in [rung.channel for rung in rungs if rung.files] or ["*"]:
+        require("promote", channel)
+    return principal()
 
 
 def _shown(written: Session, project: str, version: str) -> Response:

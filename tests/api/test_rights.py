@@ -1,0 +1,123 @@
+"""Every route as anonymous, as somebody who may only look, and as an administrator."""
+
+import pytest
+
+SOURCE = {"name": "gadget", "url": "https://git.example/acme/gadget.git"}
+IMAGES = {"images": []}
+#: method, path, body, status for who may look, status for an administrator
+ROUTES = [
+    ("GET", "/sources", None, 200, 200),
+    ("POST", "/sources", SOURCE, 403, 201),
+    ("GET", "/sources/widget", None, 200, 200),
+    ("DELETE", "/sources/widget", None, 403, 200),
+    ("POST", "/sources/widget/projects", {"projects": ["widget-extra"]}, 403, 200),
+    ("POST", "/sources/widget/secrets", {}, 403, 201),
+    ("GET", "/sources/widget/hook", None, 403, 200),
+    ("GET", "/deliveries", None, 200, 200),
+    ("GET", "/deliveries/{delivery}", None, 200, 200),
+    ("GET", "/builds", None, 200, 200),
+    ("POST", "/builds", {"source": "widget", "ref": "main"}, 403, 201),
+    ("GET", "/builds/{build}", None, 200, 200),
+    ("POST", "/builds/{build}/cancel", {}, 403, 200),
+    ("GET", "/jobs/{job}", None, 200, 200),
+    ("GET", "/jobs/{job}/log", None, 200, 200),
+    ("GET", "/projects", None, 200, 200),
+    ("GET", "/projects/widget", None, 200, 200),
+    ("GET", "/releases/widget/1.0", None, 200, 200),
+    ("POST", "/releases/widget/1.0/yank", {"reason": "broken"}, 403, 200),
+    ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
+    ("GET", "/channels", None, 200, 200),
+    ("GET", "/promotions", None, 200, 200),
+    (
+        "POST",
+        "/promotions",
+        {"project": "widget", "version": "1.0", "from": "dev", "to": "staging"},
+        403,
+        201,
+    ),
+    ("POST", "/promotions/prm_nothing/undo", {}, 403, 404),
+    ("GET", "/tokens", None, 403, 200),
+    ("POST", "/tokens", {"name": "ci", "scopes": ["build"]}, 403, 201),
+    ("DELETE", "/tokens/tok_nothing", None, 403, 404),
+    ("GET", "/users", None, 403, 200),
+    ("POST", "/users", {"name": "ada", "password": "a long password"}, 403, 201),
+    ("GET", "/builders", None, 200, 200),
+    ("POST", "/builders", {"name": "builder-two", "tiers": ["dev"]}, 403, 201),
+    ("GET", "/images", None, 200, 200),
+    ("PUT", "/images", IMAGES, 403, 200),
+    ("GET", "/journal", None, 403, 200),
+    ("GET", "/journal/checkpoint", None, 200, 200),
+]
+IDS = [f"{method} {path}" for method, path, *_ in ROUTES]
+
+
+@pytest.fixture(scope="module")
+def unchanged(template):
+    """One farm for all requests that must change nothing, and a look at its journal afterwards."""
+    before = template.client(template.admin).get("/api/v1/journal?limit=200").json
+    yield template
+    assert template.client(template.admin).get("/api/v1/journal?limit=200").json == before
+
+
+def ask(house, token: str, method: str, path: str, body: object):
+    path = path.format(build=house.build_id, job=house.job_id, delivery=house.delivery_id)
+    return house.client(token).open(f"/api/v1{path}", method=method, json=body)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "_look", "_admin"), ROUTES, ids=IDS)
+def test_without_a_credential_nothing_is_told(unchanged, method, path, body, _look, _admin):
+    answer = ask(unchanged, "", method, path, body)
+    assert answer.status_code == 401
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["code"] == "access.unauthenticated"
+
+
+@pytest.mark.parametrize(("method", "path", "body", "look", "_admin"), ROUTES, ids=IDS)
+def test_who_may_look_changes_nothing(unchanged, method, path, body, look, _admin):
+    answer = ask(unchanged, unchanged.viewer, method, path, body)
+    assert answer.status_code == look, answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "body", "_look", "admin"), ROUTES, ids=IDS)
+def test_an_administrator_may_do_everything(full, method, path, body, _look, admin):
+    answer = ask(full, full.admin, method, path, body)
+    assert answer.status_code == admin, answer.text
+
+
+def test_the_table_above_knows_every_route(full):
+    known = {(method, path.format(build="<>", job="<>", delivery="<>")) for method, path, *_ in ROUTES}
+    served = set()
+    for rule in full.app.url_map.iter_rules():
+        if str(rule).startswith("/api/v1/"):
+            for method in rule.methods - {"HEAD", "OPTIONS"}:
+                served.add((method, str(rule).removeprefix("/api/v1")))
+    assert len(served) == len(known) + 1  # whoami, which answers everybody
+
+
+def test_anonymous_is_told_that_it_is(full):
+    assert full.client().get("/api/v1/whoami").json == {"id": None, "name": "anonymous", "scopes": []}
+
+
+def test_a_token_is_told_what_it_may_do(full):
+    assert full.client(full.promoter).get("/api/v1/whoami").json["scopes"] == ["promote:staging", "view"]
+
+
+def test_a_promoter_promotes_to_its_channel_alone(full):
+    client = full.client(full.promoter)
+    step = {"project": "widget", "version": "1.0", "from": "dev"}
+    assert client.post("/api/v1/promotions", json=step | {"to": "stable"}).status_code == 403
+    assert client.post("/api/v1/promotions", json=step | {"to": "staging"}).status_code == 201
+
+
+def test_yanking_needs_every_channel_that_lists_the_release(full):
+    # The release is in dev; this token may act on staging alone.
+    answer = full.client(full.promoter).post("/api/v1/releases/widget/1.0/yank", json={})
+    assert answer.status_code == 403
+    assert "promote:dev" in answer.json["detail"]
+
+
+def test_a_browser_cookie_alone_writes_nothing(full):
+    client = full.client()
+    client.set_cookie("buildfarm_session", "whatever")
+    answer = client.post("/api/v1/builds", json={"source": "widget", "ref": "main"})
+    assert (answer.status_code, answer.json["code"]) == (403, "api.no_authorization")
