@@ -1,0 +1,328 @@
+"""One attempt from source snapshot to uploaded files: a fresh container for each step.
+
+    source, deps, build   one container, builder image: the stranger's code runs here
+    repair                one container, builder image: only our tools run, on the stranger's wheel
+    test                  one container, image without compilers
+    upload                on the builder: the files go to the farm
+
+Whatever happens, the containers and the working directory are gone when `run_attempt` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import docker
+from buildfarm import log
+from buildfarm.errors import FarmError, IntegrityFailure, StaleAttempt
+from buildfarm.sandbox.channel import Output, Traffic
+from buildfarm.sandbox.containers import Ended, Stop
+from buildfarm.sandbox.engine import connect
+from buildfarm.sandbox.logstream import LogStream
+from buildfarm.sandbox.phases import Timeline
+from buildfarm.sandbox.port import FarmPort
+from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, Phase
+from buildfarm.sandbox.stage import Stage, copy_scripts
+from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape
+
+_log = log.get(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+_BUILD_PHASES: frozenset[Phase] = frozenset({"source", "deps", "build"})
+
+
+def run_attempt(
+    spec: AttemptSpec, farm: FarmPort, *, docker_host: str | None, workdir: Path, instance: str
+) -> AttemptOutcome:
+    """Build, repair, test and hand over what `spec` describes.
+
+    Never raises for anything that ends the attempt: the farm, the engine and the stranger's code
+    all end in an outcome, because a builder must always be able to report.
+
+    Args:
+        spec: the attempt.
+        farm: the farm as this attempt sees it.
+        docker_host: the engine, on this machine; None follows the environment.
+        workdir: a directory on this machine's disk; the attempt makes its own below it.
+        instance: the builder's name, put on each container for the janitor.
+    """
+    root = workdir.resolve() / f"{spec.job_id}_{spec.attempt}"
+    with log.bind(job=spec.job_id, attempt=spec.attempt):
+        try:
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir(mode=0o700, parents=True)
+            return _Attempt(spec, farm, root, instance).run(docker_host)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+class _OverError(Exception):
+    """The attempt has ended with a verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.first_error)
+        self.verdict = verdict
+
+
+class _Attempt:
+    def __init__(self, spec: AttemptSpec, farm: FarmPort, root: Path, instance: str) -> None:
+        self._spec = spec
+        self._farm = farm
+        self._root = root
+        self._instance = instance
+        self._deadline = time.monotonic() + spec.limits.seconds
+        self._cancelled = threading.Event()
+        self._ended = threading.Event()
+        self._timeline = Timeline()
+        self._log = LogStream(farm, spec.limits.log_bytes, self._timeline.enter)
+
+    def run(self, docker_host: str | None) -> AttemptOutcome:
+        """Do all of it and tell how it went."""
+        self._log.enter("source")
+        threading.Thread(target=self._beat, daemon=True).start()
+        engine: dict[str, str] = {}
+        verdict = Verdict("succeeded", None, None)
+        try:
+            with connect(docker_host) as client:
+                facts = client.version()
+                engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
+                with _Stages(client, self) as stages:
+                    self._steps(stages)
+        except _OverError as over:
+            verdict = over.verdict
+        except StaleAttempt:
+            verdict = Verdict("cancelled", None, "The attempt is no longer current.")
+        except FarmError as error:
+            _log.warning("attempt_broken", code=error.code, reason=error.message)
+            verdict = _infrastructure(str(error))
+        except Exception as error:  # noqa: BLE001 - the builder must report, whatever it is
+            _log.warning("attempt_broken", exc_info=True)
+            verdict = _infrastructure(f"The builder itself failed: {type(error).__name__}: {error}")
+        phase = self._log.phase
+        self._timeline.close(None)
+        verdict = self._close_log(verdict)
+        self._ended.set()
+        return AttemptOutcome(
+            state=verdict.state,
+            cause=verdict.cause,
+            first_error=verdict.first_error,
+            phase=None if verdict.state == "succeeded" else phase,
+            phases=self._timeline.reports,
+            engine=engine,
+        )
+
+    def open_stage(self, client: docker.APIClient, scripts: Path, script: str, image: str) -> Stage:
+        """Start the container of one step; called from a thread of its own."""
+        return Stage(
+            client,
+            script=script,
+            image=image,
+            spec=self._spec,
+            farm=self._farm,
+            root=self._root,
+            scripts=scripts,
+            instance=self._instance,
+            seconds=max(1.0, self._deadline - time.monotonic()),
+            feed=self._log.feed,
+        )
+
+    def _steps(self, stages: _Stages) -> None:
+        spec = self._spec
+        stages.open("build", spec.build_image)
+        source = self._fetch()
+        if spec.build_wheel:
+            stages.open("repair", spec.build_image)
+            if spec.test is not None:
+                stages.open("trial", spec.test_image)
+        outputs = self._build(stages, source)
+        files = [output for output in outputs if not output.filename.endswith(".whl")]
+        for wheel in (output for output in outputs if output not in files):
+            final = self._repair(stages, wheel)
+            self._test(stages, final, source)
+            files.append(final)
+        self._log.enter("upload")
+        for output in files:
+            self._go_on()
+            self._log.say(f"upload {output.filename} sha256:{output.sha256}")
+            self._farm.put_artifact(output.path, output.filename, output.sha256)
+
+    def _fetch(self) -> Path:
+        source = self._root / "source.tar"
+        self._farm.fetch_source(source)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != self._spec.source_sha256:
+            raise IntegrityFailure("The source that arrived is not the one that was promised.", sha256=digest)
+        self._log.say(f"source sha256:{digest}")
+        return source
+
+    def _build(self, stages: _Stages, source: Path) -> list[Output]:
+        spec = self._spec
+        plan = {
+            "subdirectory": spec.subdirectory,
+            "config_settings": spec.config_settings,
+            "wheel": spec.build_wheel,
+            "sdist": spec.build_sdist,
+        }
+        ended, traffic = self._run(stages, "build", plan, {"source.tar": source}, _BUILD_PHASES)
+        names = [output.filename for output in traffic.outputs]
+        wrong = missing = None
+        if ended.exit_code == 0 and not names:
+            missing = "The build ended well but handed out no file."
+        elif ended.exit_code == 0:
+            wrong = judge_shape(
+                names, wheel=spec.build_wheel, sdist=spec.build_sdist, native=spec.expect_native
+            )
+        self._judge(ended, traffic, missing=missing, wrong=wrong)
+        return traffic.outputs
+
+    def _repair(self, stages: _Stages, wheel: Output) -> Output:
+        self._log.enter("repair")
+        if not is_native(wheel.filename):
+            self._log.say(f"{wheel.filename} is pure: nothing to repair")
+            return wheel
+        plan = {"wheel": wheel.filename, "repair": self._spec.repair}
+        ended, traffic = self._run(stages, "repair", plan, {wheel.filename: wheel.path})
+        wrong = missing = None
+        if ended.exit_code == 0 and not traffic.facts.get("compiled"):
+            wrong = f"{wheel.filename} is tagged for a platform but holds no compiled code."
+        elif ended.exit_code == 0 and self._spec.repair and len(traffic.outputs) != 1:
+            missing = f"The repair left {len(traffic.outputs)} wheels."
+        self._judge(ended, traffic, missing=missing, wrong=wrong)
+        return traffic.outputs[0] if self._spec.repair else wheel
+
+    def _test(self, stages: _Stages, wheel: Output, source: Path) -> None:
+        test = self._spec.test
+        if test is None:
+            return
+        self._log.enter("test")
+        plan = {"wheel": wheel.filename, "requires": test.requires, "command": test.command}
+        inputs = {wheel.filename: wheel.path, "source.tar": source}
+        ended, traffic = self._run(stages, "trial", plan, inputs)
+        self._judge(ended, traffic)
+
+    def _run(
+        self,
+        stages: _Stages,
+        script: str,
+        plan: Mapping[str, object],
+        inputs: Mapping[str, Path],
+        marks: frozenset[Phase] = frozenset(),
+    ) -> tuple[Ended, Traffic]:
+        self._go_on()
+        stage = stages.take(script)
+        self._timeline.use(stage.container)
+        self._log.enter(self._log.phase, marks)
+        ended, traffic = stage.run(plan, inputs, self._should_stop)
+        self._log.finish_stretch()
+        self._timeline.close(ended.exit_code)
+        stages.dismiss(stage)
+        return ended, traffic
+
+    def _judge(
+        self, ended: Ended, traffic: Traffic, *, missing: str | None = None, wrong: str | None = None
+    ) -> None:
+        seen = self._log.seen[self._log.phase]
+        ending = Ending(
+            phase=self._log.phase,
+            exit_code=ended.exit_code,
+            stopped=ended.stopped,
+            oom_killed=ended.oom_killed,
+            pids_refused=ended.pids_refused,
+            disk_full=seen.disk_full,
+            refusal=traffic.refusal,
+            index_failures=traffic.index_failures,
+            index_refusals=traffic.index_refusals,
+            missing=missing,
+            wrong=wrong,
+            first_error=seen.errors.line,
+        )
+        if (verdict := judge(ending, self._spec.limits)) is not None:
+            raise _OverError(verdict)
+
+    def _should_stop(self) -> Stop | None:
+        if self._cancelled.is_set() or self._log.stale:
+            return "cancelled"
+        if time.monotonic() > self._deadline:
+            return "deadline"
+        if self._log.idle_seconds() > self._spec.limits.idle_seconds:
+            return "idle"
+        return None
+
+    def _go_on(self) -> None:
+        """Between two steps: end here when the attempt was cancelled or has used its time up."""
+        ending = Ending(phase=self._log.phase, stopped=self._should_stop())
+        if (verdict := judge(ending, self._spec.limits)) is not None:
+            raise _OverError(verdict)
+
+    def _beat(self) -> None:
+        alive = True
+        while alive and not self._ended.is_set():
+            try:
+                alive = self._farm.heartbeat(self._log.phase, self._timeline.container_id)
+            except StaleAttempt:
+                alive = False
+            except Exception as error:  # noqa: BLE001 - the lease decides, one lost beat does not
+                _log.warning("heartbeat_lost", error=str(error))
+            self._ended.wait(HEARTBEAT_SECONDS if alive else 0)
+        self._cancelled.set()
+
+    def _close_log(self, verdict: Verdict) -> Verdict:
+        if verdict.state != "succeeded":
+            self._log.say(f"{verdict.state}: {verdict.first_error}")
+        try:
+            self._log.close()
+        except FarmError as error:
+            if verdict.state == "succeeded":
+                return _infrastructure(str(error))
+        return verdict
+
+
+class _Stages:
+    """Opens stages ahead of their use and closes them off the way; none is left at the end."""
+
+    def __init__(self, client: docker.APIClient, attempt: _Attempt) -> None:
+        self._client = client
+        self._attempt = attempt
+        self._scripts = copy_scripts(attempt._root)
+        self._stack = ExitStack()
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=3))
+        self._opened: dict[str, Future[Stage]] = {}
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._stack:
+            for future in self._opened.values():
+                self._pool.submit(self._close, future)
+
+    def open(self, script: str, image: str) -> None:
+        """Begin to start a container."""
+        self._opened[script] = self._pool.submit(
+            self._attempt.open_stage, self._client, self._scripts, script, image
+        )
+
+    def take(self, script: str) -> Stage:
+        """The stage, once its container runs."""
+        return self._opened[script].result()
+
+    def dismiss(self, stage: Stage) -> None:
+        """Close a stage in the background."""
+        self._pool.submit(stage.close)
+
+    @staticmethod
+    def _close(future: Future[Stage]) -> None:
+        if future.exception() is None:
+            future.result().close()
+
+
+def _infrastructure(sentence: str) -> Verdict:
+    return Verdict("failed", "infrastructure", " ".join(sentence.split()))

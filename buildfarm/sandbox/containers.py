@@ -1,0 +1,167 @@
+"""One container's life: create, attach, start, watch, remove. It is always removed.
+
+Attaching before the start and log driver `none` mean that nothing is stored by the engine and
+nothing is lost: a container whose output is not read simply blocks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import docker.errors
+
+import docker
+from buildfarm import log
+from buildfarm.errors import FarmError
+from buildfarm.sandbox.engine import engine_errors
+from buildfarm.sandbox.policy import USER, host_config
+from buildfarm.sandbox.spec import Limits
+from buildfarm.sandbox.usage import Usage
+
+_log = log.get(__name__)
+
+Stop = Literal["cancelled", "deadline", "idle"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended; `stopped` says why, when we ended it."""
+
+    exit_code: int
+    stopped: Stop | None
+    oom_killed: bool
+    pids_refused: int
+
+
+class Container:
+    """A started container; made by `running`."""
+
+    def __init__(self, client: docker.APIClient, container_id: str, image_id: str, usage: Usage) -> None:
+        self._client = client
+        self.id = container_id
+        self.image_id = image_id
+        self.usage = usage
+        self._drained = threading.Event()
+        self._broken: FarmError | None = None
+
+    def watch(self, should_stop: Callable[[], Stop | None]) -> Ended:
+        """Wait for the end, asking `should_stop` several times a second; kill when it says so.
+
+        Raises:
+            ExternalFailure: the engine went away, or what it sent could not be taken.
+        """
+        stopped: Stop | None = None
+        while not self._drained.wait(0.2):
+            self.usage.sample()
+            if stopped is None and (stopped := should_stop()):
+                self.kill()
+        if self._broken:
+            raise self._broken
+        with engine_errors("waiting for a container"):
+            exit_code = int(self._client.wait(self.id, timeout=30)["StatusCode"])
+            state = self._client.inspect_container(self.id)["State"]
+        kills = self.usage.oom_kills
+        # Where cgroups cannot be read, an unexplained SIGKILL is the kernel's.
+        unexplained = kills is None and exit_code == 137 and stopped is None
+        return Ended(
+            exit_code=exit_code,
+            stopped=stopped,
+            oom_killed=bool(state.get("OOMKilled") or kills or unexplained),
+            pids_refused=self.usage.pids_refused or 0,
+        )
+
+    def kill(self) -> None:
+        """End every process of the container; one that has ended already is fine."""
+        try:
+            with engine_errors("killing a container"):
+                self._client.kill(self.id)
+        except FarmError as error:
+            _log.info("container_kill_refused", container=self.id, reason=error.message)
+
+    def _drain(self, stream: Iterator[bytes], feed: Callable[[bytes], None]) -> None:
+        try:
+            with engine_errors("reading a container's output"):
+                for chunk in stream:
+                    feed(chunk)
+        except FarmError as error:
+            self._broken = error
+        finally:
+            self._drained.set()
+
+
+@contextmanager
+def running(
+    client: docker.APIClient,
+    *,
+    image: str,
+    command: list[str],
+    limits: Limits,
+    mounts: Mapping[str, Path],
+    labels: Mapping[str, str],
+    feed: Callable[[bytes], None],
+) -> Iterator[Container]:
+    """Start a container under the policy and remove it at the end, whatever happens.
+
+    Args:
+        client: the engine.
+        image: an image ID; a name would let the engine pull.
+        command: what to run, as uid 1000.
+        feed: is given the output as it comes, in a thread; blocking it blocks the container.
+        limits: see `Limits`.
+        mounts: path in the container -> directory on the host, read-only.
+        labels: what the janitor finds it by.
+
+    Raises:
+        EnvironmentProblem: the image is not there.
+        ExternalFailure: the engine is away or refuses.
+    """
+    with engine_errors("creating a container"):
+        cpus = min(limits.cpus, float(client.info()["NCPU"]))
+        created = client.create_container(
+            image,
+            command=command,
+            user=USER,
+            working_dir="/work",
+            labels=dict(labels),
+            host_config=client.create_host_config(**host_config(limits, cpus=cpus, mounts=mounts)),
+        )
+    container_id = str(created["Id"])
+    reader: threading.Thread | None = None
+    try:
+        with engine_errors("starting a container"):
+            stream = client.attach(container_id, stdout=True, stderr=True, stream=True)
+            client.start(container_id)
+            facts = client.inspect_container(container_id)
+        usage = Usage(container_id, int(facts["State"].get("Pid") or 0))
+        container = Container(client, container_id, str(facts["Image"]), usage)
+        reader = threading.Thread(target=container._drain, args=(stream, feed), daemon=True)
+        reader.start()
+        yield container
+    finally:
+        remove(client, container_id)
+        if reader is not None:
+            reader.join(timeout=10)
+
+
+def remove(client: docker.APIClient, container_id: str) -> bool:
+    """Force-remove a container, trying for some seconds; True when it is gone."""
+    for pause in (0.2, 1.0, 3.0, None):
+        try:
+            client.remove_container(container_id, v=True, force=True)
+        except docker.errors.NotFound:
+            return True
+        except Exception as error:  # noqa: BLE001 - whatever it is, the removal is tried again
+            if getattr(getattr(error, "response", None), "status_code", None) == 409:
+                return True  # "removal is already in progress"
+            _log.warning("container_removal_failed", container=container_id, error=str(error))
+            if pause is not None:
+                time.sleep(pause)
+        else:
+            return True
+    return False

@@ -1,0 +1,83 @@
+"""Phases source, deps and build: a small PEP 517 frontend whose steps can be told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from typing import Any
+
+from buildfarm.sandbox.inside import door, steps
+
+_LEGACY: dict[str, Any] = {
+    "requires": ["setuptools>=40.8.0"],
+    "build-backend": "setuptools.build_meta:__legacy__",
+}
+    "requires": ["setuptools>=40.8.0"],
+    "build-backend": "setuptools.build_meta:__legacy__",
+}
+
+_HOOK = os.path.join(os.path.dirname(__file__), "hook.py")
+
+
+def _build_system(project: str) -> dict[str, Any]:
+    """The [build-system] table with the defaults of PEP 517 and 518."""
+    try:
+        with open(os.path.join(project, "pyproject.toml"), "rb") as file:
+            table: dict[str, Any] = tomllib.load(file).get("build-system", _LEGACY)
+    except FileNotFoundError:
+        return _LEGACY
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        print(f"ERROR: pyproject.toml cannot be read: {error}", flush=True)
+        raise steps.FailedError(1) from error
+    if "build-backend" not in table:
+        return {**_LEGACY, "requires": table.get("requires", _LEGACY["requires"])}
+    return table
+
+
+class _Backend:
+    def __init__(self, system: dict[str, Any], project: str, environment: dict[str, str]) -> None:
+        self._start = [
+            f"{steps.ENV}/bin/python", _HOOK, system["build-backend"],
+            json.dumps(system.get("backend-path", [])),
+        ]  # fmt: skip
+        self._project = project
+        self._environment = environment
+
+    def call(self, hook: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the hook says
+        result = "/work/hook.json"
+        steps.run([*self._start, hook, json.dumps(arguments), result], self._environment, self._project)
+        with open(result, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
+    """Unpack, install what the build requires, call the hooks, hand the results out."""
+    steps.mark("source")
+    steps.unpack_source(environment)
+
+    steps.mark("deps")
+    project = os.path.join(steps.SOURCE, plan["subdirectory"])
+    if not os.path.isdir(project):
+        print(f"ERROR: the source has no directory {plan['subdirectory']!r}", flush=True)
+        raise steps.FailedError(1)
+    system = _build_system(project)
+    steps.make_environment(plan["python"], environment)
+    if system.get("requires"):
+        steps.install(system["requires"], environment)
+    backend = _Backend(system, project, environment)
+    settings = plan["config_settings"]
+    wanted = [kind for kind in ("wheel", "sdist") if plan[kind]]
+    for kind in wanted:
+        if more := backend.call(f"get_requires_for_build_{kind}", settings):
+            steps.install(more, environment)
+
+    steps.mark("build")
+    os.mkdir(steps.OUT)
+    for kind in wanted:
+        name = backend.call(f"build_{kind}", steps.OUT, settings)
+        if not isinstance(name, str):
+            print(f"ERROR: the backend's build_{kind} named no file", flush=True)
+            raise steps.FailedError(1)
+        door.put_file(os.path.join(steps.OUT, os.path.basename(name)))
+    return {}

@@ -1,0 +1,97 @@
+"""What the phases share: a clean environment, visible commands, phase marks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+SOURCE = "/src"
+OUT = "/work/out"
+ENV = "/work/env"
+SOURCE_TAR = "/in/source.tar"
+INDEX = "http://127.0.0.1:8080/simple/"
+
+
+class FailedError(Exception):
+    """A command ended badly; carries the exit code the container shall end with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def clean_environment(plan: dict[str, Any]) -> dict[str, str]:
+    """The whole environment of what a phase runs: the recipe's variables beneath the farm's own.
+
+    No CFLAGS with prefix maps: setuptools takes that variable instead of the interpreter's own
+    flags and would compile without -O2. Builds agree because their paths never change.
+    """
+    environment: dict[str, str] = dict(plan["environment"])
+    environment.update(
+        {
+            "PATH": f"{ENV}/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+            "HOME": "/home/builder",
+            "USER": "builder",
+            "TMPDIR": "/tmp",  # noqa: S108 - a tmpfs of this container alone
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "VIRTUAL_ENV": ENV,
+            "SOURCE_DATE_EPOCH": str(plan["source_date_epoch"]),
+            "PYTHONHASHSEED": "0",
+            "PIP_CONFIG_FILE": "/dev/null",
+            "PIP_INDEX_URL": INDEX,
+            "PIP_NO_INPUT": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "UV_NO_CONFIG": "1",
+            "UV_DEFAULT_INDEX": INDEX,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_CACHE_DIR": "/work/cache",
+            "UV_HTTP_TIMEOUT": "120",
+            "UV_NO_PROGRESS": "1",
+        }
+    )
+    return environment
+
+
+def mark(phase: str) -> None:
+    """Tell the log that another phase begins."""
+    sys.stdout.write(f"\x1ephase:{phase}\n")
+    sys.stdout.flush()
+
+
+def run(command: list[str], environment: dict[str, str], cwd: str = "/work") -> None:
+    """Show a command, run it, raise FailedError when it does not end well."""
+    print("$ " + " ".join(command), flush=True)
+    code = subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL).returncode
+    if code:
+        raise FailedError(code if code > 0 else 128 - code)
+
+
+def unpack_source(environment: dict[str, str]) -> None:
+    """Unpack the snapshot's one top directory to /src; owner and setuid bits do not survive."""
+    run(
+        [
+            "tar",
+            "--extract",
+            "--file",
+            SOURCE_TAR,
+            "--directory",
+            SOURCE,
+            "--strip-components=1",
+            "--no-same-owner",
+            "--no-same-permissions",
+        ],
+        environment,
+    )
+
+
+def make_environment(python: str, environment: dict[str, str]) -> None:
+    """An empty virtual environment at /work/env."""
+    run(["uv", "venv", "--quiet", "--no-project", "--python", python, ENV], environment)
+
+
+def install(requirements: list[str], environment: dict[str, str]) -> None:
+    """Install into /work/env from the farm's index."""
+    run(["uv", "pip", "install", "--python", f"{ENV}/bin/python", *requirements], environment)

@@ -1,0 +1,122 @@
+"""No container outlives its builder: a small watcher process, and the sweep at start-up.
+
+The watcher is a process of its own, in its own session. It waits for the builder's death in two
+ways: a pipe that closes, and the parent's pid descriptor, because a process forked from the
+builder inherits the pipe's end and may live on. Until then it has loaded nothing but the standard
+library, so that it costs little.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from buildfarm.errors import ExternalFailure, FarmError
+
+_RETRY_SECONDS = 60.0
+_DONE = b"."
+
+
+class Janitor:
+    """The running watcher; `stop()` sends it home without sweeping."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The watcher's process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the watcher: the builder goes in good order and has removed its containers itself."""
+        pipe = self._process.stdin
+        if pipe is not None:
+            try:
+                pipe.write(_DONE)
+                pipe.close()
+            except BrokenPipeError:
+                pass  # it has ended already
+        self._process.wait(timeout=10)
+
+
+def start_janitor(docker_host: str | None, instance: str) -> Janitor:
+    """Start the watcher of the calling process.
+
+    Args:
+        docker_host: the engine; None follows the environment.
+        instance: what the builder labels its containers with.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, docker_host or "", instance, str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+    return Janitor(process)
+
+
+def reap(docker_host: str | None, instance: str, keep: Collection[tuple[str, int]]) -> int:
+    """Remove this instance's containers whose (job, attempt) is not in `keep`; how many there were.
+
+    Raises:
+        ExternalFailure: the engine does not answer.
+    """
+    from buildfarm.sandbox import policy
+    from buildfarm.sandbox.containers import remove
+    from buildfarm.sandbox.engine import connect, engine_errors
+
+    removed = 0
+    with connect(docker_host) as client:
+        with engine_errors("listing containers"):
+            found = client.containers(all=True, filters={"label": f"{policy.LABEL_INSTANCE}={instance}"})
+        for container in found:
+            labels = container["Labels"]
+            owner = (labels.get(policy.LABEL_JOB, ""), int(labels.get(policy.LABEL_ATTEMPT, 0)))
+            if owner not in keep:
+                removed += remove(client, container["Id"])
+    return removed
+
+
+def sweep(workdir: Path, keep: Collection[tuple[str, int]]) -> None:
+    """Remove the working directories that attempts of a dead builder left behind."""
+    current = {f"{job}_{attempt}" for job, attempt in keep}
+    for path in workdir.iterdir() if workdir.is_dir() else ():
+        if path.name not in current and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _watch(docker_host: str | None, instance: str, parent: int) -> None:
+    waited: list[int] = [0]
+    try:
+        descriptor = os.pidfd_open(parent)
+        if os.getppid() == parent:
+            waited.append(descriptor)
+            readable, _, _ = select.select(waited, [], [])
+            if 0 in readable and os.read(0, 1) == _DONE:
+                return
+    except ProcessLookupError:
+        pass  # the builder died before we looked
+    deadline = time.monotonic() + _RETRY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            # A container may be on its way into life: look until there is none left.
+            if reap(docker_host, instance, ()) == 0:
+                return
+        except ExternalFailure as error:
+            sys.stderr.write(f"janitor: {error.message}\n")
+        except FarmError as error:
+            sys.stderr.write(f"janitor: {error.message}\n")
+            return
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    _watch(sys.argv[1] or None, sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,69 @@
+"""The container policy as data: what every container of the farm is, whatever it runs.
+
+No network, read-only root, no capability, no new privileges, uid 1000, no swap, bounded memory,
+processes and scratch; nothing of the host is writable. reference: OCI runtime spec 1.0, Docker
+Engine API 1.41 `HostConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from docker.types import LogConfig, Mount, Ulimit
+
+from buildfarm.sandbox.spec import MIB, Limits
+
+USER = "1000:1000"
+SOCKET_DIR = "/run/farm"
+INPUT_DIR = "/in"
+SCRIPTS_DIR = "/farm"
+
+LABEL_INSTANCE = "buildfarm.instance"
+LABEL_JOB = "buildfarm.job"
+LABEL_ATTEMPT = "buildfarm.attempt"
+LABEL_DEADLINE = "buildfarm.deadline"
+
+
+def _tmpfs(size: int, mode: str = "0755") -> str:
+    # exec: configure scripts, meson and test suites run what they have just compiled.
+    return f"rw,exec,nosuid,nodev,size={size},uid=1000,gid=1000,mode={mode}"
+
+
+def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> dict[str, Any]:
+    """Keyword arguments of `APIClient.create_host_config` for one container.
+
+    Args:
+        limits: what the attempt may use.
+        cpus: CPUs to grant; the engine refuses more than it has.
+        mounts: path in the container -> directory on the host, all read-only.
+    """
+    return {
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": limits.pids,
+        "mem_limit": limits.memory_bytes,
+        "memswap_limit": limits.memory_bytes,  # equal: no swap
+        "nano_cpus": int(cpus * 1e9),
+        "ulimits": [
+            Ulimit(name="nofile", soft=4096, hard=4096),
+            Ulimit(name="core", soft=0, hard=0),
+        ],
+        "shm_size": 64 * MIB,
+        "ipc_mode": "private",
+        "init": True,  # reaps zombies, and passes on signals that a bare PID 1 would ignore
+        "log_config": LogConfig(type="none"),
+        "tmpfs": {
+            "/work": _tmpfs(limits.scratch_bytes),
+            "/src": _tmpfs(limits.scratch_bytes),
+            "/tmp": _tmpfs(limits.scratch_bytes, "1777"),  # noqa: S108 - inside the container
+            "/home/builder": _tmpfs(limits.scratch_bytes),
+        },
+        "mounts": [
+            Mount(target=target, source=str(source), type="bind", read_only=True, propagation="rprivate")
+            for target, source in mounts.items()
+        ],
+    }

@@ -1,0 +1,41 @@
+"""What an attempt needs of the farm; a builder's HTTP client implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class IndexAnswer:
+    """An answer of the farm's index; `body` is closed by whoever iterates it."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Iterator[bytes] = field(default_factory=lambda: iter(()))
+
+
+class FarmPort(Protocol):
+    """The farm as one attempt sees it. Methods are called from several threads at once.
+
+    Every method may raise `StaleAttempt` (stop and discard) or `ExternalFailure` (the farm is
+    away). Logs and heartbeats are tried again by the caller; the other calls are not, so their
+    implementation retries as long as that makes sense.
+    """
+
+    def fetch_source(self, into: Path) -> None:
+        """Write the source snapshot, a tar, to the file `into`; the caller checks its digest."""
+
+    def heartbeat(self, phase: str, container_id: str | None) -> bool:
+        """Say that the attempt lives; False means stop now (cancelled or superseded)."""
+
+    def append_log(self, offset: int, phase: str, text: str, times_ms: list[int]) -> int:
+        """Append whole lines at `offset` (UTF-8 bytes) and return the new size; resending is harmless."""
+
+    def put_artifact(self, path: Path, filename: str, sha256: str) -> None:
+        """Hand over one finished file."""
+
+    def index_get(self, path: str, headers: Mapping[str, str]) -> IndexAnswer:
+        """GET `/simple/...` or `/files/...` of what this attempt may read."""

@@ -1,0 +1,111 @@
+"""What an attempt is told and what it answers: the JSON a builder exchanges with the farm."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Phase = Literal["source", "deps", "build", "repair", "test", "upload"]
+State = Literal["succeeded", "failed", "timed_out", "cancelled"]
+Cause = Literal["user_code", "checks", "limit", "infrastructure", "policy"]
+
+MIB = 1024 * 1024
+
+ImageId = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Frozen):
+    """What one attempt may use; bytes, seconds, whole processes."""
+
+    memory_bytes: int = Field(default=2048 * MIB, ge=16 * MIB)
+    cpus: float = Field(default=2.0, gt=0)
+    pids: int = Field(default=512, ge=16)
+    seconds: float = Field(default=1800, gt=0)
+    idle_seconds: float = Field(default=600, gt=0)
+    scratch_bytes: int = Field(default=1024 * MIB, ge=MIB)
+    log_bytes: int = Field(default=16 * MIB, ge=8192)
+    output_bytes: int = Field(default=256 * MIB, ge=1)
+    output_count: int = Field(default=20, ge=1)
+
+
+class TestPlan(_Frozen):
+    """What is run against the finished wheel in the image without compilers.
+
+    `command` is an argument list in which `{project}` stands for the unpacked source; an empty one
+    imports each top-level module of the wheel.
+    """
+
+    __test__ = False
+
+    requires: list[str] = []
+    command: list[str] = []
+
+
+class AttemptSpec(_Frozen):
+    """One try of one job: the images by ID, the source by digest, the limits."""
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+    target: str
+    interpreter: Annotated[str, Field(pattern=r"^cp3\d{1,2}t?$")]
+    build_image: ImageId
+    test_image: ImageId
+    source_sha256: Sha256
+    source_date_epoch: int = Field(ge=0)
+    subdirectory: str = ""
+    config_settings: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    build_wheel: bool = True
+    build_sdist: bool = False
+    repair: bool = True
+    expect_native: bool | None = None
+    test: TestPlan | None = None
+    limits: Limits = Limits()
+
+    @field_validator("subdirectory")
+    @classmethod
+    def _inside_the_source(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\0" in value:
+            raise ValueError("a subdirectory lies inside the source")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _VARIABLE.fullmatch(name) or "\0" in text:
+                raise ValueError(f"{name!r} cannot be an environment variable")
+        return value
+
+
+class PhaseReport(_Frozen):
+    """One phase as it went. `cpu_seconds` is None where the engine's cgroups cannot be read."""
+
+    phase: Phase
+    seconds: float
+    cpu_seconds: float | None
+    exit_code: int | None
+    image_id: str
+    container_id: str
+
+
+class AttemptOutcome(_Frozen):
+    """How an attempt ended; `cause` and `first_error` are None exactly when it succeeded."""
+
+    state: State
+    cause: Cause | None = None
+    first_error: str | None = None
+    phase: Phase | None = None
+    phases: list[PhaseReport] = []
+    engine: dict[str, str] = {}

@@ -1,0 +1,172 @@
+"""Whole attempts on a real engine: from a source snapshot to uploaded files, and their verdicts."""
+
+import io
+import time
+import zipfile
+
+import pytest
+
+import docker
+from buildfarm.errors import ExternalFailure
+from buildfarm.sandbox import attempt as attempt_module
+from buildfarm.sandbox.attempt import run_attempt
+from tests.sandbox.conftest import C_PROJECT, PURE_WHEEL, FakeFarm, hostile, source_tar
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(autouse=True)
+def no_container_is_left(engine):
+    yield
+    client = docker.APIClient(base_url=engine)
+    try:
+        assert client.containers(all=True, filters={"label": "buildfarm.instance=pytest"}) == []
+    finally:
+        client.close()
+
+
+@pytest.fixture(autouse=True)
+def no_directory_is_left(tmp_path):
+    yield
+    assert not (tmp_path / "work").exists() or list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_c_extension_becomes_a_tested_manylinux_wheel_and_an_sdist(attempt):
+    outcome, farm = attempt(
+        C_PROJECT,
+        expect_native=True,
+        build_sdist=True,
+        test={"command": ["python", "-c", "from fastadd import add; assert add(2, 3) == 5"]},
+    )
+
+    assert outcome.state == "succeeded", farm.log
+    assert (outcome.cause, outcome.first_error, outcome.phase) == (None, None, None)
+    assert sorted(farm.artifacts) == [
+        "fastadd-1.2-cp311-cp311-manylinux1_x86_64.manylinux_2_5_x86_64.whl",
+        "fastadd-1.2.tar.gz",
+    ]
+    assert [report.phase for report in outcome.phases] == [
+        "source", "deps", "build", "repair", "test", "upload",
+    ]  # fmt: skip
+    assert all(report.cpu_seconds for report in outcome.phases[:5])
+    assert "x86_64-linux-gnu-gcc" in farm.lines_of("build")
+    assert "setuptools==" in farm.lines_of("deps")
+    assert any(path.startswith("/files/setuptools-") for path in farm.asked)
+    assert outcome.engine["version"]
+    assert outcome.engine["kernel"]
+
+
+def test_two_builds_of_one_source_are_the_same_bytes(attempt):
+    _, first = attempt(C_PROJECT)
+    time.sleep(2.1)  # a zip entry's time has a step of two seconds
+    _, second = attempt(C_PROJECT)
+
+    assert first.artifacts
+    assert first.artifacts == second.artifacts
+
+
+def test_the_wheel_is_imported_when_the_recipe_names_no_test(attempt):
+    broken = {**C_PROJECT, "fastadd/__init__.py": "raise RuntimeError('cannot be imported')\n"}
+    outcome, farm = attempt(broken, test={})
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "test")
+    assert outcome.first_error == "RuntimeError: cannot be imported"
+    assert farm.artifacts == {}
+
+
+def test_a_compiler_error_is_quoted(attempt):
+    outcome, _ = attempt({**C_PROJECT, "add.c": "int broken(void) { return nothing; }\n"})
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "build")
+    assert outcome.first_error.startswith("add.c:1:")
+    assert "error:" in outcome.first_error
+
+
+def test_a_missing_build_requirement_is_the_project_s_fault(attempt):
+    pyproject = C_PROJECT["pyproject.toml"].replace('["setuptools"]', '["not-there"]')
+    outcome, _ = attempt({**C_PROJECT, "pyproject.toml": pyproject})
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "deps")
+    assert "not-there was not found" in outcome.first_error
+
+
+def test_an_index_that_refuses_is_policy(attempt, wheelhouse):
+    farm = FakeFarm(wheelhouse=wheelhouse)
+    farm.index_status = 403
+    outcome, _ = attempt(C_PROJECT, farm=farm)
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "policy", "deps")
+
+
+def test_a_silent_pure_fallback_is_found(attempt):
+    outcome, farm = attempt(hostile(PURE_WHEEL), expect_native=True)
+
+    assert (outcome.state, outcome.cause) == ("failed", "checks")
+    assert "compiled code" in outcome.first_error
+    assert farm.artifacts == {}
+
+
+def test_a_platform_wheel_without_compiled_code_is_found(attempt):
+    lie = PURE_WHEEL.replace("py3-none-any.whl", "cp311-cp311-linux_x86_64.whl")
+    outcome, _ = attempt(hostile(lie))
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "checks", "repair")
+    assert "no compiled code" in outcome.first_error
+
+
+def test_a_pure_wheel_needs_no_repair(attempt):
+    outcome, farm = attempt(hostile(PURE_WHEEL), expect_native=False, test={})
+
+    assert outcome.state == "succeeded", farm.log
+    (data,) = farm.artifacts.values()
+    assert "calm.py" in zipfile.ZipFile(io.BytesIO(data)).namelist()
+
+
+def test_the_heartbeat_s_no_ends_the_attempt(attempt, monkeypatch):
+    monkeypatch.setattr(attempt_module, "HEARTBEAT_SECONDS", 0.2)
+    farm = FakeFarm()
+    farm.alive = lambda phase, container_id: phase != "build"
+    started = time.monotonic()
+    outcome, _ = attempt(hostile("time.sleep(60)"), farm=farm)
+
+    assert (outcome.state, outcome.cause) == ("cancelled", None)
+    assert time.monotonic() - started < 20
+    assert any(container_id for _, container_id in farm.beats)
+
+
+def test_another_source_than_promised_is_not_built(engine, spec_of, tmp_path):
+    farm = FakeFarm(source_tar({"a": "changed"}))
+    spec = spec_of(source_tar({"a": "promised"}))
+    outcome = run_attempt(spec, farm, docker_host=engine, workdir=tmp_path / "work", instance="pytest")
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "source")
+    assert "not the one that was promised" in outcome.first_error
+
+
+def test_a_missing_image_is_infrastructure_and_says_what_to_do(attempt):
+    outcome, _ = attempt(hostile(PURE_WHEEL), build_image="sha256:" + "0" * 64)
+
+    assert (outcome.state, outcome.cause) == ("failed", "infrastructure")
+    assert "docker/build-images.sh" in outcome.first_error
+
+
+def test_an_engine_that_is_down_is_infrastructure_and_says_what_to_do(spec_of, tmp_path):
+    source = source_tar({})
+    spec = spec_of(source)
+    host = f"unix://{tmp_path}/nobody.sock"
+    outcome = run_attempt(
+        spec, FakeFarm(source), docker_host=host, workdir=tmp_path / "work", instance="pytest"
+    )
+
+    assert (outcome.state, outcome.cause) == ("failed", "infrastructure")
+    assert "buildfarm doctor" in outcome.first_error
+
+
+def test_a_farm_that_does_not_take_a_file_is_infrastructure(attempt):
+    class Full(FakeFarm):
+        def put_artifact(self, path, filename, sha256):
+            raise ExternalFailure("The farm's disk is full.")
+
+    outcome, _ = attempt(hostile(PURE_WHEEL), farm=Full())
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "upload")

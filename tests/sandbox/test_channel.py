@@ -1,0 +1,219 @@
+"""The container's only door, spoken to as a container would."""
+
+import http.client
+import json
+import os
+import socket
+import threading
+
+import pytest
+
+from buildfarm.errors import ExternalFailure
+from buildfarm.sandbox.channel import SOCKET_NAME, Channel
+from buildfarm.sandbox.port import IndexAnswer
+from buildfarm.sandbox.spec import Limits
+from tests.sandbox.conftest import FakeFarm
+
+WHEEL = "x-1-py3-none-any.whl"
+
+
+class Client(http.client.HTTPConnection):
+    def __init__(self, directory):
+        super().__init__("farm", timeout=10)
+        self.directory = directory
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        descriptor = os.open(self.directory, os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
+        finally:
+            os.close(descriptor)
+
+    def ask(self, method, path, body=None, headers=None):
+        self.request(method, path, body=body, headers=headers or {})
+        answer = self.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.fixture
+def door(tmp_path):
+    """Open a door in a directory whose path is far longer than a socket address may be."""
+    opened = []
+
+    def make(farm=None, **limits):
+        directory = tmp_path / ("d" * 120) / "door"
+        directory.mkdir(parents=True)
+        outputs = tmp_path / "out"
+        outputs.mkdir()
+        channel = Channel(farm or FakeFarm(), directory, outputs, Limits(**limits))
+        channel.__enter__()
+        client = Client(directory)
+        opened.append((channel, client))
+        return channel, client
+
+    yield make
+    for channel, client in opened:
+        client.close()
+        channel.__exit__()
+
+
+def test_the_index_is_relayed_with_its_headers(door, tmp_path):
+    class Index(FakeFarm):
+        def index_get(self, path, headers):
+            assert headers == {"accept": "application/json"}
+            return IndexAnswer(200, {"ETag": '"1"', "Set-Cookie": "no"}, iter([b"ab", b"", b"cd"]))
+
+    _, client = door(Index())
+    client.request("GET", "/simple/x/", headers={"Accept": "application/json", "Cookie": "no"})
+    answer = client.getresponse()
+
+    assert answer.read() == b"abcd"
+    assert answer.headers["etag"] == '"1"'
+    assert "set-cookie" not in answer.headers
+
+
+def test_many_requests_are_answered_at_the_same_time(door):
+    together = threading.Barrier(4, timeout=10)
+
+    class Index(FakeFarm):
+        def index_get(self, path, headers):
+            together.wait()
+            return IndexAnswer(200, {}, iter([path.encode()]))
+
+    _, client = door(Index())
+    clients = [Client(client.directory) for _ in range(4)]
+    answers = []
+    threads = [
+        threading.Thread(target=lambda c=c, n=n: answers.append(c.ask("GET", f"/simple/p{n}/")))
+        for n, c in enumerate(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+    for other in clients:
+        other.close()
+
+    assert sorted(answers) == [(200, b"/simple/p%d/" % n) for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/simple", "/hooks/x", "/files/../api/v1/x", "http://other/simple/x/", "/simple\\..\\api"]
+)
+def test_nothing_but_the_index_is_reachable(door, path):
+    farm = FakeFarm()
+    _, client = door(farm)
+
+    assert client.ask("GET", path)[0] == 404
+    assert farm.asked == []
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 405), ("POST", 501), ("DELETE", 501)])
+def test_the_index_cannot_be_asked_in_another_way(door, method, status):
+    _, client = door()
+
+    assert client.ask(method, "/simple/x/")[0] == status
+
+
+def test_an_index_that_is_away_is_a_502_and_counted(door):
+    class Away(FakeFarm):
+        def index_get(self, path, headers):
+            raise ExternalFailure("away")
+
+    channel, client = door(Away())
+
+    assert client.ask("GET", "/simple/x/")[0] == 502
+    assert channel.traffic.index_failures == 1
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole(door):
+    def body():
+        yield b"half"
+        raise ExternalFailure("gone")
+
+    class Breaks(FakeFarm):
+        def index_get(self, path, headers):
+            return IndexAnswer(200, {}, body())
+
+    channel, client = door(Breaks())
+    with pytest.raises(http.client.IncompleteRead):
+        client.ask("GET", "/files/x")
+    assert channel.traffic.index_failures == 1
+
+
+def test_a_file_is_stored_with_its_digest(door):
+    channel, client = door()
+
+    assert client.ask("PUT", f"/out/{WHEEL}", b"abc")[0] == 201
+    (output,) = channel.traffic.outputs
+    assert output.path.read_bytes() == b"abc"
+    assert output.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x-1-py3-none-any.whl",
+        "..%2fx",
+        "x.whl",
+        "evil.txt",
+        "x-1.zip",
+        "a/b-1.tar.gz",
+        "-1.tar.gz",
+    ],
+)
+def test_a_name_that_is_no_distribution_is_refused(door, tmp_path, name):
+    channel, client = door()
+
+    assert client.ask("PUT", f"/out/{name}", b"abc")[0] == 400
+    assert channel.traffic.outputs == []
+    assert channel.traffic.refusal
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_count_size_and_repetition_are_limited(door):
+    channel, client = door(output_bytes=10, output_count=2)
+    assert client.ask("PUT", f"/out/{WHEEL}", b"123456")[0] == 201
+    for name, body in ((WHEEL, b"1"), ("y-1.tar.gz", b"12345")):
+        status, reason = client.ask("PUT", f"/out/{name}", body)
+        assert status == 400, reason
+    assert client.ask("PUT", "/out/y-1.tar.gz", b"1234")[0] == 201
+    assert client.ask("PUT", "/out/z-1.tar.gz", b"")[0] == 400
+    assert len(channel.traffic.outputs) == 2
+
+
+def test_a_file_that_ends_early_is_not_kept(door, tmp_path):
+    channel, client = door()
+    client.putrequest("PUT", f"/out/{WHEEL}")
+    client.putheader("Content-Length", "10")
+    client.endheaders(b"abc")
+    client.sock.shutdown(socket.SHUT_WR)
+
+    assert client.getresponse().status == 400
+    assert channel.traffic.outputs == []
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b'{"a": 1}', 201), (b"[]", 400), (b"{", 400), (b"\xff", 400), (b'{"a":"' + b"x" * 70_000 + b'"}', 413)],
+)
+def test_facts_are_one_small_object(door, body, status):
+    channel, client = door()
+
+    assert client.ask("PUT", "/facts", body)[0] == status
+    assert channel.traffic.facts == (json.loads(body) if status == 201 else {})
+
+
+def test_a_length_is_required(door):
+    _, client = door()
+    client.putrequest("PUT", f"/out/{WHEEL}")
+    client.putheader("Transfer-Encoding", "chunked")
+    client.endheaders()
+
+    assert client.getresponse().status == 411

@@ -1,0 +1,90 @@
+"""The contract of the images, and what is said about an engine."""
+
+import re
+import subprocess
+
+import pytest
+
+import docker
+from buildfarm.sandbox.images import check_engine, list_images
+
+
+def run(engine, image, script):
+    client = docker.DockerClient(base_url=engine)
+    try:
+        output = client.containers.run(
+            image, ["sh", "-euc", script], network_mode="none", remove=True, read_only=True
+        )
+    finally:
+        client.close()
+    return output.decode()
+
+
+@pytest.mark.engine
+def test_each_suite_has_a_builder_and_a_test_image(engine):
+    roles = {}
+    for record in list_images(engine):
+        roles.setdefault(record.suite, set()).add(record.role)
+        assert re.fullmatch(r"manylinux_2_\d+_x86_64|manylinux_2_\d+_aarch64", record.platform)
+        assert re.fullmatch(r"[0-9a-f]{64}", record.packages)
+
+    assert roles["bookworm"] == {"builder", "test"}
+    assert all(found == {"builder", "test"} for found in roles.values())
+
+
+@pytest.mark.engine
+def test_every_image_keeps_the_contract(engine):
+    for record in list_images(engine):
+        (interpreter,) = record.interpreters
+        script = f"""
+            id -u
+            python=/opt/python/{interpreter}-{interpreter}/bin/python
+            $python -c 'import sys; print("cp%d%d" % sys.version_info[:2])'
+            getconf GNU_LIBC_VERSION
+            uv --version >/dev/null
+            find / -xdev -type f -perm /6000 2>/dev/null | wc -l
+            ls -A /etc/apt/sources.list.d | wc -l
+            for tool in gcc g++ make git auditwheel patchelf pyproject-build; do
+                command -v $tool >/dev/null && echo $tool
+            done
+            true
+        """
+        lines = run(engine, record.image_id, script).split("\n")
+        assert lines[:5] == ["1000", interpreter, f"glibc {record.glibc}", "0", "0"]
+        tools = lines[5:-1]
+        if record.role == "test":
+            assert tools == []
+        else:
+            assert tools == ["gcc", "g++", "make", "git", "auditwheel", "patchelf", "pyproject-build"]
+
+
+@pytest.mark.engine
+def test_our_tools_are_on_no_build_s_path(engine, images):
+    script = "/usr/bin/python3 -c 'import auditwheel' 2>&1 || true"
+
+    assert "No module named" in run(engine, images["builder"], script)
+
+
+@pytest.mark.engine
+def test_a_fit_engine_is_usable(engine):
+    report = check_engine(engine)
+
+    assert report.usable, report
+    assert {finding.name for finding in report.findings} >= {"engine", "memory limit", "storage", "clock"}
+
+
+def test_an_engine_that_is_away_is_reported_with_a_hint(tmp_path):
+    report = check_engine(f"unix://{tmp_path}/nobody.sock")
+
+    assert not report.usable
+    assert "engine.sh" in report.findings[0].hint
+
+
+@pytest.mark.parametrize(
+    "script", ["engine.sh", "build-image.sh", "build-images.sh", "customize.sh", "pull-images.sh"]
+)
+def test_the_shell_scripts_parse(script, request):
+    path = request.config.rootpath / "docker" / script
+
+    subprocess.run(["bash", "-n", path], check=True)
+    assert path.stat().st_mode & 0o100

@@ -1,0 +1,106 @@
+"""No container outlives its builder, however the builder dies."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import docker
+from buildfarm.sandbox.janitor import reap, start_janitor, sweep
+
+ROOT = Path(__file__).parents[2]
+
+# A builder that starts its janitor, leaves a container and forks a child that lives on.
+BUILDER = """
+import os, sys, time
+from buildfarm.sandbox.janitor import start_janitor
+start_janitor({host!r}, {instance!r})
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+time.sleep(60)
+"""
+
+
+def start_container(client, instance, image, attempt="1"):
+    labels = {"buildfarm.instance": instance, "buildfarm.job": "j", "buildfarm.attempt": attempt}
+    created = client.create_container(
+        image, ["sleep", "60"], labels=labels, host_config=client.create_host_config(network_mode="none")
+    )
+    client.start(created["Id"])
+
+
+@pytest.fixture
+def instance():
+    return f"pytest-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def client(engine, instance):
+    client = docker.APIClient(base_url=engine)
+    yield client
+    reap(engine, instance, ())
+    client.close()
+
+
+def left(client, instance):
+    return client.containers(all=True, filters={"label": f"buildfarm.instance={instance}"})
+
+
+@pytest.mark.engine
+def test_a_killed_builder_s_containers_are_removed_though_its_fork_lives(engine, client, instance, images):
+    start_container(client, instance, images["test"])
+    builder = subprocess.Popen(
+        [sys.executable, "-c", BUILDER.format(host=engine, instance=instance)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    fork = int(builder.stdout.readline())
+    try:
+        assert len(left(client, instance)) == 1
+        builder.send_signal(signal.SIGKILL)
+        builder.wait()
+        deadline = time.monotonic() + 15
+        while left(client, instance) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left(client, instance) == []
+        os.kill(fork, 0)  # it is still there, and holds the pipe
+    finally:
+        os.kill(fork, signal.SIGKILL)
+        builder.stdout.close()
+
+
+@pytest.mark.engine
+def test_a_builder_that_goes_in_good_order_sends_its_janitor_home(engine, client, instance, images):
+    start_container(client, instance, images["test"])
+    janitor = start_janitor(engine, instance)
+    janitor.stop()
+
+    assert len(left(client, instance)) == 1
+    assert not Path(f"/proc/{janitor.pid}").exists()
+
+
+@pytest.mark.engine
+def test_at_start_up_only_what_is_no_longer_current_is_removed(engine, client, instance, images):
+    start_container(client, instance, images["test"], "1")
+    start_container(client, instance, images["test"], "2")
+
+    assert reap(engine, instance, {("j", 2)}) == 1
+    assert [container["Labels"]["buildfarm.attempt"] for container in left(client, instance)] == ["2"]
+    assert reap(engine, "another-builder", ()) == 0
+
+
+def test_directories_of_dead_attempts_are_swept(tmp_path):
+    for name in ("j_1", "j_2"):
+        (tmp_path / name / "in").mkdir(parents=True)
+    sweep(tmp_path, {("j", 2)})
+
+    assert [path.name for path in tmp_path.iterdir()] == ["j_2"]
+    sweep(tmp_path / "absent", ())
