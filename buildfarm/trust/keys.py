@@ -76,7 +76,8 @@ def rotate(data: Path) -> KeyStore:
     folder = data / "keys"
     store = _load(folder)
     root = certificates.Issuer(store.root, _ec_key(folder / "root" / "key.pem"))
-    _issue(folder / "issuing", len(store.issued), store.origin, root)
+    last = max(int(part.name) for part in _issuing_folders(folder))
+    _issue(folder / "issuing", last + 1, store.origin, root)
     return _load(folder)
 
 
@@ -118,7 +119,7 @@ def _issue(folder: Path, number: int, origin: str, root: certificates.Issuer) ->
 
 def _load(folder: Path) -> KeyStore:
     home = json.loads((folder / "home.json").read_bytes())
-    chain = sorted(part for part in (folder / "issuing").iterdir() if part.suffix != ".new")
+    chain = _issuing_folders(folder)
     issued = tuple(_certificate(part / "certificate.pem") for part in chain)
     log = load_pem_private_key((folder / "log.pem").read_bytes(), None)
     if not isinstance(log, ed25519.Ed25519PrivateKey):
@@ -133,6 +134,10 @@ def _load(folder: Path) -> KeyStore:
         log=log,
         ct=_ec_key(folder / "ct.pem"),
     )
+
+
+def _issuing_folders(folder: Path) -> list[Path]:
+    return sorted(part for part in (folder / "issuing").iterdir() if part.suffix != ".new")
 
 
 def _certificate(path: Path) -> x509.Certificate:

@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from packaging.utils import canonicalize_name
 
 from buildfarm import clock
@@ -80,8 +81,9 @@ class Vault:
         digest = _digest(file)
         claim, facts_sha256 = (digest.sha256, facts.filename), facts_digest(facts)
         with self._lock:
-            if known := self._statements.get(claim):
-                return self._again(facts, known, facts_sha256)
+            known = self._statements.get(claim)
+            if known is not None and (recorded := self._again(facts, known, facts_sha256)):
+                return recorded
             moment = clock.now().replace(microsecond=0)
             authority = self._store.issuing.certificate
             if not (
@@ -168,7 +170,11 @@ class Vault:
             last = line["checkpoint"]
             self._last = note.Checkpoint(self._store.origin, last["size"], bytes.fromhex(last["root"]))
 
-    def _again(self, facts: BuildFacts, known: tuple[str, int], facts_sha256: str) -> Attested:
+    def _again(self, facts: BuildFacts, known: tuple[str, int], facts_sha256: str) -> Attested | None:
+        """What was signed for these facts; None where its issuing CA was taken out of the key store.
+
+        Taking out is what an operator does with a stolen CA; the same claim may then be signed anew.
+        """
         recorded_facts, offset = known
         line = self._record.at(offset)
         if recorded_facts != facts_sha256:
@@ -178,7 +184,9 @@ class Vault:
                 hint="One file gets one statement; publish the one that exists.",
                 attempt=line["attempt"],
             )
-        return Attested.from_json(line["attest"])
+        recorded = Attested.from_json(line["attest"])
+        issuer = x509.load_der_x509_certificate(recorded.certificate).issuer
+        return recorded if any(issuer == each.subject for each in self._store.issued) else None
 
     def _demand_own_urls(self, facts: BuildFacts) -> None:
         home = self._url + "/"

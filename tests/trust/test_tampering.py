@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from buildfarm.errors import IntegrityFailure, InvalidInput
-from buildfarm.trust import bundle, note, root
+from buildfarm.trust import bundle, certificates, note, root
 from buildfarm.trust.report import Policy
 from buildfarm.trust.vault import Vault
 from buildfarm.trust.verify import verify_bundle
@@ -239,6 +243,39 @@ def test_a_key_taken_out_of_the_root_is_not_believed(kit, published, policy, par
         published.bundle, published.data, kit.WHEEL, root.load(json.dumps(value).encode()), policy
     )
     assert check in failed(report)
+
+
+def other_key(kind):
+    key = (
+        ec.generate_private_key(ec.SECP256R1()) if kind == "ctlogs" else ed25519.Ed25519PrivateKey.generate()
+    )
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(der).decode()
+
+
+@pytest.mark.parametrize(
+    ("part", "checks"),
+    [
+        ("tlogs", {"checkpoint-signature", "entry-timestamp"}),
+        ("ctlogs", {"certificate-timestamp"}),
+    ],
+)
+def test_the_right_id_with_another_key_behind_it_is_refused(kit, published, policy, part, checks):
+    value = json.loads(published.root_path.read_text())
+    value[part][0]["publicKey"]["rawBytes"] = other_key(part)
+    report = verify_bundle(
+        published.bundle, published.data, kit.WHEEL, root.load(json.dumps(value).encode()), policy
+    )
+    assert failed(report) == checks
+
+
+def test_a_certificate_that_names_two_issuers_is_refused(kit, vault, tmp_path, policy, monkeypatch):
+    def encode(value):
+        return asn1.encode_der("https://other.example" if value == kit.FARM else value)
+
+    monkeypatch.setattr(certificates, "asn1", SimpleNamespace(encode_der=encode))
+    made = kit.publish(vault, tmp_path, kit.Log(), b"bytes", kit.make_facts())
+    assert failed(verify_bundle(made.bundle, b"bytes", kit.WHEEL, made.root, policy)) == {"identity"}
 
 
 def test_a_checkpoint_with_a_witness_signature_beside_the_logs_is_accepted(kit, published, policy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -250,6 +251,25 @@ def test_a_first_start_that_was_killed_starts_over(kit, tmp_path):
     (folder / "keys.new" / "root" / "key.pem").write_text("half a ke")
     Vault(folder, kit.FARM).close()
     assert not (folder / "keys.new").exists()
+
+
+def test_after_a_stolen_ca_was_taken_out_the_same_claim_is_signed_anew(kit, vault, tmp_path, policy):
+    log = kit.Log()
+    stolen = kit.publish(vault, tmp_path, log, b"bytes", kit.make_facts())
+    vault.rotate()
+    assert kit.attest(vault, tmp_path, b"bytes", kit.make_facts()) == stolen.attested
+    shutil.rmtree(tmp_path / "signer" / "keys" / "issuing" / "0000")
+    vault = reopened(kit, vault, tmp_path)
+    with pytest.raises(Conflict):
+        kit.attest(vault, tmp_path, b"bytes", kit.make_facts(commit="0" * 40))
+    anew = kit.publish(vault, tmp_path, log, b"bytes", kit.make_facts())
+    assert anew.attested.statement == stolen.attested.statement
+    verify_bundle(anew.bundle, b"bytes", kit.WHEEL, anew.root, policy).demand()
+    assert not verify_bundle(stolen.bundle, b"bytes", kit.WHEEL, anew.root, policy).ok
+    assert kit.attest(vault, tmp_path, b"bytes", kit.make_facts()) == anew.attested
+    vault.rotate()
+    assert len(list((tmp_path / "signer" / "keys" / "issuing").iterdir())) == 2
+    vault.close()
 
 
 def test_the_trusted_root_stays_the_same_until_a_rotation(kit, vault, tmp_path):
