@@ -14,7 +14,7 @@ from typing import IO
 
 from buildfarm.errors import InvalidInput, LimitExceeded
 from buildfarm.sources import trees
-from buildfarm.sources.gitrun import GitRunner
+from buildfarm.sources.gitrun import BlobBytes, GitRunner
 
 _TOP = "src"
 
@@ -40,7 +40,9 @@ class _Writer:
             self._folders.add(path)
             self._tar.addfile(self._member(path, tarfile.DIRTYPE, 0o755))
 
-    def file(self, path: str, size: int, content: IO[bytes], *, is_executable: bool = False) -> None:
+    def file(
+        self, path: str, size: int, content: IO[bytes] | BlobBytes, *, is_executable: bool = False
+    ) -> None:
         self.folder(path.rpartition("/")[0])
         member = self._member(path, tarfile.REGTYPE, 0o755 if is_executable else 0o644)
         member.size = size

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from buildfarm import errors
 from buildfarm.errors import FarmError
-from buildfarm.log import mask
 
 #: The code of complaints this file has no words for.
 UNEXPLAINED = "source.git_failed"
@@ -99,7 +98,8 @@ _FAULTS = (
         "The repository on this machine belongs to another user than the farm's.",
     ),
     _fault(
-        r"fsck error|fsck of packed object|error: object [0-9a-f]{40,64}: |invalid path '|malformed object",
+        r"fsck error|fsck of packed object|corruption on the remote side"
+        r"|error: object [0-9a-f]{40,64}: |invalid path '|malformed object",
         errors.InvalidInput,
         "source.unsound",
         "The repository holds objects that git's own check refuses.",
@@ -130,10 +130,7 @@ _BY_NAME = {
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """The text without the secrets, plain, percent-encoded or as the base64 of a Basic header.
-
-    A server may echo what it was sent, so git's own care does not suffice.
-    """
+    """The text without the secrets, plain, percent-encoded or as the base64 of a Basic header."""
     for secret in filter(None, secrets):
         for form in (secret, quote(secret, safe="")):
             text = text.replace(form, "[masked]")
@@ -143,16 +140,24 @@ def redact(text: str, secrets: Sequence[str]) -> str:
             inner = encoded[-(-lead * 8 // 6) : -1]
             if len(inner) >= 4:
                 text = text.replace(inner, "[masked]")
-    return mask(text)
+    return text
 
 
 def explain(complaint: str, *, secrets: Sequence[str] = ()) -> FarmError:
-    """The error a person gets for what git wrote to standard error."""
-    said = redact(complaint, secrets)
+    """The error a person gets for what git wrote to standard error.
+
+    What the server said (git marks each such line) decides only where git itself says nothing
+    telling. It is not repeated when a secret was sent: it may echo that in any encoding.
+    """
+    lines = complaint.split("\n")
+    own = "\n".join(line for line in lines if not line.startswith("remote:"))
+    told = "\n".join(line for line in lines if line.startswith("remote:"))
+    said = redact(own if secrets else complaint, secrets)
     excerpt = "".join(char if char.isprintable() else " " for char in said.strip()[-600:])
-    for fault in _FAULTS:
-        if fault.pattern.search(complaint):
-            return fault.error(fault.message, code=fault.code, hint=fault.hint, git=excerpt)
+    for text in (own, told):
+        for fault in _FAULTS:
+            if fault.pattern.search(text):
+                return fault.error(fault.message, code=fault.code, hint=fault.hint, git=excerpt)
     return errors.ExternalFailure("Fetching the repository failed.", code=UNEXPLAINED, git=excerpt)
 
 

@@ -166,7 +166,7 @@ def _ask(order: Order, pass_fds: tuple[int, ...]) -> dict[str, object]:
     )
     if ended.stderr:
         said = faults.redact(ended.stderr.decode("utf-8", "replace"), [order.password])
-        _logger.debug("source.fetcher_said", stderr=said)
+        _logger.debug("source.fetcher_said", stderr=log.mask(said))
     if ended.timed_out:
         raise ExternalFailure(
             "Fetching the repository took longer than allowed.",
@@ -180,7 +180,9 @@ def _ask(order: Order, pass_fds: tuple[int, ...]) -> dict[str, object]:
             "The fetcher ended without an answer.", code="source.fetcher_died", status=ended.status
         ) from None
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        raise faults.from_wire(answer["error"])
+        error = faults.from_wire(answer["error"])
+        error.facts = {name: log.mask(str(value)) for name, value in error.facts.items()}
+        raise error
     if not isinstance(answer, dict) or not isinstance(answer.get("ok"), dict):
         raise _nonsense()
     return dict(answer["ok"])

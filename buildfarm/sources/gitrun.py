@@ -9,6 +9,7 @@ objects. GitPython's dynamic methods are never used: they would take outside str
 from __future__ import annotations
 
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,6 +82,20 @@ def _ssh_command(key: Path | None, known_hosts: Path | None) -> str:
         "ServerAliveInterval=15",
     ]
     return shlex.join(["ssh", "-F", "/dev/null", *(word for option in options for word in ("-o", option))])
+
+
+class BlobBytes:
+    """What is left of one blob in a stream of them."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, or all that is left; empty at the end."""
+        chunk = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(chunk)
+        return chunk
 
 
 class GitRunner:
@@ -180,12 +195,31 @@ class GitRunner:
             raise faults.explain(complaint, secrets=self._secrets)
         return out.decode("utf-8", "surrogateescape")
 
-    def contents(self, repository: Path, blobs: Sequence[str]) -> Iterator[tuple[int, IO[bytes]]]:
-        """Size and bytes of each blob in turn; each is to be read to its end before the next."""
-        git = self._git(repository)
-        try:
+    def contents(self, repository: Path, blobs: Sequence[str]) -> Iterator[tuple[int, BlobBytes]]:
+        """Size and bytes of each blob in turn; what a reader leaves of one is skipped.
+
+        GitPython's own reader of `cat-file --batch` knows SHA-1 names alone, so only its process is used.
+
+        Raises:
+            ExternalFailure: When git ends early or has no such blob.
+        """
+        with tempfile.TemporaryFile() as names:
+            names.write("".join(f"{blob}\n" for blob in blobs).encode())
+            names.seek(0)
+            process = self._git(repository).execute(
+                ["git", "cat-file", "--batch"],
+                istream=cast("BinaryIO", names),
+                as_process=True,
+                pass_fds=self._pass_fds,
+                preexec_fn=self._before_exec,
+            )
+            out = cast("BinaryIO", process.stdout)
             for blob in blobs:
-                _, _, size, stream = git.stream_object_data(blob)
-                yield size, cast("IO[bytes]", stream)
-        finally:
-            git.clear_cache()
+                oid, kind, size = [*out.readline().decode("ascii", "replace").split(), "", "", ""][:3]
+                if oid != blob or kind != "blob":
+                    raise faults.explain(f"cat-file: no blob {blob}")
+                content = BlobBytes(out, int(size))
+                yield int(size), content
+                while content.read(1 << 20):
+                    pass
+                out.read(1)  # the newline after each blob

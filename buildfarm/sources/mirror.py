@@ -20,6 +20,15 @@ _ALL_BRANCHES = "+refs/heads/*:refs/farm/heads/*"
 _ALL_TAGS = "+refs/tags/*:refs/tags/*"
 
 
+def _too_large(limit: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"The repository is larger than the {limit} bytes this source may take.",
+        code="source.too_large",
+        hint="Raise the source's size limit, or move large files out of the history.",
+        limit=limit,
+    )
+
+
 class Mirror:
     """The bare repository and what one request fetches into it."""
 
@@ -29,13 +38,16 @@ class Mirror:
 
     def prepare(self) -> None:
         """Make the repository if there is none that works, and sweep up after a killed fetch."""
-        for leftover in [*self.path.rglob("*.lock"), *self.path.glob("objects/pack/tmp_*")]:
+        for leftover in [*self.path.rglob("*.lock"), *self._unfinished_packs()]:
             leftover.unlink(missing_ok=True)
         try:
             self._git.run(self.path, "rev-parse", "--git-dir")
         except FarmError:
             self.empty()
             self._create("sha1")
+
+    def _unfinished_packs(self) -> list[Path]:
+        return list(self.path.glob("objects/pack/tmp_*"))
 
     def empty(self) -> None:
         """Throw away what the mirror holds; its folder stays, it may lie where only root can make one."""
@@ -73,6 +85,15 @@ class Mirror:
             if wanted and error.code == "source.ref_unknown":
                 self._git.run(self.path, "update-ref", "-d", wanted)
             raise
+        except FarmError as error:
+            # git does not say that the file-size limit ended its index-pack; what that left does.
+            unfinished = self._unfinished_packs()
+            is_full = any(pack.stat().st_size >= request.limits.bytes for pack in unfinished)
+            for pack in unfinished:
+                pack.unlink()
+            if is_full:
+                raise _too_large(request.limits.bytes) from error
+            raise
         self._keep_small(request.limits.bytes)
         return self._settle(request, wanted)
 
@@ -97,12 +118,7 @@ class Mirror:
             self._git.run(self.path, "repack", "-a", "-d", "--quiet")
             self._git.run(self.path, "pack-refs", "--all")
         if self._size() > limit:
-            raise LimitExceeded(
-                f"The repository is larger than the {limit} bytes this source may take.",
-                code="source.too_large",
-                hint="Raise the source's size limit, or move large files out of the history.",
-                limit=limit,
-            )
+            raise _too_large(limit)
 
     def _size(self) -> int:
         return sum(path.lstat().st_size for path in (self.path / "objects").rglob("*") if path.is_file())

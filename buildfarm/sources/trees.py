@@ -6,11 +6,10 @@ import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from buildfarm.errors import InvalidInput, LimitExceeded
 from buildfarm.sources.contract import FetchLimits
-from buildfarm.sources.gitrun import GitRunner
+from buildfarm.sources.gitrun import BlobBytes, GitRunner
 
 RECIPE_NAMES = frozenset({"pyproject.toml", "buildfarm.toml", "setup.cfg"})
 _PROJECT_NAMES = frozenset({"pyproject.toml", "setup.py"})
@@ -149,7 +148,7 @@ def recipe_texts(
     return texts, unread
 
 
-def contents(git: GitRunner, mirror: Path, entries: Sequence[Entry]) -> Generator[tuple[Entry, IO[bytes]]]:
+def contents(git: GitRunner, mirror: Path, entries: Sequence[Entry]) -> Generator[tuple[Entry, BlobBytes]]:
     """Each entry's exact bytes in turn."""
     streams = git.contents(mirror, [entry.oid for entry in entries])
     for entry, (size, stream) in zip(entries, streams, strict=True):

@@ -57,15 +57,21 @@ def test_endless_errors_are_read_and_bounded():
 
 
 def test_the_kernel_ends_a_fetcher_whose_parent_dies(tmp_path: Path):
-    inner = (
-        "import os, time; from buildfarm.sources.confine import die_with_parent; die_with_parent();"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    told = tmp_path / "pid"
+    inner = tmp_path / "inner.py"
+    inner.write_text(
+        "import os, time\n"
+        "from buildfarm.sources.confine import die_with_parent\n"
+        "die_with_parent()\n"
+        f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ')\n"
+        "time.sleep(600)\n"
     )
     outer = (
-        "import os, subprocess, sys, time;"
-        f"subprocess.Popen([sys.executable, '-c', {inner!r}]);"
-        f"\nwhile not (os.path.exists({str(tmp_path / 'pid')!r}) and open({str(tmp_path / 'pid')!r}).read()): time.sleep(.01)"
-        "\nos._exit(0)"
+        "import os, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, {str(inner)!r}])\n"
+        f"while not (os.path.exists({str(told)!r}) and open({str(told)!r}).read().endswith(' ')):\n"
+        "    time.sleep(.01)\n"
+        "os._exit(0)\n"
     )
     ended = run_supervised(
         ["setsid", "--wait", sys.executable, "-c", outer],

@@ -1,0 +1,282 @@
+"""Fetching over HTTP: credentials, refusals, redirects, an unprivileged fetcher."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from buildfarm.errors import ExternalFailure, Forbidden, InvalidInput, NotFound
+from buildfarm.sources.contract import Credential, FetchLimits, FetchRequest, Snapshot
+from buildfarm.sources.fetcher import fetch_snapshot, list_refs
+
+PASSWORD = "p%ss w:rd/ü+&'\"$(id)"
+
+pytestmark = pytest.mark.system  # each fetch starts a fetcher
+
+
+class _Server(ThreadingHTTPServer):
+    """`git http-backend` behind Basic authentication, where a test says so."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root = root
+        self.password: str | None = None
+        self.answer: tuple[int, dict[str, str], bytes] | None = None
+        self.seen: list[tuple[str, str | None]] = []
+        self.while_serving: Callable[[], None] = lambda: None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/upstream/.git"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append((self.path, self.headers.get("Authorization")))
+        self.server.while_serving()
+        if self.server.answer is not None:
+            self._reply(*self.server.answer)
+            return
+        if self.server.password is not None:
+            expected = base64.b64encode(f"robot:{self.server.password}".encode()).decode()
+            given = self.headers.get("Authorization", "")
+            if given != f"Basic {expected}":
+                # A careless server repeats what it was sent.
+                echo = base64.b64decode(given.removeprefix("Basic ")) + given.encode()
+                self._reply(401, {"WWW-Authenticate": "Basic", "Content-Type": "text/plain"}, b"No: " + echo)
+                return
+        path, _, query = self.path.partition("?")
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            capture_output=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "GIT_PROJECT_ROOT": str(self.server.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            },
+        )
+        head, _, answer = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        status = int(headers.pop("Status", "200").split()[0])
+        self._reply(status, headers, answer)
+
+    do_POST = do_GET  # noqa: N815  (the name http.server looks for)
+
+
+@pytest.fixture
+def server(upstream) -> Iterator[_Server]:
+    with _Server(upstream.path.parent) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users may pass through, as pytest's own are not."""
+    made = Path(tempfile.mkdtemp(prefix="sources-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def get(server: _Server, folder: Path) -> Callable[..., Snapshot]:
+    numbers = iter(range(100))
+
+    def fetch(**changes: object) -> Snapshot:
+        usual = {"url": server.url, "ref": "refs/heads/main", "mirror_dir": folder / "mirror"}
+        request = FetchRequest.model_validate({**usual, **changes})
+        return fetch_snapshot(request, folder / f"{next(numbers)}.tar")
+
+    return fetch
+
+
+def _robot(password: str) -> Credential:
+    return Credential(username="robot", password=SecretStr(password))
+
+
+def test_a_public_repository_is_fetched_and_fetched_again(upstream, get, server):
+    assert get().commit == upstream.git("rev-parse", "main")
+    commit = upstream.commit("More", a="2\n")
+    assert get().commit == commit
+    assert all(authorization is None for _, authorization in server.seen)
+
+
+def test_the_right_credentials_open_a_private_repository(upstream, get, server, folder):
+    server.password = PASSWORD
+    assert get(credential=_robot(PASSWORD)).commit == upstream.git("rev-parse", "main")
+    request = FetchRequest(url=server.url, mirror_dir=folder / "mirror", credential=_robot(PASSWORD))
+    assert list_refs(request)["refs/heads/main"] == upstream.git("rev-parse", "main")
+
+
+@pytest.mark.parametrize("credential", [None, _robot("wrong-" + PASSWORD)], ids=["none", "wrong"])
+def test_missing_and_wrong_credentials_are_refused_and_never_told(get, server, folder, credential, capfd):
+    server.password = PASSWORD
+    with pytest.raises(Forbidden) as error:
+        get(credential=credential)
+    assert error.value.code == "source.authentication"
+    told = f"{error.value} {error.value.facts} {error.value!r} {capfd.readouterr()}"
+    for secret in ("p%ss", base64.b64encode(f"robot:wrong-{PASSWORD}".encode()).decode()[12:-4]):
+        assert secret not in told
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert b"p%ss" not in path.read_bytes()
+
+
+def test_credentials_are_on_no_command_line_and_in_no_environment(get, server):
+    server.password = "canary-4711"
+    found: list[bytes] = []
+
+    def look() -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                try:
+                    text = (process / name).read_bytes()
+                except OSError:
+                    continue
+                if b"canary-4711" in text or base64.b64encode(b"robot:canary-4711") in text:
+                    found.append(text)
+
+    server.while_serving = look
+    assert get(credential=_robot("canary-4711")).commit
+    assert any(authorization for _, authorization in server.seen)
+    assert found == []
+
+
+def test_a_credential_is_not_shown_by_its_request(folder):
+    request = FetchRequest(url="https://ghe.example/a/b", mirror_dir=folder, credential=_robot("canary-4711"))
+    assert "canary" not in f"{request!r} {request} {request.model_dump_json()}"
+
+
+def test_credentials_with_control_characters_are_refused(get):
+    with pytest.raises(InvalidInput) as error:
+        get(credential=_robot("a\nhost=evil.example"))
+    assert error.value.code == "source.credential_refused"
+
+
+def test_redirects_are_not_followed(get, server):
+    elsewhere = server.url.replace("127.0.0.1", "localhost") + "/info/refs?service=git-upload-pack"
+    server.answer = (302, {"Location": elsewhere}, b"")
+    with pytest.raises(InvalidInput) as error:
+        get()
+    assert error.value.code == "source.redirected"
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (404, NotFound, "source.no_repository"),
+        (403, Forbidden, "source.authentication"),
+        (500, ExternalFailure, "source.unreachable"),
+        (503, ExternalFailure, "source.unreachable"),
+        (429, ExternalFailure, "source.unreachable"),
+        (200, NotFound, "source.ref_unknown"),
+    ],
+)
+def test_what_a_host_answers_is_said_plainly(get, server, status, kind, code):
+    server.answer = (status, {"Content-Type": "text/html"}, b"<html>")
+    with pytest.raises(kind) as error:
+        get()
+    assert error.value.code == code, error.value.facts
+
+
+def test_a_host_that_does_not_listen_is_unreachable(get):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(ExternalFailure) as error:
+        get(url=f"http://127.0.0.1:{port}/a")
+    assert error.value.code == "source.unreachable"
+
+
+def test_a_host_that_never_answers_is_given_up(get):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(ExternalFailure) as error:
+            get(url=f"http://127.0.0.1:{port}/a", limits=FetchLimits(seconds=1.5))
+    assert error.value.code == "source.timeout"
+
+
+def test_a_name_nobody_knows_is_unreachable(get):
+    with pytest.raises(ExternalFailure) as error:
+        get(url="https://nowhere.invalid/a/b")
+    assert error.value.code == "source.unreachable"
+
+
+def test_an_ssh_host_that_does_not_listen_is_unreachable(get):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    with pytest.raises(ExternalFailure) as error:
+        get(url=f"ssh://git@127.0.0.1:{port}/a/b")
+    assert error.value.code == "source.unreachable"
+
+
+def test_a_fetcher_started_by_root_works_as_nobody(upstream, get, server, folder):
+    owners: set[int] = set()
+
+    def look() -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (
+                    b"git-remote-http" in (process / "cmdline").read_bytes()
+                    and str(folder).encode() in (process / "environ").read_bytes()
+                ):
+                    owners.add(process.stat().st_uid)
+            except OSError:
+                continue
+
+    server.while_serving = look
+    taken = get()
+    expected = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+    assert owners == {expected}
+    assert (folder / "mirror/repo.git/HEAD").stat().st_uid == expected
+    assert (folder / "mirror/repo.git").stat().st_mode & 0o777 == 0o700
+    assert taken.path.stat().st_uid == os.geteuid()
+
+
+def test_a_mirror_behind_a_closed_folder_is_used_by_who_may_open_it(get, folder):
+    folder.chmod(0o700)
+    assert get().commit
+    folder.chmod(0o711)
+    assert get().commit, "and by the unprivileged user once the way is open"
