@@ -13,9 +13,6 @@ _LEGACY: dict[str, Any] = {
     "requires": ["setuptools>=40.8.0"],
     "build-backend": "setuptools.build_meta:__legacy__",
 }
-    "requires": ["setuptools>=40.8.0"],
-    "build-backend": "setuptools.build_meta:__legacy__",
-}
 
 _HOOK = os.path.join(os.path.dirname(__file__), "hook.py")
 
