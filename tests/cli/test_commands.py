@@ -1,0 +1,113 @@
+"""Each noun against a live farm: what it prints, as JSON and for people, and how it ends."""
+
+import io
+import stat
+
+import pytest
+
+
+def test_a_source_is_added_with_what_the_scm_needs(run):
+    made = run("source", "add", "gadget", "file:///srv/gadget.git", "--project", "gadget", "--json")
+    assert made.code == 0
+    assert {"hook_url", "secret", "signing_token"} <= set(made.json)
+    shown = run("source", "show", "gadget")
+    assert "http://farm.example/hooks/gadget" in shown.out
+    assert made.json["secret"] not in shown.out
+    assert run("source", "add", "gadget", "file:///srv/gadget.git").code == 1
+
+
+def test_sources_are_listed_rotated_granted_and_removed(run):
+    assert [row["name"] for row in run("source", "list", "--json").json["items"]] == ["widget"]
+    assert "widget" in run("source", "list").out
+    assert run("source", "rotate", "widget", "--json").json["secret"].startswith("whsec_")
+    assert run("source", "grant", "widget", "widget-extra", "--json").json["projects"] == [
+        "widget",
+        "widget-extra",
+    ]
+    assert run("source", "remove", "widget").out == "The source widget is removed.\n"
+    assert run("source", "list").err == "None.\n"
+
+
+def test_the_hook_is_written_with_safe_modes(run, tmp_path):
+    done = run("source", "hook", "widget", "--into", str(tmp_path))
+    assert done.code == 0
+    script, config = tmp_path / "post-receive", tmp_path / "buildfarm-hook.json"
+    assert stat.S_IMODE(script.stat().st_mode) == 0o755
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert "whsec_" in config.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_deliveries_say_why_and_what_next(run, full):
+    assert full.delivery_id in run("delivery", "list").out
+    shown = run("delivery", "show", "dlv_0000000000")
+    assert "next" in shown.out
+    assert (
+        run("delivery", "list", "--state", "rejected", "--json").json["items"][0]["reason"]
+        == "signature_wrong"
+    )
+
+
+def test_builds_are_listed_shown_and_cancelled(run, full):
+    assert full.build_id in run("build", "list").out
+    assert "widget #1" in run("build", "show", full.build_id).out
+    assert run("build", "show", full.build_id, "--json").json["files"][0]["sha256"] == "d" * 64
+    assert run("build", "cancel", full.build_id).code == 0
+    assert run("build", "cancel", "bld_nothing").code == 1
+
+
+def test_a_job_shows_what_it_made_and_read(run, full):
+    shown = run("job", "show", full.job_id)
+    assert "widget-1.0-cp313-cp313-linux_x86_64.whl" in shown.out
+    assert "setuptools-84.0-py3-none-any.whl" in shown.out
+    assert run("job", "show", full.job_id, "--json").json["attempts"][0]["builder"] == "builder-one"
+
+
+def test_a_release_is_promoted_taken_down_and_yanked(run):
+    assert "from dev to staging" in run("release", "show", "widget==1.0").out
+    made = run("release", "promote", "Widget==1.0", "--from", "dev", "--to", "staging", "--json")
+    assert (made.code, made.json["to_channel"]) == (0, "staging")
+    assert "dev staging" in run("project", "show", "widget").out
+    again = run("release", "promote", "widget==1.0", "--from", "dev", "--to", "staging")
+    assert (again.code, "holds widget 1.0 already" in again.err) == (1, True)
+    assert made.json["id"] in run("promotion", "list").out
+    assert run("promotion", "undo", made.json["id"]).code == 0
+    assert run("release", "yank", "widget==1.0", "--reason", "broken", "--json").json["yanked"] is True
+    assert run("release", "unyank", "widget==1.0").out == "widget 1.0 is not yanked.\n"
+
+
+@pytest.mark.parametrize("text", ["widget", "==1.0", "widget==", "widget=1.0"])
+def test_a_release_is_named_with_its_version(run, text):
+    ended = run("release", "show", text)
+    assert (ended.code, "is not NAME==VERSION" in ended.err) == (2, True)
+
+
+def test_tokens_are_made_listed_and_revoked(run):
+    made = run("token", "create", "--scope", "read:dev", "--scope", "build", "--json").json
+    assert made["token"].startswith("bft_")
+    assert made["scopes"] == ["build", "read:dev"]
+    assert made["id"] in run("token", "list").out
+    assert run("token", "revoke", made["id"]).code == 0
+    assert run("token", "revoke", made["id"]).code == 1
+    assert run("token", "create", "--scope", "fly").code == 2
+
+
+def test_a_user_is_added_with_a_password_from_standard_input(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
+    assert run("user", "add", "ada", "--admin", "--password-stdin", "--json").json["is_admin"] is True
+    assert "ada" in run("user", "list").out
+
+
+def test_builders_images_channels_projects_and_the_journal_are_listed(run):
+    assert run("builder", "add", "builder-two", "--tier", "dev", "--json").json["token"].startswith("bft_")
+    assert "builder-two" in run("builder", "list").out
+    assert "manylinux_2_28_x86_64" in run("image", "list").out
+    assert "http://farm.example/staging/simple/" in run("channel", "list").out
+    assert run("project", "list", "-q", "widg", "--json").json["items"][0]["latest"] == "1.0"
+    assert "publish" in run("journal", "list", "--limit", "200").out
+    assert run("journal", "checkpoint").out.endswith("farm.example\n1\n\n")
+
+
+def test_a_list_says_that_there_is_more(run):
+    listed = run("journal", "list", "--limit", "2")
+    assert "go on after 2" in listed.err
