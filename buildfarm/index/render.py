@@ -99,7 +99,8 @@ def _file_entry(name: str, file: PageFile, provenance_root: str) -> dict[str, An
         # PEP 592: an empty reason is not allowed in JSON; the plain mark stands for it.
         "yanked": file.yanked or file.yanked is not None,
         "core-metadata": metadata,
-        "dist-info-metadata": metadata,
+        # PEP 714: pip 22.3 to 23.0 (Debian 12 has it) breaks on `dist-info-metadata` with a digest.
+        "data-dist-info-metadata": metadata,
         "provenance": _provenance(provenance_root, file) if file.provenance_sha256 else None,
     }
     if file.requires_python:

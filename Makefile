@@ -1,0 +1,54 @@
+# Run `make` for the list of targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+SOURCES := buildfarm workers webapp tests bench
+
+.PHONY: help install demo test test-all check bench chaos up fix lock
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: ## Install what the product needs; leaves .venv/bin/buildfarm
+	@.ci/prepare install
+
+demo: ## The tour: git push -> wheel -> pip install, on real input (DEMO_EXIT=1 ends it afterwards)
+	@.ci/prepare demo
+	@.ci/with-engine $(PYTHON) tests/tour/demo.py
+
+test: ## Everything that must be green on every change (under 20 minutes on 2 cores)
+	@.ci/prepare test
+	@$(MAKE) --no-print-directory check
+	@.ci/with-engine $(PYTEST) -m "not exhaustive"
+
+test-all: ## The exhaustive set (under 80 minutes); a skip fails
+	@.ci/prepare test
+	@$(MAKE) --no-print-directory check
+	@.ci/with-engine $(PYTEST) --fail-on-skip
+
+check: ## Lint, types, architecture
+	@$(PYTHON) -m ruff check $(SOURCES)
+	@$(PYTHON) -m ruff format --check $(SOURCES)
+	@$(PYTHON) -m mypy
+	@PYTHONPATH=. .venv/bin/lint-imports --no-cache --config pyproject.toml
+
+chaos: ## The failure table of the queue, with real kills
+	@.ci/prepare test
+	@.ci/with-engine $(PYTEST) tests/chaos
+
+bench: ## Benchmarks against peers in one run (AREA=farm)
+	@.ci/prepare test
+	@.ci/with-engine $(PYTHON) -m bench.run $(or $(AREA),farm)
+
+up: ## A farm of your own on http://127.0.0.1:8080, kept in ./buildfarm-data
+	@.ci/prepare install
+	@.ci/with-engine .venv/bin/buildfarm up
+
+fix: ## Let ruff mend what it can
+	@$(PYTHON) -m ruff check --fix $(SOURCES)
+	@$(PYTHON) -m ruff format $(SOURCES)
+
+lock: ## Resolve the requirement files anew
+	$(PYTHON) -m uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/base.txt
+	$(PYTHON) -m uv pip compile -q requirements/dev.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/dev.txt
