@@ -223,7 +223,7 @@ class _Attempt:
         ended, traffic = stage.run(plan, inputs, self._should_stop)
         self._log.finish_stretch()
         self._timeline.close(ended.exit_code)
-        stages.dismiss(stage)
+        stages.dismiss(script)
         return ended, traffic
 
     def _judge(
@@ -314,9 +314,9 @@ class _Stages:
         """The stage, once its container runs."""
         return self._opened[script].result()
 
-    def dismiss(self, stage: Stage) -> None:
+    def dismiss(self, script: str) -> None:
         """Close a stage in the background."""
-        self._pool.submit(stage.close)
+        self._pool.submit(self._opened.pop(script).result().close)
 
     @staticmethod
     def _close(future: Future[Stage]) -> None:

@@ -6,6 +6,7 @@ nothing is lost: a container whose output is not read simply blocks.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -122,7 +123,7 @@ def running(
         ExternalFailure: the engine is away or refuses.
     """
     with engine_errors("creating a container"):
-        cpus = min(limits.cpus, float(client.info()["NCPU"]))
+        cpus = min(limits.cpus, os.cpu_count() or 1)  # the engine refuses more than there are
         created = client.create_container(
             image,
             command=command,

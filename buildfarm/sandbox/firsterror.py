@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_ANSI = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
+_ANSI = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TELLING = re.compile(
     r"(?:^|[\s:])(?:fatal )?error(?:\[\w+\])?: \S"  # compilers, rustc, uv, setuptools
     r"|^\s*(?:ERROR|FATAL|Error)\b:? \S"  # pip, meson, pytest, auditwheel

@@ -36,7 +36,7 @@ def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> d
 
     Args:
         limits: what the attempt may use.
-        cpus: CPUs to grant; the engine refuses more than it has.
+        cpus: CPUs to grant, at most those of the machine.
         mounts: path in the container -> directory on the host, all read-only.
     """
     return {

@@ -7,6 +7,7 @@ plan. That takes the start of the later containers off the way from push to whee
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -38,7 +39,7 @@ class Stage:
         scripts: a directory made by `copy_scripts`.
         instance: the builder's name.
         seconds: time left; long after it the container ends by itself.
-        feed: is given the output as it comes.
+        feed: is given the output as it comes, once it is this stage's turn.
 
     Raises:
         EnvironmentProblem: the image is not in the engine.
@@ -67,6 +68,9 @@ class Stage:
         # The watch is the limit; this one holds when every process of the farm has died.
         last_resort = ["timeout", "--kill-after=10", f"{seconds + 30:.0f}"]
         enter = [self._python, "-I", "-S", "-B", "-c", _ENTER, script]
+        self._feed = feed
+        self._turn = threading.Event()
+        self._over = False
         with ExitStack() as stack:
             channel = Channel(farm, door, outputs, spec.limits, on_facts=self._sample)
             self._channel = stack.enter_context(channel)
@@ -87,7 +91,7 @@ class Stage:
                         policy.LABEL_ATTEMPT: str(spec.attempt),
                         policy.LABEL_DEADLINE: f"{time.time() + seconds:.0f}",
                     },
-                    feed=feed,
+                    feed=self._hold,
                 )
             )
             self._stack = stack.pop_all()
@@ -112,12 +116,21 @@ class Stage:
             "source_date_epoch": self._spec.source_date_epoch,
             "environment": self._spec.environment,
         }
+        self._turn.set()
         _write(self._given / f"{_PLAN}.part", json.dumps(whole)).rename(self._given / _PLAN)
         return self.container.watch(should_stop), self._channel.traffic
 
     def close(self) -> None:
         """Remove the container and close its door."""
+        self._over = True
+        self._turn.set()
         self._stack.close()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep early output back: the log belongs to one container at a time."""
+        self._turn.wait()
+        if not self._over:
+            self._feed(data)
 
     def _sample(self) -> None:
         self.container.usage.sample()

@@ -10,6 +10,7 @@ import docker
 from buildfarm.errors import ExternalFailure
 from buildfarm.sandbox import attempt as attempt_module
 from buildfarm.sandbox.attempt import run_attempt
+from buildfarm.sandbox.images import list_images
 from tests.sandbox.conftest import C_PROJECT, PURE_WHEEL, FakeFarm, hostile, source_tar
 
 pytestmark = pytest.mark.engine
@@ -170,3 +171,54 @@ def test_a_farm_that_does_not_take_a_file_is_infrastructure(attempt):
     outcome, _ = attempt(hostile(PURE_WHEEL), farm=Full())
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "upload")
+
+
+def test_a_project_without_pyproject_is_built_the_old_way(attempt):
+    outcome, farm = attempt(
+        {
+            "setup.py": "from setuptools import setup\nsetup(name='old', version='1', py_modules=['old'])\n",
+            "old.py": "",
+        },
+        test={},
+    )
+
+    assert outcome.state == "succeeded", farm.log
+    assert list(farm.artifacts) == ["old-1-py3-none-any.whl"]
+
+
+def test_a_subdirectory_settings_and_variables_reach_the_backend(attempt):
+    show = "print('saw', config_settings, os.environ['FLAVOUR'], os.getcwd())\n"
+    files = {f"part/{name}": text for name, text in hostile(show + PURE_WHEEL).items()}
+    outcome, farm = attempt(
+        files, subdirectory="part", config_settings={"fast": "yes"}, environment={"FLAVOUR": "mint"}
+    )
+
+    assert outcome.state == "succeeded", farm.log
+    assert "saw {'fast': 'yes'} mint /src/part" in farm.log
+
+
+def test_a_subdirectory_that_is_not_there_is_named(attempt):
+    outcome, _ = attempt(hostile(PURE_WHEEL), subdirectory="nowhere")
+
+    assert (outcome.state, outcome.cause) == ("failed", "user_code")
+    assert outcome.first_error == "ERROR: the source has no directory 'nowhere'"
+
+
+def test_a_test_command_may_use_the_project_s_files(attempt):
+    files = {
+        **hostile(PURE_WHEEL),
+        "checks/run.py": "import calm, os; print('in', os.getcwd(), calm.__file__)\n",
+    }
+    outcome, farm = attempt(files, test={"command": ["python", "{project}/checks/run.py"]})
+
+    assert outcome.state == "succeeded", farm.log
+    assert "in /work/scratch /work/env/lib/python3.11/site-packages/calm.py" in farm.lines_of("test")
+
+
+def test_every_suite_s_interpreter_builds_its_own_wheel(engine, attempt):
+    for image in list_images(engine):
+        if image.role == "builder":
+            (interpreter,) = image.interpreters
+            outcome, farm = attempt(C_PROJECT, interpreter=interpreter, build_image=image.image_id)
+            assert outcome.state == "succeeded", farm.log
+            assert all(f"-{interpreter}-{interpreter}-manylinux" in name for name in farm.artifacts)

@@ -1,0 +1,74 @@
+"""`docker/engine.sh`: a private engine comes and goes without a trace."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "docker" / "engine.sh"
+
+
+def engine_script(verb, directory, **environment):
+    variables = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"} | environment
+    return subprocess.run(
+        [SCRIPT, verb, directory], capture_output=True, text=True, timeout=120, env=variables, check=False
+    )
+
+
+def traces_of(*needles):
+    """Processes and mounts that name one of the directories."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        found += [command for needle in needles if needle in command and "pytest" not in command]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts for needle in needles if needle in line]
+
+
+@pytest.mark.engine
+def test_a_private_engine_in_a_deep_directory_starts_stops_and_leaves_nothing_but_data(tmp_path):
+    directory = tmp_path / ("deep" * 20) / "engine"
+    if engine_script("status", directory).returncode == 0:
+        started = engine_script("start", directory)  # this machine has its own engine
+        assert "already answers" in started.stderr
+        return
+    first = engine_script("start", directory)
+    assert first.returncode == 0, first.stderr
+    host = first.stdout.strip()
+    run = Path(host.removeprefix("unix://")).parent
+    try:
+        assert len(host) < 100
+        assert engine_script("start", directory).stdout == first.stdout
+        assert engine_script("status", directory).stdout == first.stdout
+        version = subprocess.run(["docker", "--host", host, "version"], capture_output=True, check=False)
+        assert version.returncode == 0
+    finally:
+        stopped = engine_script("stop", directory)
+    assert stopped.returncode == 0, stopped.stderr
+    assert traces_of(str(directory), str(run)) == []
+    assert not run.exists()
+    assert (directory / "data").is_dir()
+
+
+@pytest.mark.engine
+def test_an_engine_that_answers_is_used(engine, tmp_path):
+    started = engine_script("start", tmp_path / "other", DOCKER_HOST=engine)
+
+    assert started.stdout.strip() == engine
+    assert "already answers" in started.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_stopping_what_does_not_run_is_fine(tmp_path):
+    assert engine_script("stop", tmp_path / "never").returncode == 0
+
+
+def test_an_unknown_verb_shows_the_usage(tmp_path):
+    shown = engine_script("restart", tmp_path)
+
+    assert shown.returncode == 2
+    assert "engine.sh start" in shown.stderr
