@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
@@ -33,6 +34,16 @@ _ROOT_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 _SIGNING_TYPE = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 _CLIENT_TYPE = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
 _MAX = 1024 * 1024
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,7 @@ def load(source: bytes | Path) -> TrustedRoot:
             timestamp_keys=tuple(_timestamp_key(item) for item in value["ctlogs"]),
             authorities=tuple(_authority(item) for item in value["certificateAuthorities"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(
             f"The trusted root cannot be read: {error}",
             code="root.malformed",

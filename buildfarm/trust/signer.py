@@ -148,21 +148,19 @@ def _opened(options: argparse.Namespace) -> Iterator[Service]:
     path = options.socket.absolute()
     with _only_signer_of(options.data.absolute()) as folder:
         listener = _bind(path, open_to_others=bool(options.allow_uid))
-        # From here on every path is relative: once the user has changed, the folders above may be closed.
-        os.fchdir(folder)
-        isolated = isolation.leave_network()
-        if options.uid is not None:
-            isolation.give_to(options.uid, Path())
-            isolation.become(options.uid)
-            isolation.forbid_dumps()  # a change of user makes a process dumpable again
-        users = frozenset({0, os.geteuid(), *options.allow_uid})
-        vault = Vault(Path(), options.url)
         try:
-            listener.listen(_AT_ONCE)
-            yield Service(vault, listener, users, network=not isolated)
+            # From here on paths are relative: once the user has changed, the folders above may be closed.
+            os.fchdir(folder)
+            isolated = isolation.leave_network()
+            if options.uid is not None:
+                isolation.give_to(options.uid, Path())
+                isolation.become(options.uid)
+                isolation.forbid_dumps()  # a change of user makes a process dumpable again
+            users = frozenset({0, os.geteuid(), *options.allow_uid})
+            with contextlib.closing(Vault(Path(), options.url)) as vault:
+                yield Service(vault, listener, users, network=not isolated)
         finally:
             listener.close()
-            vault.close()
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -171,7 +169,7 @@ def _opened(options: argparse.Namespace) -> Iterator[Service]:
 def _only_signer_of(data: Path) -> Iterator[int]:
     """The data directory's descriptor, locked: two signers would be two truths about one log."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    data.chmod(0o700)
+    data.chmod(data.stat().st_mode & 0o711)  # an operator may let others pass through to public/
     folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,15 +187,17 @@ def _only_signer_of(data: Path) -> Iterator[int]:
 
 
 def _bind(path: Path, *, open_to_others: bool) -> socket.socket:
-    """A socket at `path`, bound by its bare name: the whole path may exceed 107 bytes (unix(7))."""
+    """A listening socket at `path`, bound by a bare name: the whole path may exceed 107 bytes (unix(7))."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.chdir(path.parent)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path.name)
-        listener.bind(path.name)
+        fresh = f".{os.getpid()}.sock"
+        listener.bind(fresh)
         # The check of the peer is the guard; the mode only lets those others reach it.
-        os.chmod(path.name, 0o666 if open_to_others else 0o600)
+        os.chmod(fresh, 0o666 if open_to_others else 0o600)
+        listener.listen(_AT_ONCE)
+        # Whoever sees the socket can connect to it: the answer comes when the keys have been read.
+        os.rename(fresh, path.name)
     except OSError as error:
         listener.close()
         raise EnvironmentProblem(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from packaging.utils import canonicalize_name
 
 from buildfarm import clock
@@ -185,8 +186,8 @@ class Vault:
                 attempt=line["attempt"],
             )
         recorded = Attested.from_json(line["attest"])
-        issuer = x509.load_der_x509_certificate(recorded.certificate).issuer
-        return recorded if any(issuer == each.subject for each in self._store.issued) else None
+        leaf = x509.load_der_x509_certificate(recorded.certificate)
+        return recorded if any(_issued(leaf, by=each) for each in self._store.issued) else None
 
     def _demand_own_urls(self, facts: BuildFacts) -> None:
         home = self._url + "/"
@@ -265,6 +266,14 @@ class Vault:
             fresh.write_bytes(data)
             fresh.chmod(0o644)
             fresh.replace(target)
+
+
+def _issued(leaf: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(by)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _digest(file: int) -> FileDigest:

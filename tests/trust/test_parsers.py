@@ -73,6 +73,16 @@ def test_a_root_with_any_byte_replaced_is_refused_or_believed_without_a_crash(
         verify_bundle(published.bundle, published.data, kit.WHEEL, root.load(bytes(raw)), policy)
 
 
+def test_a_root_with_a_key_on_an_unknown_curve_is_refused(published):
+    p256, unknown = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d03017f")
+    value = json.loads(published.root_path.read_text())
+    key = value["ctlogs"][0]["publicKey"]
+    key["rawBytes"] = base64.b64encode(base64.b64decode(key["rawBytes"]).replace(p256, unknown)).decode()
+    with pytest.raises(InvalidInput) as refused:
+        root.load(json.dumps(value).encode())
+    assert refused.value.code == "root.malformed"
+
+
 @around_fixtures
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_leaf_certificate_with_any_bit_turned_is_refused(kit, published, policy, position, bit):

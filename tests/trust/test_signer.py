@@ -159,6 +159,27 @@ def test_a_stale_socket_file_does_not_stop_it(start_signer, tmp_path):
     assert start_signer().client.health()["attested"] == 0
 
 
+def test_a_changed_record_stops_it_and_leaves_no_socket(kit, start_signer, tmp_path):
+    signer = start_signer()
+    attest(kit, signer.client, tmp_path, b"one")
+    signer.stop()
+    with (signer.data / "record.jsonl").open("ab") as record:
+        record.write(b"{}\n")
+    again = start_signer()
+    assert again.process.wait(30) == 1
+    assert b"signer.record_changed" in again.process.stderr.read()
+    assert not again.socket.exists()
+
+
+def test_a_folder_that_others_may_pass_through_stays_so_but_no_more(start_signer, tmp_path):
+    data = tmp_path / "vault"
+    data.mkdir(mode=0o755)
+    start_signer(data=data)
+    assert data.stat().st_mode & 0o777 == 0o711
+    assert (data / "public").stat().st_mode & 0o777 == 0o755
+    assert (data / "keys").stat().st_mode & 0o777 == 0o700
+
+
 def test_it_gave_up_dumps_privileges_and_core_files(start_signer):
     signer = start_signer()
     status = Path(f"/proc/{signer.process.pid}/status").read_text()
