@@ -174,13 +174,8 @@ def test_a_farm_that_does_not_take_a_file_is_infrastructure(attempt):
 
 
 def test_a_project_without_pyproject_is_built_the_old_way(attempt):
-    outcome, farm = attempt(
-        {
-            "setup.py": "from setuptools import setup\nsetup(name='old', version='1', py_modules=['old'])\n",
-            "old.py": "",
-        },
-        test={},
-    )
+    setup = "from setuptools import setup\nsetup(name='old', version='1', py_modules=['old'])\n"
+    outcome, farm = attempt({"setup.py": setup, "old.py": ""}, test={})
 
     assert outcome.state == "succeeded", farm.log
     assert list(farm.artifacts) == ["old-1-py3-none-any.whl"]
@@ -205,10 +200,8 @@ def test_a_subdirectory_that_is_not_there_is_named(attempt):
 
 
 def test_a_test_command_may_use_the_project_s_files(attempt):
-    files = {
-        **hostile(PURE_WHEEL),
-        "checks/run.py": "import calm, os; print('in', os.getcwd(), calm.__file__)\n",
-    }
+    check = "import calm, os; print('in', os.getcwd(), calm.__file__)\n"
+    files = {**hostile(PURE_WHEEL), "checks/run.py": check}
     outcome, farm = attempt(files, test={"command": ["python", "{project}/checks/run.py"]})
 
     assert outcome.state == "succeeded", farm.log
