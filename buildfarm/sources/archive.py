@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from buildfarm.errors import InvalidInput, LimitExceeded
+from buildfarm.errors import EnvironmentProblem, InvalidInput, LimitExceeded
 from buildfarm.sources import trees
 from buildfarm.sources.gitrun import BlobBytes, GitRunner
 
@@ -63,6 +63,7 @@ def write(
     Raises:
         InvalidInput: `source.unsound`.
         LimitExceeded: `source.too_large` when the file-size limit of this process is reached.
+        EnvironmentProblem: `source.disk_full`.
     """
     try:
         with tarfile.open(
@@ -79,6 +80,10 @@ def write(
                         writer.file(name, path.stat().st_size, content)
             _write_tree(git, mirror, entries, writer)
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise EnvironmentProblem(
+                "The farm's disk for snapshots is full.", code="source.disk_full"
+            ) from error
         if error.errno != errno.EFBIG:
             raise
         raise LimitExceeded("The snapshot is larger than allowed.", code="source.too_large") from error

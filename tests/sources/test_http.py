@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +19,12 @@ import pytest
 from pydantic import SecretStr
 
 from buildfarm.errors import ExternalFailure, Forbidden, InvalidInput, NotFound
+from buildfarm.sources import child
 from buildfarm.sources.contract import Credential, FetchLimits, FetchRequest, Snapshot
 from buildfarm.sources.fetcher import fetch_snapshot, list_refs
+from buildfarm.sources.gitrun import GitRunner
+from buildfarm.sources.mirror import Mirror
+from buildfarm.sources.rules import checked_url
 
 PASSWORD = "p%ss w:rd/ü+&'\"$(id)"
 
@@ -280,3 +285,22 @@ def test_a_mirror_behind_a_closed_folder_is_used_by_who_may_open_it(get, folder)
     assert get().commit
     folder.chmod(0o711)
     assert get().commit, "and by the unprivileged user once the way is open"
+
+
+def test_a_name_that_leads_to_a_metadata_service_is_refused(monkeypatch):
+    for address in ("169.254.169.254", "fe80::1", "::ffff:169.254.169.254"):
+        answer = [(2, 1, 6, "", ("10.0.0.1", 443)), (2, 1, 6, "", (address, 443))]
+        monkeypatch.setattr(child.socket, "getaddrinfo", lambda *_, answer=answer, **__: answer)
+        with pytest.raises(InvalidInput) as error:
+            child._addresses(checked_url("https://ghe.example/a", allow_file=False))
+        assert error.value.code == "source.url_refused"
+
+
+def test_git_connects_to_the_addresses_that_were_judged(server, tmp_path, upstream):
+    port = server.server_address[1]
+    url = checked_url(f"https://ghe.example:{port}/a", allow_file=False)
+    runner = GitRunner(url, scratch=tmp_path, deadline=time.monotonic() + 20, addresses=["127.0.0.1"])
+    with pytest.raises(ExternalFailure) as error:
+        Mirror(upstream.path / ".git", runner).list_refs(url.text, limit=1)
+    # The name resolves nowhere, yet the loopback server was reached: it just does not speak TLS.
+    assert "resolve" not in error.value.facts["git"].lower()
