@@ -15,6 +15,8 @@ GLIBC = "cp311-cp311-manylinux_2_17_x86_64"
 MUSL = "cp311-cp311-musllinux_1_2_x86_64"
 MODULE = "demo/_fast.cpython-311-x86_64-linux-gnu.so"
 
+IN_TEXT = '__asm__(".text\\n.quad one"); int one(void) { return 1; }'
+
 
 def native(make, elf, *, tag=GLIBC, name=MODULE, **how):
     return make.wheel(tag=tag, files={name: elf}, **how)
@@ -64,6 +66,7 @@ def test_a_module_that_keeps_its_tag_is_accepted(make, compile_c, tag, name, nee
         pytest.param("E-04", "cp311-abi3-manylinux_2_17_x86_64", MODULE, (), {}, id="abi3 it is not"),
         pytest.param("E-05", GLIBC, MODULE, ("-Wl,-rpath,/tmp/build",), {}, id="search path"),
         pytest.param("E-05", GLIBC, MODULE, ("-Wl,-z,execstack",), {}, id="executable stack"),
+        pytest.param("E-05", GLIBC, MODULE, ("-Wl,-z,notext",), {"code": IN_TEXT}, id="text relocation"),
     ],
 )
 def test_a_module_that_breaks_its_tag_is_refused(make, compile_c, rule, tag, name, options, how):

@@ -39,6 +39,15 @@ def header(name, size, kind):
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
+def sized(field):
+    """A raw tar header with any bytes for its size."""
+    block = bytearray(header(f"{TOP}/x", 0, b"0"))
+    block[124:136] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
 def pax_line(key, value):
     body = f" {key}={value}\n".encode()
     length = len(body) + 2
@@ -103,6 +112,9 @@ HOSTILE = [
     ("S-02", "bytes after the end", lambda m: tar(m, lambda t: t + header(f"{TOP}/x", 0, b"0"))),
     ("S-02", "checksum", lambda m: tar(m, lambda t: b"e" + t[1:])),
     ("S-02", "old format", lambda m: tar(m, lambda t: t[:257] + b"\0" * 8 + t[265:])),
+    ("S-02", "size in another base", lambda m: tar(m, first(sized(b"\x80" + b"\0" * 10 + b"\1")))),
+    ("S-02", "file named as a folder", lambda m: tar(m, first(header(f"{TOP}/x/", 0, b"0")))),
+    ("S-03", "pyproject.toml too large", lambda m: m.sdist(pyproject=b"#" * (1 << 21))),
     ("S-03", "another folder", lambda m: m.sdist(top="demo")),
     ("S-03", "two folders", lambda m: more(m, "other/x")),
     ("S-03", "PKG-INFO deeper", nested),
@@ -114,6 +126,8 @@ HOSTILE = [
     ("S-04", "character device", lambda m: more(m, f"{TOP}/x", type=tarfile.CHRTYPE)),
     ("S-04", "pipe", lambda m: more(m, f"{TOP}/x", type=tarfile.FIFOTYPE)),
     ("S-04", "sparse (pax)", lambda m: tar(m, first(pax(pax_line("GNU.sparse.size", "9"))))),
+    ("S-04", "folder with content", lambda m: tar(m, first(header(f"{TOP}/x", 1, b"5") + bytes(512)))),
+    ("S-05", "not UTF-8", lambda m: tar(m, first(header(f"{TOP}/\udcff", 0, b"0")))),
     ("S-05", "climbs", lambda m: more(m, f"{TOP}/../../x")),
     ("S-05", "absolute", lambda m: more(m, "/etc/passwd")),
     ("S-05", "backslash", lambda m: more(m, f"{TOP}\\x")),

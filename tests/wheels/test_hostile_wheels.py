@@ -50,14 +50,21 @@ def named(make, filename):
     return make.wheel(filename=filename)
 
 
-def zip64_end(make, *, locator=True, off=0, disks=1):
+def zip64_end(make, *, locator=True, off=0, disks=1, where=0):
     """The same wheel with a Zip64 end record and locator before the end."""
     data = make.wheel().data
     cut = data.rindex(b"PK\5\6")
     _disk, _start, here, total, size, offset, _comment = struct.unpack("<4H2IH", data[cut + 4 :])
     wide = b"PK\6\6" + struct.pack("<Q2H2I4Q", 44, 45, 45, 0, 0, here, total, size, offset + off)
-    pointer = b"PK\6\7" + struct.pack("<IQI", 0, cut, disks) if locator else b""
+    pointer = b"PK\6\7" + struct.pack("<IQI", 0, cut + where, disks) if locator else b""
     return made(make, data[:cut] + wide + pointer + data[cut:])
+
+
+def listed_twice(make):
+    """The directory's last entry, RECORD's, stands there once more."""
+    data = make.wheel().data
+    cut, entry = data.rindex(b"PK\5\6"), data.rindex(b"PK\1\2")
+    return made(make, data[:cut] + data[entry:cut] + data[cut:])
 
 
 def overlapped(make):
@@ -132,12 +139,14 @@ HOSTILE = [
     ("Z-03", "method", lambda m: part(m, "demo/x.py", method=0, central={"method": 8, "packed": b"x"})),
     ("Z-03", "flags", lambda m: part(m, "demo/x.py", central={"flags": UTF8})),
     ("Z-03", "not in the directory", lambda m: part(m, "demo/x.py", hidden=True)),
+    ("Z-03", "listed twice in the directory", listed_twice),
     ("Z-03", "stored with two sizes", lambda m: part(m, "demo/x.py", method=0, size=2)),
     ("Z-04", "directory size 0", lambda m: m.wheel(archive={"end": {"size": 0}})),
     ("Z-04", "directory offset", lambda m: m.wheel(archive={"end": {"offset": 1}})),
     ("Z-04", "count", lambda m: m.wheel(archive={"end": {"total": 1}})),
     ("Z-04", "count on disk", lambda m: m.wheel(archive={"end": {"here": 1}})),
     ("Z-04", "Zip64 end lies", lambda m: zip64_end(m, off=1)),
+    ("Z-04", "Zip64 locator points elsewhere", lambda m: zip64_end(m, where=1)),
     ("Z-05", "encrypted", lambda m: part(m, "demo/x.py", flags=1)),
     ("Z-05", "streamed", lambda m: part(m, "demo/x.py", flags=8)),
     ("Z-05", "patched", lambda m: part(m, "demo/x.py", flags=32)),
@@ -173,6 +182,7 @@ HOSTILE = [
     ("Z-13", "CRC", lambda m: part(m, "demo/x.py", crc=1)),
     ("Z-13", "shorter than said", lambda m: part(m, "demo/x.py", size=2)),
     ("Z-13", "longer than said", lambda m: part(m, "demo/x.py", b"xxx", size=1)),
+    ("Z-13", "deflate without end", lambda m: part(m, "demo/x.py", b"", packed=b"\0\0\0\xff\xff")),
     ("Z-13", "not deflate", lambda m: part(m, "demo/x.py", packed=b"\xff\xff\xff")),
     ("Z-13", "bytes after deflate", deflated_more),
     ("W-01", "no dist-info", lambda m: made(m, m.zip_bytes([m.Part("demo.py")]))),
@@ -182,6 +192,7 @@ HOSTILE = [
     ("W-02", "no WHEEL", lambda m: m.wheel(drop=("WHEEL",))),
     ("W-02", "no METADATA", lambda m: m.wheel(drop=("METADATA",))),
     ("W-02", "no RECORD", lambda m: m.wheel(drop=("RECORD",))),
+    ("W-02", "WHEEL is huge", lambda m: m.wheel(**wheel_file("Tag: x\n" * 10_000))),
     ("W-02", "WHEEL of version 2", lambda m: m.wheel(wheel="Wheel-Version: 2.0\nRoot-Is-Purelib: true\n")),
     ("W-02", "WHEEL without version", lambda m: m.wheel(wheel="Tag: py3-none-any\n")),
     ("W-02", "purity unclear", lambda m: m.wheel(**wheel_file("Root-Is-Purelib: so\nTag: py3-none-any\n"))),
@@ -228,6 +239,9 @@ HOSTILE = [
     ("M-01", "byte order mark", lambda m: m.wheel(metadata=b"\xef\xbb\xbf" + m.METADATA.encode())),
     ("M-01", "NUL", lambda m: metadata(m, "Author: \0\n")),
     ("M-01", "too long", lambda m: metadata(m, f"Author: {'a' * (1 << 20)}\n")),
+    ("M-01", "names without end", lambda m: metadata(m, "".join(f"x{n}: a\n" for n in range(90_000)))),
+    ("M-01", "content type without end",
+     lambda m: metadata(m, f"Description-Content-Type: text/plain{'; a=b' * 90_000}\n")),
     ("M-01", "unknown field", lambda m: metadata(m, "Colour: blue\n")),
     ("M-01", "summary of two lines", lambda m: metadata(m, base=f"{CORE}Summary: a\n  b\n")),
     ("M-01", "no name", lambda m: metadata(m, base="Metadata-Version: 2.1\nVersion: 1.0\n")),
