@@ -197,6 +197,11 @@ def test_kill_9_of_redis_loses_nothing_written_and_the_work_goes_on(server, queu
     assert alive(horse)
     server.start()
     assert queues.depths() == {"fetch": 0, "plan": 50}
+    before = server.admin.zrange("rq:wip:fetch", 0, -1, withscores=True)
+    wait_for(
+        lambda: server.admin.zrange("rq:wip:fetch", 0, -1, withscores=True) != before, "a new sign of life"
+    )
+    assert ran(tmp_path) == []  # the worker never stopped watching its horse
     worker.let_go(A)
     wait_for(lambda: len(ran(tmp_path)) == 51, "all of them", 30)
     assert len(set(ran(tmp_path))) == 51
@@ -210,6 +215,7 @@ def test_an_outage_at_the_end_of_work_does_not_end_the_worker(server, queues, ma
     server.kill()
     worker.let_go(A)
     worker.wait_log("worker.job_over")
+    worker.wait_log("worker.redis_outage", count=len(worker.log("worker.redis_outage")) + 2)
     server.start()
     put(queues, "note", B)
     wait_for(lambda: f"{B} 1 1" in ran(tmp_path), "the next one")

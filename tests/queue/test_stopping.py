@@ -90,17 +90,41 @@ def test_nothing_is_lost_by_stops_while_work_arrives(server, queues, tmp_path, m
     assert sorted(ran(tmp_path)) == given
 
 
+def in_a_session_of_its_own(act) -> int:
+    """Exit code of a forked process that does this: what it wrongly kills is itself alone."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        try:
+            act()
+        except BaseException:  # noqa: BLE001 - nothing of the test may go on in the copy
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def test_a_stop_command_before_the_fork_does_not_kill_the_worker(worker):
     # RQ would send SIGKILL to the process group of process 0, which means its own.
     assert worker.horse_pid == 0
-    worker.kill_horse()
+    assert in_a_session_of_its_own(worker.kill_horse) == 0
 
 
 def test_a_stop_command_right_after_the_fork_kills_the_horse_alone(worker):
-    pid = os.fork()
-    if pid == 0:
-        signal.pause()  # still in its parent's process group
-        os._exit(0)
-    worker._horse_pid = pid
-    worker.kill_horse()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    def fork_and_kill() -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()  # still in its parent's process group
+        worker._horse_pid = pid
+        worker.kill_horse()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+    assert in_a_session_of_its_own(fork_and_kill) == 0
+
+
+def test_work_of_a_single_queue_does_not_pass_through_the_intermediate_list(server, queues):
+    queues.hand_over("fetch", "farmjobs.note", "job_0000000000", 1, 1, timeout_s=9)
+    with redis.Redis.from_url(server.url) as connection:
+        worker = FarmWorker(["fetch"], connection, wire=Wire(ALLOWED), name="test")
+        assert worker.dequeue_job_and_maintain_ttl(1) is not None
+    assert server.admin.keys("rq:queue:*") == []
+    assert not queues.holds("fetch", "job_0000000000", 1, 1)
