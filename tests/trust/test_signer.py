@@ -244,36 +244,37 @@ def test_without_other_users_the_socket_cannot_even_be_reached_by_them(start_sig
     assert start_signer().socket.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"\x00",
-        struct.pack("!I", 2**31) + b"x",
-        framed(b"nope"),
-        framed(b"[]"),
-        framed(b"[" * 100_000),
-        framed(b'{"verb": "sign"'),
-        framed(b'{"verb": "sign"}'),
-        framed(b'{"verb": "attest"}'),
-        framed(b'{"verb": "attest", "facts": "{}"}'),
-        framed(b'{"verb": "checkpoint"}'),
-        framed(b'{"verb": "checkpoint", "request": "{}"}'),
-        framed(b'{"verb": "checkpoint", "request": 7}'),
-    ],
-)
-def test_garbage_on_the_socket_is_refused_and_the_signer_lives(kit, start_signer, tmp_path, message):
+GARBAGE = [
+    b"",
+    b"\x00",
+    struct.pack("!I", 2**31) + b"x",
+    framed(b"nope"),
+    framed(b"[]"),
+    framed(b"[" * 100_000),
+    framed(b'{"verb": "sign"'),
+    framed(b'{"verb": "sign"}'),
+    framed(b'{"verb": "attest"}'),
+    framed(b'{"verb": "attest", "facts": "{}"}'),
+    framed(b'{"verb": "checkpoint"}'),
+    framed(b'{"verb": "checkpoint", "request": "{}"}'),
+    framed(b'{"verb": "checkpoint", "request": 7}'),
+]
+
+
+def test_garbage_on_the_socket_is_refused_and_the_signer_lives(start_signer):
     signer = start_signer()
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(signer.socket))
-        connection.sendall(message)
-        connection.shutdown(socket.SHUT_WR)
-        received = wire.receive(connection)
-        if received is not None:
-            with pytest.raises((InvalidInput, ExternalFailure)):
-                wire.raise_failure(received[0])
-    assert signer.client.health()["attested"] == 0
+    for message in GARBAGE:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(signer.socket))
+            connection.sendall(message)
+            connection.shutdown(socket.SHUT_WR)
+            received = wire.receive(connection)
+            assert received is not None or message == b"", message
+            if received is not None:
+                with pytest.raises((InvalidInput, ExternalFailure)):
+                    wire.raise_failure(received[0])
+        assert signer.client.health()["attested"] == 0
 
 
 def test_there_is_no_verb_that_signs_given_bytes(start_signer):
