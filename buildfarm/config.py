@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
     redis: str = Field("", description="URL of the Redis-compatible server of the control queues.")
     signer_socket: str = Field("", description="Unix socket of the signer.")
-    recipes: Path = Field(Path("recipes"), description="Folder with recipes and target definitions.")
+    recipes: Path = Field(
+        default_factory=lambda: shipped("recipes"), description="Folder with recipes and target definitions."
+    )
     sources_allow_file: bool = Field(False, description="Allow `file://` repositories (try-outs, tests).")
     node: str = Field("web", description="Name of this web node among the followers of the journal.")
     tiers_shared: bool = Field(True, description="Tiers share one builder host; `builder.id` says so.")
@@ -166,6 +168,11 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401
         EnvironmentProblem: a value does not fit, or a key is unknown (the sentence names the nearest).
     """
     _refuse_unknown_variables(os.environ)
+    if (path := os.environ.get("BUILDFARM_CONFIG")) and not Path(path).is_file():
+        # The libraries pass over a missing file in silence: a typing error would switch everything off.
+        raise EnvironmentProblem(
+            f"BUILDFARM_CONFIG names {path}, which is no file.", code="settings.unreadable"
+        )
     try:
         return Settings(**overrides)
     except ValidationError as err:
@@ -206,6 +213,12 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
 def _nearest(name: str, candidates: Any) -> str:  # noqa: ANN401
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.4)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def shipped(name: str) -> Path:
+    """A folder of data that comes with the product: in the checkout, or where a wheel puts it."""
+    checkout = Path(__file__).resolve().parent.parent / name
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "buildfarm" / name
 
 
 def pip_index_url() -> str:

@@ -85,7 +85,9 @@ class Planner:
         files = {path: text for path, text in snapshot.files.items() if is_recipe_file(path)}
         if "." in snapshot.projects and not {"pyproject.toml", "setup.py"} & set(files):
             files["setup.py"] = ""
-        return load_recipes(files, source.recipe, central_file=f"recipes/{source.name}.toml")
+        overlay = self.settings.recipes / f"{source.name}.toml"
+        central = overlay.read_text() if source.recipe is None and overlay.is_file() else source.recipe
+        return load_recipes(files, central, central_file=f"recipes/{source.name}.toml")
 
     def _plan(
         self,

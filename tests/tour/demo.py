@@ -32,8 +32,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / ".cache" / "demo"
 BUILDFARM = CHECKOUT / ".venv" / "bin" / "buildfarm"
 CLIENTS = CHECKOUT / ".cache" / "clients" / "bin"
-#: (project, what to import, whether it has compiled code)
-PROJECTS = (("MarkupSafe", "markupsafe._speedups", True), ("idna", "idna", False))
+#: (project, how its tags are written, what to import); their recipes are in `recipes/`
+PROJECTS = (("MarkupSafe", "{}", "markupsafe._speedups"), ("idna", "v{}", "idna"))
+COMPILED = "MarkupSafe"
 PORT = int(os.environ.get("DEMO_PORT", "8080"))
 BEGAN = time.monotonic()
 
@@ -167,7 +168,7 @@ class Tour:
         answer: dict[str, object] = json.loads(self.command(*arguments, "--json"))
         return answer
 
-    def build(self, project: str) -> str:
+    def build(self, project: str, tags: str) -> str:
         """Connect, push a tag, follow the build; returns the version that was published."""
         name = project.lower()
         say(f"--- {project}: two git repositories from its newest release, as a company has them")
@@ -175,10 +176,11 @@ class Tour:
         self.command("source", "add", name, f"file://{bare}", "--project", project)
         self.command("source", "hook", name, "--into", bare / "hooks")
         say(f"connected as source {name!r}; the farm's post-receive hook is in {bare.name}/hooks")
-        git(clone, "tag", f"v{version}")
+        tag = tags.format(version)
+        git(clone, "tag", tag)
         pushed = time.monotonic()
-        said = git(clone, "push", "origin", f"v{version}")
-        say(f"git push origin v{version}")
+        said = git(clone, "push", "origin", tag)
+        say(f"git push origin {tag}")
         for line in said.splitlines():
             if "buildfarm" in line:
                 say("  " + line.removeprefix("remote:").strip())
@@ -264,21 +266,19 @@ def main() -> None:
     with farm() as ready:
         say(f"the farm answers at {ready['url']}")
         tour = Tour(ready)
-        versions = {project: tour.build(project) for project, _, _ in PROJECTS}
+        versions = {project: tour.build(project, tags) for project, tags, _ in PROJECTS}
         token = str(
             tour.json("token", "create", "--name", "tour", "--scope", "read:dev", "--scope", "read:staging")[
                 "token"
             ]
         )
-        for project, module, _ in PROJECTS:
+        for project, _, module in PROJECTS:
             tour.install(project, versions[project], module, "dev", token)
-        compiled = next(project for project, _, is_native in PROJECTS if is_native)
-        tour.verify(compiled, versions[compiled], token)
-        tour.command(
-            "release", "promote", f"{compiled}=={versions[compiled]}", "--from", "dev", "--to", "staging"
-        )
-        say(f"promoted {compiled} {versions[compiled]} from dev to staging")
-        tour.install(compiled, versions[compiled], "markupsafe._speedups", "staging", token)
+        tour.verify(COMPILED, versions[COMPILED], token)
+        release = f"{COMPILED}=={versions[COMPILED]}"
+        tour.command("release", "promote", release, "--from", "dev", "--to", "staging")
+        say(f"promoted {COMPILED} {versions[COMPILED]} from dev to staging")
+        tour.install(COMPILED, versions[COMPILED], "markupsafe._speedups", "staging", token)
         tour.finish()
         if os.environ.get("DEMO_EXIT") != "1":
             say("the farm goes on running; end it with Ctrl-C")
