@@ -29,8 +29,7 @@ from buildfarm.scm.model import Delivery
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 from buildfarm.tables import Base
-from webapp import context, errors
-from webapp.api.blueprint import blueprint
+from webapp.app import create_app
 
 IMAGE = "sha256:" + "1" * 64
 
@@ -67,11 +66,7 @@ def _open(folder: Path) -> tuple[Farm, Flask]:
     farm = Farm(
         settings, Database(settings.database_url, before_commit=append_recorded), Blobs(settings.blobs_dir)
     )
-    app = Flask("webapp")
-    context.install(app, farm)
-    errors.install(app)
-    app.register_blueprint(blueprint)
-    return farm, app
+    return farm, create_app(farm)
 
 
 @pytest.fixture(scope="session")
