@@ -43,6 +43,33 @@ foreign_host() {
     return 1
 }
 
+# Wait up to $2 tenths of a second for process $1 to be gone.
+gone() {
+    local i
+    for (( i = 0; i < $2; i++ )); do
+        [[ -d /proc/$1 ]] || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+# What a dockerd that was killed leaves: containerd, shims, mounts, sockets. Not its data.
+clean() {
+    local shim mount
+    for shim in /proc/[0-9]*; do
+        if tr '\0' '\n' <"$shim/cmdline" 2>/dev/null | grep -qF -- "$run/exec/containerd/"; then
+            kill -KILL "${shim#/proc/}" 2>/dev/null || true
+            gone "${shim#/proc/}" 50 || true
+        fi
+    done
+    awk '{print $5}' /proc/self/mountinfo | sort -r | while read -r mount; do
+        mount=$(printf '%b' "$mount")
+        [[ $mount == "$dir"/* || $mount == "$run"/* ]] && umount -l "$mount"
+        true
+    done
+    rm -rf --one-file-system "$run"
+}
+
 start() {
     local found
     command -v docker >/dev/null || fail "the docker client is missing; install docker.io or docker-cli"
@@ -59,12 +86,13 @@ start() {
     command -v dockerd >/dev/null || fail "no engine answers and dockerd is not installed (package docker.io)"
     (( EUID == 0 )) || fail "no engine answers; starting a private one needs root"
 
-    mkdir -p "$dir/data" "$run"
-    chmod 0711 "$run"
+    mkdir -p "$dir/data"
     exec 9>"$dir/lock"
     flock 9
     if ! answers "$host"; then
-        our_pid >/dev/null || rm -f "$pidfile"
+        our_pid >/dev/null || clean
+        mkdir -p "$run"
+        chmod 0711 "$run"
         setsid dockerd --host "$host" --group "$(id -gn)" --data-root "$dir/data" --exec-root "$run/exec" \
             --pidfile "$pidfile" --bridge=none --iptables=false --ip6tables=false \
             --containerd-namespace "buildfarm-$tag" --containerd-plugins-namespace "buildfarm-plugins-$tag" \
@@ -81,18 +109,8 @@ start() {
     echo "$host"
 }
 
-# Wait up to $2 tenths of a second for process $1 to be gone.
-gone() {
-    local i
-    for (( i = 0; i < $2; i++ )); do
-        [[ -d /proc/$1 ]] || return 0
-        sleep 0.1
-    done
-    return 1
-}
-
 stop() {
-    local pid shim
+    local pid
     if pid=$(our_pid); then
         kill -TERM "$pid"
         gone "$pid" 300 || { kill -KILL "$pid"; gone "$pid" 50 || fail "dockerd $pid cannot be ended"; }
@@ -100,19 +118,7 @@ stop() {
     else
         say "no private engine runs in $dir"
     fi
-    # A dockerd that was killed leaves its containerd and shims; both name our run directory.
-    for shim in /proc/[0-9]*; do
-        if tr '\0' '\n' <"$shim/cmdline" 2>/dev/null | grep -qF -- "$run/exec/containerd/"; then
-            kill -KILL "${shim#/proc/}" 2>/dev/null || true
-            gone "${shim#/proc/}" 50 || true
-        fi
-    done
-    awk '{print $5}' /proc/self/mountinfo | sort -r | while read -r mount; do
-        mount=$(printf '%b' "$mount")
-        [[ $mount == "$dir"/* || $mount == "$run"/* ]] && umount -l "$mount"
-        true
-    done
-    rm -rf --one-file-system "$run"
+    clean
 }
 
 status() {
