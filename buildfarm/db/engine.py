@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from buildfarm.errors import EnvironmentProblem, ExternalFailure
@@ -46,7 +47,7 @@ class Database:
                 if self._before_commit:
                     self._before_commit(session)
                 session.commit()
-            except DBAPIError as err:
+            except (DBAPIError, PoolTimeout) as err:
                 raise _translated(err) from err
 
     @contextmanager
@@ -55,7 +56,7 @@ class Database:
         with self._read_session() as session:
             try:
                 yield session
-            except DBAPIError as err:
+            except (DBAPIError, PoolTimeout) as err:
                 raise _translated(err) from err
 
     @property
@@ -78,9 +79,11 @@ class Database:
         self._reader.dispose()
 
 
-def _translated(err: DBAPIError) -> Exception:
+def _translated(err: DBAPIError | PoolTimeout) -> Exception:
     # Constraint violations are answers that the use case reads; only lost connections are an outage.
-    lost = err.connection_invalidated or type(err).__name__ == "OperationalError"
+    lost = (
+        isinstance(err, PoolTimeout) or err.connection_invalidated or type(err).__name__ == "OperationalError"
+    )
     return ExternalFailure("The database does not answer.", code="database.unreachable") if lost else err
 
 
@@ -112,9 +115,9 @@ def _refuse_network_file_system(folder: Path) -> None:
     except OSError:
         return
     probe = os.path.realpath(folder)
-    while probe not in mounts:
+    while probe not in mounts and probe != "/":
         probe = os.path.dirname(probe)
-    kind = mounts[probe]
+    kind = mounts.get(probe, "")
     if kind.startswith(("nfs", "cifs", "smb", "9p", "fuse.sshfs")):
         raise EnvironmentProblem(
             f"SQLite cannot share {folder} between processes: it is on a network file system ({kind}).",

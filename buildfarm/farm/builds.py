@@ -32,6 +32,7 @@ def start(
     delivery_id: str | None = None,
 ) -> Build:
     """A new build, its recipe still unknown, and the task that fetches its source."""
+    hold_source(session, source.id)
     build = Build(
         id=new_id("bld"),
         number=next_number(session, source.id),
@@ -49,6 +50,26 @@ def start(
     session.add(build)
     session.flush()
     add_task(session, "fetch", build.id)
+    return build
+
+
+def hold_source(session: Session, source_id: str) -> None:
+    """Let no other transaction start a build of the source until this one ends (SQLite: always so)."""
+    session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
+
+
+def hold(session: Session, build_id: str) -> Build:
+    """The build as it is now, locked until this transaction ends.
+
+    Whatever changes a job takes this lock first: of two jobs that end at once, the later one must see
+    the other's end, or neither would find the build complete.
+
+    Raises:
+        NotFound: `build.unknown`.
+    """
+    build = session.get(Build, build_id, with_for_update=True, populate_existing=True)
+    if build is None:
+        raise NotFound(f"There is no build {build_id}.", code="build.unknown")
     return build
 
 
@@ -80,8 +101,8 @@ def settle(session: Session, build_id: str) -> State:
 
     A build whose jobs are through gets its publish task here.
     """
-    build = get(session, build_id)
     session.flush()
+    build = hold(session, build_id)
     jobs = session.execute(select(Job.state, Job.required).where(Job.build_id == build_id)).all()
     new = fold((State(state), required) for state, required in jobs)
     old = State(build.state)
@@ -103,7 +124,8 @@ def settle(session: Session, build_id: str) -> State:
 
 def end(session: Session, build_id: str, state: State, *, cause: Cause | None, error: str | None) -> None:
     """End a build that has no running jobs: it could not be planned, or not be published."""
-    build = get(session, build_id)
+    session.flush()
+    build = hold(session, build_id)
     build.state = advance(BUILD, State(build.state), state)
     build.cause, build.first_error, build.finished_at = cause, error, clock.now()
 
@@ -114,7 +136,7 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
     Raises:
         Conflict: `build.over`, it has ended or is being published.
     """
-    build = get(session, build_id)
+    build = hold(session, build_id)
     if State(build.state) in FINAL | {State.BUILT}:
         raise Conflict(f"Build {build_id} is {build.state} already.", code="build.over")
     now = clock.now()

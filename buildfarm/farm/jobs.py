@@ -50,6 +50,7 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
     if job is None:
         raise NotFound(f"There is no job {job_id}.", code="job.unknown")
     require(principal, "builder", job.queue.split(".")[2])
+    builds.hold(session, job.build_id)
     claims.claim(session, Job, job_id, number)
     now = clock.now()
     seconds = int(job.spec["limits"]["seconds"])
@@ -151,8 +152,8 @@ def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attem
         StaleAttempt: the attempt was replaced; its outcome is nobody's any more.
     """
     state, cause = State(outcome["state"]), outcome.get("cause")
-    build = session.execute(select(Build).join(Job, Job.build_id == Build.id).where(Job.id == attempt.job_id))
-    cancelled = build.scalar_one().cancel_requested_at is not None
+    build_id = session.execute(select(Job.build_id).where(Job.id == attempt.job_id)).scalar_one()
+    cancelled = builds.hold(session, build_id).cancel_requested_at is not None
     if cancelled and state is not State.SUCCEEDED:
         state, cause = State.CANCELLED, None
     again = state is State.FAILED and cause == Cause.INFRASTRUCTURE and attempt.number < attempts_max

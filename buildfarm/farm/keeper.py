@@ -5,6 +5,7 @@ Each step is idempotent and safe to run twice at once; the lease only saves work
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -57,7 +58,8 @@ def sweep(database: Database, queues: Queues, settings: Settings) -> None:
 
 def _end_lapsed_jobs(database: Database, settings: Settings, lapsed: timedelta) -> None:
     for job_id in _silent(database, Job, lapsed):
-        with database.begin() as session:
+        # Stale: it moved on between the look and the change, so there is nothing to repair.
+        with contextlib.suppress(StaleAttempt), database.begin() as session:
             job = session.get_one(Job, job_id)
             if _still_silent(job, lapsed):
                 state = jobs.lose(session, job, attempts_max=settings.limits.attempts)
@@ -88,10 +90,12 @@ def fail_or_retry_task(session: Session, task: Task, sentence: str, *, attempts_
 
 
 def _end_overdue(database: Database) -> None:
-    with database.begin() as session:
-        for job in builds.overdue(session, clock.now()):
-            jobs.time_out(session, job)
-            _log.warning("keeper.deadline", job_id=job.id)
+    with database.read() as session:
+        overdue = [job.id for job in builds.overdue(session, clock.now())]
+    for job_id in overdue:
+        with contextlib.suppress(StaleAttempt), database.begin() as session:
+            jobs.time_out(session, session.get_one(Job, job_id))
+            _log.warning("keeper.deadline", job_id=job_id)
 
 
 def _silent(database: Database, kind: claims.WorkKind, lapsed: timedelta) -> list[str]:

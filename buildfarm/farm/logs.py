@@ -57,6 +57,8 @@ def append(
         raise InvalidInput(
             "A log segment is whole lines of at most 64 KiB, a time for each.", code="log.segment"
         )
+    # The lock puts segments that come at once, a resend and its original, one behind the other.
+    attempt = session.get_one(Attempt, (job_id, number), with_for_update=True, populate_existing=True)
     last = session.scalars(
         select(LogSegment)
         .where(LogSegment.job_id == job_id, LogSegment.attempt == number)
@@ -75,7 +77,6 @@ def append(
     masked = log.mask(text)
     stored = len(masked.encode())
     start = last.start + last.size if last else 0
-    attempt = session.get_one(Attempt, (job_id, number))
     session.add(
         LogSegment(
             job_id=job_id,

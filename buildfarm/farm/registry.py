@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from sqlalchemy import select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
-from buildfarm.errors import Forbidden
+from buildfarm.errors import Forbidden, NotFound
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
@@ -30,7 +31,8 @@ def add_builder(session: Session, name: str, tiers: list[str], *, actor: str) ->
         )
         session.add(builder)
     else:
-        tokens.revoke(session, builder.token_id, actor=actor)
+        with contextlib.suppress(NotFound):  # revoked by hand already
+            tokens.revoke(session, builder.token_id, actor=actor)
     builder.token_id, builder.tiers = token.id, sorted(tiers)
     record(session, "builder.add", builder=builder.id, name=name, tiers=builder.tiers, actor=actor)
     return builder, value

@@ -74,4 +74,6 @@ def fold(jobs: Iterable[tuple[State, bool]]) -> State:
         return S.FAILED
     if S.CANCELLED in required:
         return S.CANCELLED
-    return S.BUILT if S.SUCCEEDED in every else S.FAILED
+    if S.SUCCEEDED in every:
+        return S.BUILT
+    return S.CANCELLED if S.CANCELLED in every and every <= {S.CANCELLED, S.SKIPPED} else S.FAILED

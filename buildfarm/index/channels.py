@@ -35,6 +35,16 @@ def get(session: Session, name: str) -> Channel:
     return channel
 
 
+def hold(session: Session, name: str) -> Channel:
+    """One channel, whose files no other transaction changes until this one ends.
+
+    Raises:
+        NotFound: `channel.unknown`.
+    """
+    get(session, name)
+    return session.get_one(Channel, name, with_for_update=True, populate_existing=True)
+
+
 def files_of(session: Session, channel: str, project: str, version: str) -> list[File]:
     """The files of a release that the channel holds now."""
     return list(
@@ -55,6 +65,7 @@ def files_of(session: Session, channel: str, project: str, version: str) -> list
 
 def entering(session: Session, channel: str, filenames: Sequence[str]) -> Callable[[int], None]:
     """For a journal row's `on_serial`: the files are in the channel from that serial on."""
+    hold(session, channel)
     inside = set(
         session.scalars(
             select(ChannelEntry.filename).where(

@@ -32,7 +32,7 @@ def promote(
         Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`.
     """
     name, exact = canonicalize_name(project), _version(version)
-    lower, upper = channels.get(session, from_channel), channels.get(session, to_channel)
+    lower, upper = channels.get(session, from_channel), channels.hold(session, to_channel)
     if upper.rank <= lower.rank:
         raise InvalidInput(f"{to_channel} does not come after {from_channel}.", code="promotion.downward")
     files = channels.files_of(session, from_channel, name, exact)
@@ -81,7 +81,7 @@ def undo(session: Session, promotion_id: str, *, actor: str) -> Promotion:
         NotFound: `promotion.unknown`.
         Conflict: `promotion.undone`, it was taken back already.
     """
-    promotion = session.get(Promotion, promotion_id)
+    promotion = session.get(Promotion, promotion_id, with_for_update=True, populate_existing=True)
     if promotion is None:
         raise NotFound(f"There is no promotion {promotion_id}.", code="promotion.unknown")
     if promotion.state != "applied":

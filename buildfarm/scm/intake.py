@@ -103,6 +103,8 @@ def _accept(
     if known:
         return known
     with database.begin() as session:
+        # Two hooks that announce one commit at once must see each other's build.
+        builds.hold_source(session, source.id)
         delivery = _row(source, scm, headers, body, verification, now)
         session.add(delivery)
         delivery.kind, delivery.ref, delivery.commit = event.kind, event.ref or None, event.commit
