@@ -32,6 +32,7 @@ def receive(source: str) -> tuple[Response, int]:
 def _body() -> bytes:
     """The raw body; refused before it is read when its length is announced, while reading when not."""
     limit = farm().settings.limits.hook_body_bytes
+    request.max_content_length = None
     if (request.content_length or 0) > limit:
         raise intake.too_large(limit)
     body = request.stream.read(limit + 1)

@@ -126,6 +126,7 @@ def put_artifact(filename: str) -> tuple[Response, int]:
     """Store a file that the attempt made."""
     attempt, _ = _current()
     limit = farm().settings.limits.upload_bytes
+    request.max_content_length = None
     chunks = iter(lambda: request.stream.read(1 << 20), b"")
     sha256, size = farm().blobs.put(chunks, sha256=request.headers.get("X-Sha256"), max_bytes=limit)
     with farm().database.begin() as session:

@@ -23,6 +23,8 @@ def send(answer: Answer) -> Response:
         b"" if request.method == "HEAD" else body, status=answer.status, headers=list(answer.headers)
     )
     response.automatically_set_content_length = False
+    # Wrapped by nothing, so that the server sees its own file wrapper and sends with sendfile.
+    response.direct_passthrough = not isinstance(body, bytes) and request.method == "GET"
     if answer.status == 304:
         del response.headers["Content-Type"]
     return response

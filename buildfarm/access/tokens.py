@@ -38,6 +38,11 @@ def is_token(value: str) -> bool:
     return value.startswith(_PREFIX) and len(body) == _RANDOM and value.isascii() and _checksum(body) == check
 
 
+def looks_like_token(value: str) -> bool:
+    """Whether somebody meant a token of ours, though it may be mistyped or cut off."""
+    return value.startswith(_PREFIX)
+
+
 def digest_of(value: str) -> str:
     """How a token is stored: it carries enough random bits that a plain digest suffices."""
     return hashlib.sha256(value.encode()).hexdigest()

@@ -24,6 +24,7 @@ from buildfarm.errors import ExternalFailure, Unauthenticated
 FRESH_S = 5.0
 STALE_S = 900.0
 _ENTRIES = 20_000
+_REFUSED_ENTRIES = 2_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Verdicts:
         self._monotonic = monotonic
         self._key = secrets.token_bytes(32)
         self._known: dict[bytes, _Remembered] = {}
+        self._refused: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
     def principal(self, authorization: str | None) -> Principal:
@@ -58,6 +60,8 @@ class Verdicts:
         known = self._known.get(key)
         if known and now - known.at < FRESH_S:
             return known.principal
+        if now - self._refused.get(key, -FRESH_S) < FRESH_S:
+            raise Unauthenticated("This credential was refused just now.", code="access.refused")
         try:
             principal = self._look_up(authorization)
         except ExternalFailure:
@@ -67,6 +71,10 @@ class Verdicts:
         except Unauthenticated:
             with self._lock:
                 self._known.pop(key, None)
+                # A place of their own: whoever guesses must not push out what is known to be good.
+                if len(self._refused) >= _REFUSED_ENTRIES:
+                    self._refused.clear()
+                self._refused[key] = now
             raise
         with self._lock:
             if len(self._known) >= _ENTRIES:
@@ -88,6 +96,8 @@ class Verdicts:
 
     def _look_up(self, authorization: str) -> Principal:
         name, secret = credential_of(authorization)
+        if tokens.looks_like_token(secret) and not tokens.is_token(secret):
+            raise Unauthenticated("This token is mistyped or cut off.", code="access.token")
         with self._database.read() as session:
             if tokens.is_token(secret):
                 principal = tokens.principal_of(session, secret, clock.now())

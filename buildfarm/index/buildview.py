@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from packaging.utils import (
+    InvalidName,
     InvalidSdistFilename,
     InvalidWheelFilename,
     canonicalize_name,
@@ -53,7 +54,7 @@ class BuildView:
             NotFound: `project.unknown`, neither local nor upstream.
             ExternalFailure: upstream is away.
         """
-        normal = canonicalize_name(name)
+        normal = _asked_name(name)
         files = self._local_files(normal, channel) if self.is_local(normal) else self._upstream_files(normal)
         page = {"meta": {"api-version": API_VERSION}, "name": normal, "files": files, "versions": []}
         return json.dumps(page, separators=(",", ":")).encode()
@@ -64,9 +65,9 @@ class BuildView:
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
         """
-        normal = canonicalize_name(name)
+        normal = _asked_name(name)
         if self.is_local(normal):
-            file = self._local_file(filename, channel)
+            file = self._local_file(normal, filename, channel)
             return Served(
                 file.sha256,
                 file.size,
@@ -86,10 +87,10 @@ class BuildView:
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
         """
-        normal = canonicalize_name(name)
+        normal = _asked_name(name)
         if not self.is_local(normal):
             return self._upstream.metadata(normal, filename)
-        file = self._local_file(filename, channel)
+        file = self._local_file(normal, filename, channel)
         if file.metadata_sha256 is None:
             raise NotFound("This file has no metadata beside it.", code="file.no_metadata")
         return self._blobs.read(file.metadata_sha256)
@@ -142,13 +143,17 @@ class BuildView:
             for file in files
         ]
 
-    def _local_file(self, filename: str, channel: str) -> File:
+    def _local_file(self, name: str, filename: str, channel: str) -> File:
         with self._database.read() as session:
             file = session.scalars(
                 select(File)
+                .join(Release, Release.id == File.release_id)
                 .join(ChannelEntry, ChannelEntry.filename == File.filename)
                 .where(
-                    File.filename == filename, ChannelEntry.channel == channel, ChannelEntry.until.is_(None)
+                    File.filename == filename,
+                    Release.project == name,
+                    ChannelEntry.channel == channel,
+                    ChannelEntry.until.is_(None),
                 )
             ).first()
         if file is None:
@@ -164,6 +169,14 @@ def version_of(filename: str) -> str:
         return str(parse_sdist_filename(filename)[1])
     except (InvalidWheelFilename, InvalidSdistFilename):
         return "unknown"
+
+
+def _asked_name(text: str) -> str:
+    # Nothing but a name may become part of an upstream URL.
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName as err:
+        raise NotFound("That is no project name.", code="project.unknown") from err
 
 
 def _entry(name: str, filename: str, sha256: str | None, size: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -23,7 +23,7 @@ _NAMES = {
     Form.HTML: ("text/html",),
 }
 _QUALITY = re.compile(r"\s*q\s*=\s*(0(\.\d{0,3})?|1(\.0{0,3})?)\s*", re.IGNORECASE)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII | re.IGNORECASE)
 
 
 def negotiate(accept: str | None) -> Form | None:
@@ -33,7 +33,8 @@ def negotiate(accept: str | None) -> Form | None:
     """
     if not accept or not accept.strip():
         return Form.HTML
-    ranges = _weighted(accept)
+    # What has no slash is no media range: a header of such parts alone says nothing.
+    ranges = {name: quality for name, quality in _weighted(accept).items() if "/" in name}
     if not ranges:
         return Form.HTML
     offers = []
@@ -43,6 +44,12 @@ def negotiate(accept: str | None) -> Form | None:
         offers.append((quality, specificity, -place if specificity else place, form))
     quality, _, _, form = max(offers)
     return form if quality > 0 else None
+
+
+def form_named(text: str) -> Form | None:
+    """The form that `?format=` names; a plus that was not encoded arrives as a space."""
+    wanted = text.replace(" ", "+").lower()
+    return next((form for form, names in _NAMES.items() if wanted in names), None)
 
 
 def accepts_gzip(header: str | None) -> bool:
@@ -66,7 +73,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | str | None:
     Several ranges and malformed ones are answered with the whole, as RFC 9110 section 14.2 allows.
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
-    if match is None or match.group(0) == "bytes=-":
+    if match is None or match.groups() == ("", ""):
         return None
     first, last = match.groups()
     if len(first) > 18 or len(last) > 18:

@@ -6,6 +6,7 @@ this says. Source: PEP 503, 658, 691, 714, 740; RFC 9110.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,11 +15,13 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
-from buildfarm.index.conditions import Form, accepts_gzip, byte_range, matches, negotiate
+from buildfarm.index.conditions import Form, accepts_gzip, byte_range, form_named, matches, negotiate
 from buildfarm.index.pagetree import ROOT
 
 PAGE_CACHE = "max-age=0, must-revalidate"
 FILE_CACHE = "max-age=31536000, immutable"
+#: A normalised project name (PEP 503) that fits into a file name.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,198}[a-z0-9])?", re.ASCII)
 _SIDES = {
     ".metadata": ("metadata", "application/octet-stream"),
     ".provenance": ("provenance", "application/vnd.pypi.integrity.v1+json"),
@@ -45,6 +48,10 @@ class ServedPage(Protocol):
     @property
     def files(self) -> Mapping[str, Mapping[str, Any]]:
         """Facts by file name."""
+
+    @property
+    def serial(self) -> int:
+        """The journal serial at which the page was rendered."""
 
     def body(self, form: str) -> bytes:
         """The bytes of a form."""
@@ -102,14 +109,11 @@ def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
         case ["simple", ""]:
             return _page(ask, pages, ROOT, private)
         case ["simple", name]:
-            return (
-                _moved(f"{canonicalize_name(unquote(name))}/", ask.query)
-                if _known(ask, pages, name)
-                else _unknown()
-            )
+            normal = _normal(name)
+            return _moved(f"{normal}/", ask.query) if _known(ask, pages, normal) else _unknown()
         case ["simple", name, ""]:
-            normal = canonicalize_name(unquote(name))
-            if normal != name and _known(ask, pages, name):
+            normal = _normal(name)
+            if normal != name and _known(ask, pages, normal):
                 return _moved(f"../{normal}/", ask.query)
             return _page(ask, pages, name, private) if normal == name else _unknown()
         case ["files", name, filename]:
@@ -118,10 +122,10 @@ def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
 
 
 def _page(ask: Ask, pages: Pages, name: str, private: str) -> Answer:
-    page = pages.read(ask.channel, name) if name == ROOT or not name.startswith("_") else None
+    page = pages.read(ask.channel, name)
     if page is None:
         return _unknown()
-    form = negotiate(ask.wanted_form or ask.headers.get("accept"))
+    form = form_named(ask.wanted_form) if ask.wanted_form else negotiate(ask.headers.get("accept"))
     if form is None:
         return _text(406, "This index speaks JSON (PEP 691) and HTML (PEP 503).", ("Vary", "Accept"))
     stored = "index.json" if form is Form.JSON else "index.html"
@@ -131,19 +135,28 @@ def _page(ask: Ask, pages: Pages, name: str, private: str) -> Answer:
     if form is Form.VENDOR_HTML:
         # Same bytes under another type are another representation, so another validator.
         etag = f'"v{etag[1:]}'
-    headers = [("ETag", etag), ("Vary", "Accept, Accept-Encoding"), ("Cache-Control", PAGE_CACHE + private)]
+    headers = [
+        ("ETag", etag),
+        ("Vary", "Accept, Accept-Encoding"),
+        ("Cache-Control", PAGE_CACHE + private),
+        ("X-PyPI-Last-Serial", str(page.serial)),
+    ]
     if matches(ask.headers.get("if-none-match"), etag):
         return Answer(304, tuple(headers))
     body = page.body(stored)
     content_type = form if form is not Form.HTML else "text/html; charset=utf-8"
-    headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    headers += [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Content-Security-Policy", "default-src 'none'"),
+    ]
     if stored.endswith(".gz"):
         headers.append(("Content-Encoding", "gzip"))
     return Answer(200, tuple(headers), body)
 
 
 def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Answer:
-    page = pages.read(ask.channel, name) if not name.startswith("_") else None
+    page = pages.read(ask.channel, name) if _NAME.fullmatch(name) else None
     if page is None:
         return _unknown()
     key, content_type, wanted, cache = "sha256", "", filename, FILE_CACHE
@@ -164,7 +177,8 @@ def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Ans
     if matches(ask.headers.get("if-none-match"), etag):
         return Answer(304, tuple(headers))
     headers.append(("Content-Type", content_type))
-    asked = ask.headers.get("range")
+    # RFC 9110 section 14.2: ranges are defined for GET alone.
+    asked = ask.headers.get("range") if ask.method == "GET" else None
     if asked and ask.headers.get("if-range", etag) != etag:
         asked = None
     part = byte_range(asked, size)
@@ -177,8 +191,14 @@ def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Ans
     return Answer(206 if part is not None else 200, tuple(headers), blob=digest, start=start, length=length)
 
 
-def _known(ask: Ask, pages: Pages, name: str) -> bool:
-    return pages.read(ask.channel, canonicalize_name(unquote(name))) is not None if name else False
+def _normal(name: str) -> str | None:
+    """The one spelling of an encoded project name; None when it can be none, which no table is asked for."""
+    normal = canonicalize_name(unquote(name))
+    return normal if _NAME.fullmatch(normal) else None
+
+
+def _known(ask: Ask, pages: Pages, normal: str | None) -> bool:
+    return normal is not None and pages.read(ask.channel, normal) is not None
 
 
 def _moved(where: str, query: str) -> Answer:

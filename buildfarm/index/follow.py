@@ -58,7 +58,7 @@ class PageFollower:
         channels = session.scalars(select(Channel.name)).all()
         listed = _listed(session)
         for channel in channels:
-            wanted = listed[channel] if names is None else names
+            wanted = listed[channel] | self._tree.names(channel) if names is None else names
             for name in sorted(wanted):
                 self._render_project(session, channel, name, serial)
             before = self._tree.read(channel, ROOT)

@@ -2,7 +2,7 @@
 
 `<channel>/<project>` is a symbolic link to a generation folder that holds every form of the page and
 `page.json` (ETags, and the files that the channel serves). The link is replaced by a rename, so a
-reader sees one generation whole; the one before is kept for readers that are in the middle.
+reader sees one generation whole; replaced ones stay for a minute, for readers that are in the middle.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +25,8 @@ from buildfarm.index.render import compressed
 #: The list of all projects; no project can have this name.
 ROOT = "_root"
 _FORMS = ("index.json", "index.html")
+#: How long a replaced generation stays, seconds: far longer than a reader needs from link to last byte.
+_KEEP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Page:
     folder: Path
     etags: Mapping[str, str]
     files: Mapping[str, Mapping[str, Any]]
+    serial: int
 
     def body(self, form: str) -> bytes:
         """The bytes of `index.json`, `index.html` or their `.gz` forms."""
@@ -60,30 +65,31 @@ class PageTree:
         self, channel: str, name: str, bodies: Mapping[str, bytes], files: Mapping[str, Any], serial: int
     ) -> None:
         """Replace a page; readers see the old generation or this one, never a mixture."""
-        link = self.root / channel / name
-        generations = self.root / channel / ".generations"
-        folder = generations / f"{name}.{serial}"
-        if folder.exists():
-            folder = generations / f"{name}.{serial}.{os.getpid()}.{os.urandom(3).hex()}"
+        generations = self.root / channel / ".generations" / name
+        # A name is never used twice, for readers remember what a generation held.
+        folder = generations / f"{serial}.{secrets.token_hex(4)}"
         folder.mkdir(parents=True)
         etags = {}
         for form in _FORMS:
             for suffix, body in (("", bodies[form]), (".gz", compressed(bodies[form]))):
                 (folder / (form + suffix)).write_bytes(body)
                 etags[form + suffix] = '"' + hashlib.sha256(body).hexdigest()[:32] + '"'
-        (folder / "page.json").write_text(json.dumps({"etags": etags, "files": files}))
-        older = self._generations(generations, name)
-        self._point(link, f".generations/{folder.name}")
-        current_before = [path for path in older if path != folder][-1:]
-        for path in older:
-            if path != folder and path not in current_before:
-                shutil.rmtree(path, ignore_errors=True)
+        (folder / "page.json").write_text(json.dumps({"etags": etags, "files": files, "serial": serial}))
+        self._retire(channel, name)
+        self._point(self.root / channel / name, f".generations/{name}/{folder.name}")
+        self._sweep(generations, keep=folder)
 
     def drop(self, channel: str, name: str) -> None:
         """Take a page away."""
+        self._retire(channel, name)
         (self.root / channel / name).unlink(missing_ok=True)
-        for path in self._generations(self.root / channel / ".generations", name):
-            shutil.rmtree(path, ignore_errors=True)
+        self._sweep(self.root / channel / ".generations" / name)
+
+    def names(self, channel: str) -> set[str]:
+        """The projects that the channel has pages of."""
+        with contextlib.suppress(FileNotFoundError):
+            return {path.name for path in (self.root / channel).iterdir() if path.is_symlink()} - {ROOT}
+        return set()
 
     @property
     def serial(self) -> int:
@@ -99,16 +105,21 @@ class PageTree:
         temporary.write_text(str(serial))
         temporary.rename(self.root / "serial")
 
-    @staticmethod
-    def _generations(generations: Path, name: str) -> list[Path]:
-        found = []
+    def _retire(self, channel: str, name: str) -> None:
+        # From now on the age of the present generation counts from its replacement.
         with contextlib.suppress(FileNotFoundError):
-            found = [path for path in generations.iterdir() if path.name.split(".")[0] == name]
-        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+            os.utime(self.root / channel / name)
+
+    @staticmethod
+    def _sweep(generations: Path, keep: Path | None = None) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for path in generations.iterdir():
+                if path != keep and path.stat().st_mtime < time.time() - _KEEP_S:
+                    shutil.rmtree(path, ignore_errors=True)
 
     @staticmethod
     def _point(link: Path, target: str) -> None:
-        temporary = link.with_name(f"{link.name}.new.{os.getpid()}")
+        temporary = link.with_name(f".{link.name}.new.{os.getpid()}")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.rename(link)
@@ -121,4 +132,4 @@ def _load(folder: Path) -> Page | None:
         table = json.loads((folder / "page.json").read_bytes())
     except OSError:
         return None
-    return Page(folder, table["etags"], table["files"])
+    return Page(folder, table["etags"], table["files"], table["serial"])

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from sqlalchemy.exc import IntegrityError
@@ -25,6 +26,8 @@ from buildfarm.storage.blobs import Blobs
 FRESH_S = 600.0
 _PAGES = 2_000
 _PAGE_BYTES = 64 * 2**20
+_METADATA_BYTES = 16 * 2**20
+_FILE_BYTES = 8 * 2**30
 _CHUNK = 1 << 20
 
 
@@ -111,7 +114,9 @@ class Upstream:
                 code="mirror.digest_changed",
             )
         wanted = first_sight.sha256 if first_sight else row.sha256
-        sha256, size = self._blobs.put(self._download(row.url), sha256=wanted)
+        sha256, size = self._blobs.put(
+            self._download(row.url), sha256=wanted, max_bytes=row.size or _FILE_BYTES
+        )
         return first_sight or self._remember(name, row, sha256, size)
 
     def metadata(self, name: str, filename: str) -> bytes:
@@ -124,13 +129,16 @@ class Upstream:
         if row.metadata_sha256 is None:
             raise NotFound(f"No upstream index serves metadata for {filename}.", code="mirror.unknown_file")
         if not self._blobs.has(row.metadata_sha256):
-            self._blobs.put(self._download(row.url + ".metadata"), sha256=row.metadata_sha256)
+            parts = urlsplit(row.url)
+            url = urlunsplit(parts._replace(path=parts.path + ".metadata", fragment=""))
+            self._blobs.put(self._download(url), sha256=row.metadata_sha256, max_bytes=_METADATA_BYTES)
         return self._blobs.read(row.metadata_sha256)
 
     def origin(self, name: str) -> str:
-        """The index that a project's files come from."""
+        """The index that a project's files come from, without the password that it may take."""
         known = self._pages.get(name)
-        return known.root if known else self.roots[0]
+        parts = urlsplit(known.root if known else self.roots[0])
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def _ask(self, name: str, known: _Remembered | None) -> _Remembered:
         for root in self.roots:
@@ -146,10 +154,21 @@ class Upstream:
                 if answer.status_code == 404:
                     continue
                 answer.raise_for_status()
-                body = answer.raw.read(_PAGE_BYTES, decode_content=True)
-                rows = parse(body, answer.headers.get("Content-Type", ""), answer.url)
+                rows = parse(self._body(answer), answer.headers.get("Content-Type", ""), answer.url)
                 return _Remembered(rows, answer.headers.get("ETag"), time.monotonic(), root)
         return _Remembered(None, None, time.monotonic(), self.roots[0])
+
+    def _body(self, answer: requests.Response) -> bytes:
+        # The time limit of a read does not end an index that drips.
+        deadline = time.monotonic() + 2 * self._settings.mirror.timeout_s
+        body = bytearray()
+        for chunk in answer.iter_content(_CHUNK):
+            body += chunk
+            if len(body) > _PAGE_BYTES or time.monotonic() > deadline:
+                raise ExternalFailure(
+                    "The upstream index sends no end of a page.", code="mirror.page_too_large"
+                )
+        return bytes(body)
 
     def _download(self, url: str) -> Iterator[bytes]:
         # identity: the digest is of the file, not of a form that a proxy made of it
