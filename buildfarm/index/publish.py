@@ -6,18 +6,20 @@ the signer and the same bundle. Whatever dies in between, clients see all files 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import Conflict, FarmError, Forbidden, InvalidInput
+from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, InvalidInput
 from buildfarm.farm import builds, claims
 from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
@@ -39,6 +41,8 @@ from buildfarm.wheels.validate import validate_in_sandbox
 
 #: Names the actor of what the farm does by itself.
 FARM = "farm"
+#: How often another publisher may get its checkpoint in before ours.
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,7 @@ class Publisher:
             self._first_claim(source, project, file.display_name, is_local=is_local)
         with self.database.read() as session:
             for name, facts in files.items():
-                known = session.get(File, name)
-                if known and known.sha256 != facts.sha256:
-                    raise Conflict(
-                        f"File already exists: {name} was published with other bytes.",
-                        code="file.exists",
-                        hint="A file name means the same bytes for ever; release a new version.",
-                    )
+                demand_same_bytes(session.get(File, name), facts.sha256)
 
     def _first_claim(self, source: Source, project: str, display_name: str, *, is_local: bool) -> None:
         hint = f"buildfarm source grant {source.name} {project}"
@@ -137,7 +135,8 @@ class Publisher:
             facts = build_facts(session, artifact, file, self.settings)
         with self.blobs.open(artifact.sha256) as content:
             attested = self.signer.attest(facts, content.fileno())
-        with self.database.begin() as session:
+        # A publisher that lost its claim may be here too; the signer gave both the same answer.
+        with contextlib.suppress(IntegrityError), self.database.begin() as session:
             row = Attestation(
                 job_id=key[0],
                 attempt=key[1],
@@ -146,6 +145,7 @@ class Publisher:
                 answer=attested.as_json(),
             )
             session.add(row)
+            session.flush()
             record(
                 session,
                 "attest",
@@ -157,6 +157,18 @@ class Publisher:
 
     def _prove(self, artifacts: list[Artifact]) -> None:
         """Have a checkpoint signed over what is durable, and store the bundles that it proves."""
+        for _round in range(_ROUNDS):
+            try:
+                self._prove_once(artifacts)
+            except Conflict as err:
+                # Another publisher had a later state signed meanwhile: prove in the present one.
+                if err.code != "checkpoint.behind":
+                    raise
+            else:
+                return
+        raise ExternalFailure("Other publishers kept moving the log's checkpoint.", code="signer.contended")
+
+    def _prove_once(self, artifacts: list[Artifact]) -> None:
         with self.database.read() as session:
             every = [_attestation(session, artifact) for artifact in artifacts]
             rows = [row for row in every if not row.bundle_sha256]
@@ -189,7 +201,7 @@ class Publisher:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.get(session, build_id)
             facts = next(iter(files.values()))
-            release = _release(session, facts)
+            release = release_of(session, facts)
             listed = []
             for artifact in artifacts:
                 file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
@@ -223,6 +235,7 @@ class Publisher:
     ) -> File:
         known = session.get(File, artifact.filename)
         if known:
+            demand_same_bytes(known, facts.sha256)
             return known
         proof = _attestation(session, artifact)
         file = File(
@@ -244,7 +257,22 @@ class Publisher:
         return file
 
 
-def _release(session: Session, facts: FileFacts) -> Release:
+def demand_same_bytes(known: File | None, sha256: str) -> None:
+    """A file name means one digest for ever.
+
+    Raises:
+        Conflict: `file.exists`, the name is known with other bytes.
+    """
+    if known and known.sha256 != sha256:
+        raise Conflict(
+            f"File already exists: {known.filename} was published with other bytes.",
+            code="file.exists",
+            hint="A file name means the same bytes for ever; release a new version.",
+        )
+
+
+def release_of(session: Session, facts: FileFacts) -> Release:
+    """The release that a file belongs to, made where it is the first one."""
     release = session.scalars(
         select(Release).where(Release.project == facts.project, Release.version == facts.version)
     ).first()
