@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from buildfarm import tables
+from buildfarm import tables  # noqa: F401 - every table must be known before the first query
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
 from buildfarm.index.buildview import BuildView
+from buildfarm.index.upload import Uploader
 from buildfarm.index.upstream import Upstream
 from buildfarm.journal.record import append_recorded
 from buildfarm.storage.blobs import Blobs
@@ -39,6 +40,11 @@ class Farm:
     def build_view(self) -> BuildView:
         """The index as builds see it."""
         return BuildView(self.database, self.blobs, self.upstream, self.settings.public_url)
+
+    @cached_property
+    def uploader(self) -> Uploader:
+        """Takes files that were made elsewhere."""
+        return Uploader(self.database, self.blobs, self.upstream, self.settings)
 
     @cached_property
     def upstream(self) -> Upstream:

@@ -82,6 +82,13 @@ class ExternalFailure(FarmError):
     default_code = "external.down"
 
 
+class StorageFull(ExternalFailure):
+    """The disk takes no more bytes; clients that repeat a 5xx learn it before they send a body."""
+
+    status = 507
+    default_code = "storage.full"
+
+
 class IntegrityFailure(FarmError):
     """A digest, signature or record does not agree; never retried, always an alarm."""
 

@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from buildfarm.bootstrap import Farm
-from webapp import context, errors, health, hooks, jobapi, simple, trusted
+from webapp import context, errors, health, hooks, jobapi, simple, trusted, upload
 from webapp.api import blueprint as api
 from webapp.pages.register import register as register_pages
 
@@ -23,12 +23,14 @@ def create_app(farm: Farm) -> Flask:
     """The web application over a farm."""
     app = Flask("webapp")
     app.config["MAX_FORM_MEMORY_SIZE"] = 1 << 20
+    # The views that take more say so themselves.
+    app.config["MAX_CONTENT_LENGTH"] = 4 << 20
     app.url_map.merge_slashes = False
     context.install(app, farm)
     errors.install(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for module in (health, hooks, jobapi, trusted, simple):
+    for module in (health, hooks, jobapi, trusted, upload, simple):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(api.blueprint)
     register_pages(app)

@@ -6,17 +6,70 @@ writing one that exists is success. The interface is what an object store can do
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from buildfarm.errors import EnvironmentProblem, ExternalFailure, IntegrityFailure, LimitExceeded, NotFound
+from buildfarm.errors import EnvironmentProblem, IntegrityFailure, LimitExceeded, NotFound, StorageFull
 
+#: What uploads leave free for logs, pages and the database.
+RESERVE_BYTES = 256 << 20
 _CHUNK = 1 << 20
+
+
+class Incoming:
+    """A blob that is being written: hashed on the way, kept under its digest at the end."""
+
+    def __init__(
+        self, path: Path, out: BinaryIO, max_bytes: int | None, keep: Callable[[Path, str], None]
+    ) -> None:
+        #: The bytes so far, once flushed.
+        self.path = path
+        self.size = 0
+        self._out, self._max_bytes, self._keep = out, max_bytes, keep
+        self._digest = hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            LimitExceeded: `blob.too_large`.
+            StorageFull: the disk takes no more.
+        """
+        self.size += len(chunk)
+        if self._max_bytes is not None and self.size > self._max_bytes:
+            raise LimitExceeded(f"The file is larger than {self._max_bytes} bytes.", code="blob.too_large")
+        self._digest.update(chunk)
+        with _writing():
+            self._out.write(chunk)
+
+    def flush(self) -> str:
+        """Make all bytes readable at `path`; returns their SHA-256 hex."""
+        with _writing():
+            self._out.flush()
+        return self._digest.hexdigest()
+
+    def keep(self, sha256: str | None = None) -> str:
+        """Store what was written; returns its SHA-256 hex.
+
+        Raises:
+            IntegrityFailure: `blob.digest`, the bytes are not the announced ones.
+            StorageFull: the disk takes no more.
+        """
+        name = self.flush()
+        if sha256 is not None and name != sha256:
+            raise IntegrityFailure(
+                f"The bytes have the digest {name}, announced was {sha256}.", code="blob.digest"
+            )
+        with _writing():
+            os.fsync(self._out.fileno())
+            self._keep(self.path, name)
+        return name
 
 
 class Blobs:
@@ -38,36 +91,32 @@ class Blobs:
         Raises:
             IntegrityFailure: `blob.digest`, the bytes are not the announced ones; nothing is kept.
             LimitExceeded: `blob.too_large`, more than `max_bytes`; nothing is kept.
-            ExternalFailure: `storage.full`, the disk takes no more.
+            StorageFull: the disk takes no more.
         """
-        digest = hashlib.sha256()
-        size = 0
-        fd, temporary = tempfile.mkstemp(dir=self.root / "tmp")
+        with self.incoming(max_bytes=max_bytes) as incoming:
+            for chunk in chunks:
+                incoming.write(chunk)
+            return incoming.keep(sha256), incoming.size
+
+    @contextmanager
+    def incoming(self, *, max_bytes: int | None = None) -> Iterator[Incoming]:
+        """A blob to be written piece by piece; gone at the end of the block unless it was kept.
+
+        Raises:
+            StorageFull: the disk takes no more.
+        """
+        with _writing():
+            descriptor, temporary = tempfile.mkstemp(dir=self.root / "tmp")
+        path = Path(temporary)
         try:
-            with os.fdopen(fd, "wb") as out:
-                for chunk in chunks:
-                    size += len(chunk)
-                    if max_bytes is not None and size > max_bytes:
-                        raise LimitExceeded(
-                            f"The file is larger than {max_bytes} bytes.", code="blob.too_large"
-                        )
-                    digest.update(chunk)
-                    out.write(chunk)
-                out.flush()
-                os.fsync(out.fileno())
-            name = digest.hexdigest()
-            if sha256 is not None and name != sha256:
-                raise IntegrityFailure(
-                    f"The bytes have the digest {name}, announced was {sha256}.", code="blob.digest"
-                )
-            self._keep(Path(temporary), name)
-        except OSError as err:
-            raise ExternalFailure(
-                f"The blob store takes no bytes: {err.strerror}.", code="storage.full"
-            ) from err
+            with os.fdopen(descriptor, "wb") as out:
+                yield Incoming(path, out, max_bytes, self._keep)
         finally:
-            Path(temporary).unlink(missing_ok=True)
-        return name, size
+            path.unlink(missing_ok=True)
+
+    def has_room(self, size: int) -> bool:
+        """Whether the disk takes `size` more bytes and keeps some for the farm's own work."""
+        return shutil.disk_usage(self.root).free > size + RESERVE_BYTES
 
     def put_bytes(self, data: bytes) -> str:
         """Store bytes; returns their SHA-256 hex."""
@@ -121,12 +170,26 @@ class Blobs:
         place = self._place(sha256)
         if place.is_file():
             return
-        place.parent.mkdir(exist_ok=True)
+        if not place.parent.is_dir():
+            place.parent.mkdir(exist_ok=True)
+            _sync(self.root)
         temporary.chmod(0o644)
         temporary.rename(place)
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            with contextlib.suppress(OSError):
-                os.close(folder)
+        _sync(place.parent)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise StorageFull(f"The blob store takes no bytes: {err.strerror}.") from err
+
+
+def _sync(folder: Path) -> None:
+    # A name lasts through a power cut when the folder that holds it was synced as well.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
