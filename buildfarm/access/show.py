@@ -35,9 +35,11 @@ class UserRow:
     disabled_at: datetime | None
 
 
-def list_tokens(session: Session, *, revoked: bool = False) -> list[TokenRow]:
-    """Tokens, the newest first; the revoked ones only when asked for."""
+def list_tokens(session: Session, *, revoked: bool = False, user_id: str | None = None) -> list[TokenRow]:
+    """Tokens, the newest first; those of one person, and the revoked ones, only when asked for."""
     query = select(Token).order_by(Token.id.desc())
+    if user_id:
+        query = query.where(Token.user_id == user_id)
     if not revoked:
         query = query.where(Token.revoked_at.is_(None))
     return [token_row(token) for token in session.scalars(query)]

@@ -1,0 +1,295 @@
+"""A farm with something in every state, for the tests of the pages and of the browser."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.access import tokens, users
+from buildfarm.bootstrap import Farm
+from buildfarm.config import Limits, Settings
+from buildfarm.db.engine import Database
+from buildfarm.farm import logs
+from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Image, Job
+from buildfarm.farm.registry import add_builder
+from buildfarm.farm.rules import State
+from buildfarm.index import channels, names, promote
+from buildfarm.index.model import File, Release
+from buildfarm.journal.model import JournalHead
+from buildfarm.journal.record import append_recorded, record
+from buildfarm.scm import connect
+from buildfarm.scm.model import Delivery
+from buildfarm.sources.model import Source
+from buildfarm.storage.blobs import Blobs
+from buildfarm.tables import Base
+
+ADMIN, MEMBER, PASSWORD = "ada", "bob", "correct horse battery"
+HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+COMMIT = "83b4ac24535ca9a81c24298bd05082d472142fd0"
+IMAGE = "sha256:" + "5f1c" * 16
+TARGETS = [
+    f"{python}-{platform}"
+    for python in ("cp311", "cp312", "cp313")
+    for platform in ("manylinux_2_28_x86_64", "musllinux_1_2_x86_64")
+]
+FAILURE = "src/widget/_speedups.c:48:10: fatal error: zstd.h: No such file or directory"
+
+
+@dataclass
+class Seed:
+    """Ids of what is there."""
+
+    builds: dict[str, str] = field(default_factory=dict)
+    failed_job: str = ""
+    running_job: str = ""
+    queued_job: str = ""
+    good_job: str = ""
+    retried_job: str = ""
+    accepted: str = ""
+    rejected: str = ""
+    promotion: str = ""
+
+
+def open_farm(folder: Path, url: str = "http://farm.example", **limits: int) -> Farm:
+    """A farm over SQLite in the folder; no queue answers, which is allowed."""
+    settings = Settings(
+        data=folder, public_url=url, redis="redis://127.0.0.1:1/0", sources_allow_file=True,
+        limits=Limits(**limits),
+    )  # fmt: skip
+    database = Database(settings.database_url, before_commit=append_recorded)
+    return Farm(settings, database, Blobs(settings.blobs_dir))
+
+
+def create(farm: Farm) -> None:
+    """The tables, the ladder and two people of an empty farm."""
+    Base.metadata.create_all(farm.database.engine)
+    with farm.database.begin() as session:
+        session.add(JournalHead(id=1, size=0))
+        session.flush()
+        channels.create_ladder(session)
+        users.add_user(session, ADMIN, PASSWORD, is_admin=True, actor="test")
+        users.add_user(session, MEMBER, PASSWORD, is_admin=False, actor="test")
+
+
+def fill(farm: Farm) -> Seed:
+    """Two sources, deliveries with verdicts, builds in every state, releases up to `staging`."""
+    seed = Seed()
+    with farm.database.begin() as session:
+        widget = _source(session, "widget", "https://ghe.example/acme/widget.git", "github", ["widget"])
+        gadget = _source(session, "gadget", "https://gitlab.example/acme/gadget.git", "gitlab", ["gadget"])
+        _source(session, "sprocket", "https://git.example/sprocket.git", "generic", [])
+        builder, _ = add_builder(session, "builder-one", ["dev", "untrusted"], actor="test")
+        builder.seen_at = clock.now()
+        for platform in ("manylinux_2_28_x86_64", "musllinux_1_2_x86_64"):
+            session.add(
+                Image(
+                    image_id="sha256:" + f"{len(platform):04x}" * 16, platform=platform, role="build",
+                    suite="el8" if platform.startswith("many") else "alpine", registered_at=clock.now(),
+                    interpreters=["cp311", "cp312", "cp313"],
+                )
+            )  # fmt: skip
+        session.flush()
+        _deliveries(session, seed, widget, gadget)
+        _history(session, seed, widget, gadget, builder)
+    with farm.database.begin() as session:
+        promotion = promote.promote(
+            session, project="widget", version="1.3.0", from_channel="dev", to_channel="staging", actor=ADMIN
+        )
+        seed.promotion = promotion.id
+    return seed
+
+
+def _source(session: Session, name: str, url: str, scm: str, projects: list[str]) -> Source:
+    source, _ = connect.add_source(
+        session, name, url, scm=scm, branches=["main", "release/*"], tier="dev", allow_file=False, actor=ADMIN
+    )
+    names.make_local(session, projects, source, actor=ADMIN)
+    session.flush()
+    session.refresh(source)
+    return source
+
+
+def _deliveries(session: Session, seed: Seed, widget: Source, gadget: Source) -> None:
+    rows = [
+        (widget, "accepted", None, "push", "refs/heads/main", "Speed up parsing of long lists", True),
+        (gadget, "ignored", "ref_not_followed", "push", "refs/heads/try/zstd", "Try zstd", True),
+        (widget, "ignored", "ping", "ping", None, None, True),
+        (gadget, "rejected", "signature_wrong", None, None, None, False),
+        (widget, "accepted", None, "tag", "refs/tags/v1.3.0", HOSTILE, True),
+    ]
+    body = b'{"ref": "refs/heads/main", "repository": {"full_name": "acme/widget"}, "note": "<b>&amp;</b>"}'
+    for index, (source, state, reason, kind, ref, title, ok) in enumerate(rows):
+        key = f"dlv_{index:018d}"
+        session.add(
+            Delivery(
+                id=key, source_id=source.id, key=f"key-{index}", scm=source.scm, state=state, reason=reason,
+                received_at=clock.now() - timedelta(minutes=90 - 15 * index), kind=kind, ref=ref,
+                commit=COMMIT if ref else None, actor="grace" if ok else None, title=title,
+                headers={"Content-Type": "application/json", "X-Hub-Signature-256": "[masked]", "User-Agent": HOSTILE},
+                body=body, body_sha256="b0d1" * 16,
+                steps=[
+                    {"name": "signature", "ok": ok, "detail": "X-Hub-Signature-256 matches secret sec_1"
+                     if ok else "X-Hub-Signature-256 was made with another secret"},
+                    {"name": "content type", "ok": True, "detail": "application/json"},
+                ],
+            )
+        )  # fmt: skip
+        seed.accepted = key if state == "accepted" else seed.accepted
+        seed.rejected = key if state == "rejected" else seed.rejected
+
+
+def _history(session: Session, seed: Seed, widget: Source, gadget: Source, builder: Builder) -> None:
+    numbers: dict[str, int] = {}
+
+    def build(name: str, source: Source, state: State, minutes: int, took: int, **more: object) -> Build:
+        number = numbers[source.id] = numbers.get(source.id, 0) + 1
+        created = clock.now() - timedelta(minutes=minutes)
+        over = state in {State.PUBLISHED, State.FAILED, State.CANCELLED}
+        facts: dict[str, object] = {
+            "trigger": "webhook:github", "ref": "refs/heads/main", "commit": COMMIT, "actor": "grace",
+            "title": "Speed up parsing of long lists", "recipe_name": "default", "recipe_path": "pyproject.toml",
+            "recipe_sha256": "7ec1" * 16, "snapshot_sha256": "50a9" * 16, "channel": "dev",
+        }  # fmt: skip
+        row = Build(
+            id=f"bld_{len(seed.builds):018d}", number=number, source_id=source.id, state=state, created_at=created,
+            started_at=None if state == State.QUEUED else created + timedelta(seconds=9),
+            finished_at=created + timedelta(seconds=9 + took) if over else None, **(facts | more),
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        seed.builds[name] = row.id
+        return row
+
+    for index in range(7):
+        old = build(f"old{index}", widget, State.PUBLISHED if index % 3 else State.FAILED, 9000 - index * 900, 30 * 3**(index % 4))
+        _job(session, old, TARGETS[0], State(State.SUCCEEDED if old.state == State.PUBLISHED else State.FAILED), builder)
+    for version, minutes in (("1.2.0", 3000), ("1.3.0", 45)):
+        good = build(
+            f"published {version}", widget, State.PUBLISHED, minutes, 74, ref=f"refs/tags/v{version}",
+            project="widget", version=version, delivery_id=seed.accepted, title=f"Release {version}",
+        )  # fmt: skip
+        jobs = [_job(session, good, target, State.SUCCEEDED, builder) for target in TARGETS]
+        seed.good_job = jobs[0].id
+        _say(session, jobs[0], _GOOD_LOG)
+        _publish(session, good, jobs, version)
+    failed = build(
+        "failed", gadget, State.FAILED, 22, 41, cause="user_code", title=HOSTILE, first_error=f"{TARGETS[0]}: {FAILURE}"
+    )
+    bad = _job(session, failed, TARGETS[0], State.FAILED, builder, cause="user_code", phase="build", first_error=FAILURE)
+    _say(session, bad, _BAD_LOG)
+    _job(session, failed, TARGETS[2], State.SUCCEEDED, builder)
+    _job(session, failed, TARGETS[4], State.CANCELLED, builder, required=False)
+    seed.failed_job = bad.id
+    build("cancelled", gadget, State.CANCELLED, 18, 5, first_error="Cancelled by ada.", trigger="manual")
+    unplanned = "The repository has no such branch or tag (any more)."
+    build("unplanned", gadget, State.FAILED, 15, 3, cause="user_code", first_error=unplanned, commit=None)
+    build("built", gadget, State.BUILT, 5, 0)
+    running = build("running", widget, State.RUNNING, 1, 0, title="Read compressed lists")
+    live = _job(session, running, TARGETS[0], State.RUNNING, builder, phase="build")
+    _say(session, live, _LIVE_LOG)
+    seed.running_job = live.id
+    seed.queued_job = _job(session, running, TARGETS[2], State.QUEUED, builder).id
+    again = _job(session, running, TARGETS[4], State.RUNNING, builder, number=2, phase="deps")
+    session.add(_attempt(again, builder, 1, State.FAILED, {"cause": "infrastructure", "first_error": "The builder fell silent."}))
+    seed.retried_job = again.id
+    build("queued", gadget, State.QUEUED, 0, 0, commit=None, recipe_name=None, recipe_sha256=None, snapshot_sha256=None)
+
+
+def _job(session: Session, build: Build, target: str, state: State, builder: Builder, number: int = 1, **more: object) -> Job:
+    began = build.started_at or build.created_at
+    ran = state not in {State.QUEUED, State.WAITING}
+    over = ran and state != State.RUNNING
+    job = Job(
+        id=f"job_{build.id[-6:]}{TARGETS.index(target):06d}", build_id=build.id, target=target, state=state,
+        spec={"build_image": IMAGE, "test_image": IMAGE, "limits": {"seconds": 600}}, attempt=number,
+        queue="build.manylinux-x86_64.dev.std", hand_over=1, created_at=build.created_at,
+        started_at=began if ran else None, finished_at=(build.finished_at or clock.now()) if over else None,
+        **({"required": True} | more),
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    if ran:
+        outcome = {key: more.get(key) for key in ("cause", "first_error", "phase")}
+        session.add(_attempt(job, builder, number, state, outcome))
+        session.flush()
+    return job
+
+
+def _attempt(job: Job, builder: Builder, number: int, state: State, outcome: dict[str, object]) -> Attempt:
+    began = job.started_at or clock.now()
+    return Attempt(
+        job_id=job.id, number=number, builder_id=builder.id, token_digest=f"{job.id}-{number}", state=state,
+        started_at=began, finished_at=None if state == State.RUNNING else job.finished_at or began, log_bytes=0,
+        log_lines=0, outcome=outcome,
+    )  # fmt: skip
+
+
+def say(session: Session, job_id: str, phase: str, text: str, at: datetime | None = None, number: int = 1) -> None:
+    """Let the attempt print."""
+    attempt = session.get_one(Attempt, (job_id, number))
+    moment = int((at or clock.now()).timestamp() * 1000)
+    times = [moment + 130 * index for index in range(text.count("\n"))]
+    logs.append(
+        session, job_id, number, offset=attempt.log_bytes, phase=phase, text=text, times=times, max_bytes=2**30
+    )
+    session.flush()
+
+
+def _say(session: Session, job: Job, script: list[tuple[str, str]]) -> None:
+    at = job.started_at or clock.now()
+    for phase, text in script:
+        say(session, job.id, phase, text, at, job.attempt)
+        at += timedelta(seconds=0.4 + 0.13 * text.count("\n"))
+
+
+def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> None:
+    release = Release(
+        id=f"rel_{version}", project="widget", version=version, summary="Lists with fast parsing.",
+        created_at=build.finished_at or clock.now(),
+    )  # fmt: skip
+    session.add(release)
+    session.flush()
+    for index, job in enumerate(jobs):
+        python, _, platform = job.target.partition("-")
+        filename = f"widget-{version}-{python}-{python}-{platform}.whl"
+        sha256 = f"{index}{version.replace('.', '')}{'c4f7e19a2b5d8063' * 4}"[:64]
+        session.add(Artifact(job_id=job.id, attempt=1, filename=filename, sha256=sha256, size=143_212 + 977 * index))
+        session.add(
+            File(
+                filename=filename, release_id=release.id, sha256=sha256, size=143_212 + 977 * index,
+                requires_python=">=3.11", uploaded_at=build.finished_at or clock.now(), build_id=build.id,
+                job_id=job.id, attempt=1, provenance_sha256="f0" * 32,
+            )
+        )  # fmt: skip
+        for name, number in (("setuptools", "84.2.1"), ("wheel", "0.47.0")):
+            session.add(
+                Dependency(
+                    job_id=job.id, attempt=1, filename=f"{name}-{number}-py3-none-any.whl", sha256="e1" * 32,
+                    project=name, version=number, origin=f"https://index.example/simple/{name}/",
+                    served_at=clock.now(),
+                )
+            )  # fmt: skip
+    session.flush()
+    entering = channels.entering(session, "dev", [file.filename for file in release.files])
+    record(session, "publish", project="widget", version=version, on_serial=entering)
+
+
+_SOURCE = ("source", "source sha256:c1d309020e38b428f3414734667ef4128c0f9c0fa549406307788cb6f217d064\n$ tar --extract --file /in/source.tar --directory /src\n")
+_DEPS = ("deps", "$ uv venv --quiet /work/env\n$ uv pip install 'setuptools>=77' wheel\n\x1b[2mResolved \x1b[1m2 packages\x1b[0m\x1b[2m in 41ms\x1b[0m\n\x1b[2mInstalled \x1b[1m2 packages\x1b[0m\x1b[2m in 6ms\x1b[0m\n \x1b[32m+\x1b[39m \x1b[1msetuptools\x1b[0m\x1b[2m==84.2.1\x1b[0m\n \x1b[32m+\x1b[39m \x1b[1mwheel\x1b[0m\x1b[2m==0.47.0\x1b[0m\n")
+_COMPILE = "running build_ext\nbuilding 'widget._speedups' extension\ngcc -Wall -O3 -fPIC -I/opt/python/include -c src/widget/_speedups.c -o build/_speedups.o\n"
+_GOOD_LOG = [
+    _SOURCE,
+    _DEPS,
+    ("build", _COMPILE + "\x1b[01m\x1b[Ksrc/widget/_speedups.c:31:7:\x1b[m\x1b[K \x1b[01;35m\x1b[Kwarning:\x1b[m\x1b[K unused variable '\x1b[01m\x1b[Kspare\x1b[m\x1b[K' [\x1b[01;35m\x1b[K-Wunused-variable\x1b[m\x1b[K]\nadding 'widget/__init__.py'\nadding 'widget/_speedups.so'\nadding 'widget-1.3.0.dist-info/RECORD'\n"),
+    ("repair", "checking GLIBC symbol versions against manylinux_2_28\n\x1b[32mok\x1b[0m, nothing to vendor\n"),
+    ("test", "$ python -m pytest -q\n........................................................................ [ 62%]\n............................................                             [100%]\n\x1b[32m\x1b[1m116 passed\x1b[0m\x1b[32m in 0.84s\x1b[0m\n"),
+    ("upload", "widget-1.3.0-cp311-cp311-manylinux_2_28_x86_64.whl, 143212 bytes\n"),
+]  # fmt: skip
+_BAD_LOG = [
+    _SOURCE,
+    _DEPS,
+    ("build", _COMPILE + f"{FAILURE}\n   48 | #include <zstd.h>\n      |          \x1b[01;31m\x1b[K^~~~~~~~\x1b[m\x1b[K\ncompilation terminated.\n\x1b[31merror: command '/usr/bin/gcc' failed with exit code 1\x1b[0m\n{HOSTILE}\n"),
+]  # fmt: skip
+_LIVE_LOG = [_SOURCE, _DEPS, ("build", _COMPILE)]

@@ -1,0 +1,62 @@
+"""What needs a person's attention about a source: pure conclusions from what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildfarm.farm.show import BuildRow
+from buildfarm.scm.reasons import REMEDY, Reason
+from buildfarm.scm.show import DeliveryRow
+from buildfarm.sources.show import SourceRow
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to look at: what it is, what to do, where to read more (a path, may be empty)."""
+
+    sentence: str
+    remedy: str
+    path: str = ""
+
+
+def notices(source: SourceRow, builds: Sequence[BuildRow], deliveries: Sequence[DeliveryRow]) -> list[Notice]:
+    """The notices of a source, the most urgent first; builds and deliveries come the newest first."""
+    found = []
+    if deliveries and deliveries[0].state == "rejected":
+        last = deliveries[0]
+        remedy = REMEDY[Reason(last.reason)] if last.reason else ""
+        found.append(
+            Notice(f"The last delivery was rejected. {last.sentence}", remedy, f"/deliveries/{last.id}")
+        )
+    over = next((build for build in builds if build.finished_at), None)
+    if over and over.state == "failed":
+        found.append(
+            Notice(
+                f"Build #{over.number} failed.",
+                over.first_error or "Its page says where.",
+                f"/builds/{over.id}",
+            )
+        )
+    if not source.projects:
+        found.append(
+            Notice(
+                "This source may publish no project.",
+                "Grant one below, or its builds end before they publish.",
+            )
+        )
+    if not source.secrets:
+        found.append(Notice("The hook has no live secret.", "Make one below; until then nothing can sign."))
+    elif not deliveries:
+        found.append(
+            Notice("No delivery has come so far.", "Enter the hook's URL and secret in the SCM, then push.")
+        )
+    stale = [secret for secret in source.secrets if secret.last_used_at is None]
+    if deliveries and len(source.secrets) > len({secret.kind for secret in source.secrets}) and stale:
+        found.append(
+            Notice(
+                "A new secret is live, but nothing was signed with it so far.",
+                "Enter it in the SCM; the old one stays good until secrets are rotated again.",
+            )
+        )
+    return found

@@ -1,0 +1,115 @@
+"""`/builds`: what was built, what came out, what went in, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, redirect
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response as Redirect
+
+from buildfarm.farm import builds, logbook
+from buildfarm.farm.rules import FINAL
+from buildfarm.farm.show import BuildDetail, JobRow, build_detail, list_builds
+from buildfarm.index.show import files_of_build
+from buildfarm.sources import show as sources
+from webapp.api.effects import hand_over
+from webapp.context import check_form, farm, require
+from webapp.pages.query import text
+from webapp.pages.shell import page
+
+blueprint = Blueprint("builds", __name__)
+STATES = ("queued", "running", "published", "failed", "cancelled")
+#: Failed jobs of a build whose telling line is looked up.
+_QUOTED = 6
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Why a job failed: the telling line, and where it stands in the log (None where it is no log line)."""
+
+    job: JobRow
+    line: int | None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Jobs by interpreter (rows) and platform (columns)."""
+
+    interpreters: tuple[str, ...]
+    platforms: tuple[str, ...]
+    cells: dict[tuple[str, str], JobRow]
+
+
+@blueprint.get("/builds")
+def list_all() -> Response:
+    """Builds, the newest first."""
+    require("view")
+    source, state = text("source"), text("state")
+    with farm().database.read() as session:
+        rows, following = list_builds(session, source=source, state=state, before=text("before"))
+        names = [row.name for row in sources.list_sources(session)]
+    return page(
+        "builds/list.html", rows=rows, following=following, names=names, states=STATES,
+        chosen={"source": source, "state": state},
+    )  # fmt: skip
+
+
+@blueprint.get("/builds/<build_id>")
+def show_one(build_id: str) -> Response:
+    """One build."""
+    require("view")
+    with farm().database.read() as session:
+        build = build_detail(session, build_id)
+        return page(
+            "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
+            quotes=_quotes(session, build), files=files_of_build(session, build_id),
+        )  # fmt: skip
+
+
+@blueprint.post("/builds/<build_id>/cancel")
+def cancel(build_id: str) -> Redirect:
+    """Ask for the end of a build."""
+    check_form()
+    who = require("build")
+    with farm().database.begin() as session:
+        builds.cancel(session, build_id, actor=who.name)
+    return redirect(f"/builds/{build_id}", 303)
+
+
+@blueprint.post("/builds/<build_id>/rebuild")
+def rebuild(build_id: str) -> Redirect:
+    """Build the same commit again, as a new build."""
+    check_form()
+    who = require("build")
+    with farm().database.begin() as session:
+        old = build_detail(session, build_id)
+        source = sources.get(session, old.source)
+        new = builds.start(
+            session, source, ref=old.ref, commit=old.commit, trigger="manual", actor=who.name, title=old.title
+        )
+    hand_over()
+    return redirect(f"/builds/{new.id}", 303)
+
+
+def matrix(jobs: Sequence[JobRow]) -> Matrix | None:
+    """The jobs as a table; None where one of the sides has a single entry, and a list says it better."""
+    cells = {(interpreter, platform): job for job in jobs for interpreter, platform in [_sides(job.target)]}
+    rows = tuple(dict.fromkeys(interpreter for interpreter, _ in cells))
+    columns = tuple(dict.fromkeys(platform for _, platform in cells))
+    return Matrix(rows, columns, cells) if len(rows) > 1 and len(columns) > 1 else None
+
+
+def _sides(target: str) -> tuple[str, str]:
+    """Interpreter and platform of a target such as `cp313-manylinux_2_28_x86_64`."""
+    interpreter, _, platform = target.partition("-")
+    return interpreter, platform or "any"
+
+
+def _quotes(session: Session, build: BuildDetail) -> list[Quote]:
+    failed = [job for job in build.jobs if job.first_error and job.state in {"failed", "timed_out"}]
+    failed.sort(key=lambda job: not job.required)
+    return [
+        Quote(job, logbook.line_of(session, job.id, job.attempt, job.first_error)) for job in failed[:_QUOTED]
+    ]

@@ -1,0 +1,36 @@
+"""`/deliveries`: the ledger of webhook calls, each with its verdict and what to do about it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from buildfarm.scm import show
+from buildfarm.sources.show import list_sources
+from webapp.context import farm, require
+from webapp.pages.query import text
+from webapp.pages.shell import page
+
+blueprint = Blueprint("deliveries", __name__)
+STATES = ("accepted", "ignored", "rejected", "duplicate")
+
+
+@blueprint.get("/deliveries")
+def list_all() -> Response:
+    """Deliveries, the newest first."""
+    require("view")
+    source, state = text("source"), text("state")
+    with farm().database.read() as session:
+        rows, following = show.list_deliveries(session, source=source, state=state, before=text("before"))
+        names = [row.name for row in list_sources(session)]
+    return page(
+        "deliveries/list.html", rows=rows, following=following, names=names, states=STATES,
+        chosen={"source": source, "state": state},
+    )  # fmt: skip
+
+
+@blueprint.get("/deliveries/<delivery_id>")
+def show_one(delivery_id: str) -> Response:
+    """One delivery."""
+    require("view")
+    with farm().database.read() as session:
+        return page("deliveries/show.html", delivery=show.delivery_detail(session, delivery_id))
