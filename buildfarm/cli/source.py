@@ -44,7 +44,7 @@ def source() -> None:
 @click.argument("url")
 @click.option("--scm", help="github, gitlab or generic; without it the URL's host decides.")
 @click.option("--project", "projects", multiple=True, help="A project it may publish; makes the name ours.")
-@click.option("--branch", "branches", multiple=True, help="Pattern of branches to build; main and master.")
+@click.option("--branch", "branches", multiple=True, help="Pattern of branches to build beside tags.")
 @click.option("--tier", default="dev", show_default=True, help="Trust: release, dev or untrusted.")
 @json_option
 def add(

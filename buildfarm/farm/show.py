@@ -105,8 +105,18 @@ class BuildDetail(BuildRow):
 
 
 @dataclass(frozen=True)
+class PhaseRow:
+    """How long a phase of an attempt took; `cpu_seconds` where the builder could measure it."""
+
+    phase: str
+    seconds: float
+    cpu_seconds: float | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
 class AttemptRow:
-    """One try of a job; `log_bytes` is the size of its log as stored."""
+    """One try of a job; `log_bytes` is the size of its log as stored, `phases` what the builder reported."""
 
     number: int
     builder: str
@@ -119,6 +129,7 @@ class AttemptRow:
     log_bytes: int
     log_lines: int
     log_sha256: str | None
+    phases: list[PhaseRow]
 
 
 @dataclass(frozen=True)
@@ -301,4 +312,8 @@ def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
         log_bytes=attempt.log_bytes,
         log_lines=attempt.log_lines,
         log_sha256=attempt.log_sha256,
+        phases=[
+            PhaseRow(report["phase"], report["seconds"], report["cpu_seconds"], report["exit_code"])
+            for report in (attempt.outcome or {}).get("phases", [])
+        ],
     )

@@ -27,9 +27,6 @@ from buildfarm.sources.names import checked_name, checked_tier
 from buildfarm.sources.rules import checked_url
 from buildfarm.sources.show import REMOVED
 
-#: Branches that are built without being asked for by name; tags always are.
-DEFAULT_BRANCHES = ("main", "master")
-
 
 @dataclass(frozen=True)
 class HookSecrets:
@@ -65,7 +62,10 @@ def add_source(
     allow_file: bool,
     actor: str,
 ) -> tuple[Source, HookSecrets]:
-    """A new source and the secrets of its hook. Without branches it follows `DEFAULT_BRANCHES`.
+    """A new source and the secrets of its hook. Tags are always built, branches only those named.
+
+    A build publishes what it makes, and a file name means the same bytes for ever: a branch is followed
+    where each of its commits has a version of its own.
 
     Raises:
         InvalidInput: `source.name`, `source.url_refused`, `source.scm_unknown`, `source.tier`.
@@ -81,7 +81,7 @@ def add_source(
         scm=scm_for(scm or kind_of(url)).kind,
         url=url,
         projects=[],
-        branches=list(branches or DEFAULT_BRANCHES),
+        branches=list(branches),
         tier=checked_tier(tier),
         created_at=clock.now(),
     )

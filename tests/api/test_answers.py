@@ -101,7 +101,7 @@ def test_a_new_source_answers_with_its_hook_and_secrets(full, admin):
     ).json
     assert made["hook_url"] == "http://farm.example/hooks/gadget"
     assert made["projects"] == ["gadget-x"]
-    assert (made["scm"], made["branches"]) == ("generic", ["main", "master"])
+    assert (made["scm"], made["branches"]) == ("generic", [])
     assert made["secret"] == made["signing_token"]
     assert made["secret"].startswith("whsec_")
     assert admin.get("/api/v1/projects/gadget.x").json["display_name"] == "Gadget_X"
