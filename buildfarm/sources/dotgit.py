@@ -83,7 +83,7 @@ def _pack(git: GitRunner, mirror: Path, into: Path, tips: Sequence[str], limit: 
         wanted.seek(0)
         # Deltas found afresh in one thread: the pack depends on the objects, not on the mirror's past.
         git.run(
-            into, "pack-objects", "--quiet", "--revs", "--no-reuse-delta", "--no-reuse-object",
+            into, "pack-objects", "--quiet", "--revs", "--no-reuse-object",
             "--no-use-bitmap-index", str(packs / "pack"),
             stdin=wanted, GIT_ALTERNATE_OBJECT_DIRECTORIES=str(mirror / "objects"),
         )  # fmt: skip

@@ -137,6 +137,7 @@ def test_a_commit_alone_is_taken_when_some_branch_or_tag_holds_it(upstream, take
 
 def test_a_commit_that_no_ref_holds_is_unknown_even_if_its_objects_are_served(upstream, take):
     lost = upstream.commit("Lost", a="2\n")
+    take()  # now the mirror has it too
     upstream.git("reset", "--quiet", "--hard", "HEAD~1")
     upstream.git("config", "uploadpack.allowAnySHA1InWant", "true")
     with pytest.raises(NotFound) as error:
@@ -271,6 +272,17 @@ def test_a_damaged_mirror_is_made_again(upstream, take, tmp_path):
     assert take().commit == upstream.git("rev-parse", "main")
     (tmp_path / "mirror/repo.git/HEAD").unlink()
     assert take().commit == upstream.git("rev-parse", "main")
+
+
+def test_an_object_that_rotted_in_the_mirror_is_fetched_again(upstream, take, tmp_path):
+    upstream.commit(a=os.urandom(4_000).hex())
+    sound = take()
+    pack = next((tmp_path / "mirror/repo.git/objects/pack").glob("*.pack"))
+    content = bytearray(pack.read_bytes())
+    content[12:-20] = bytes(len(content) - 32)
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    assert take().sha256 == sound.sha256
 
 
 def test_leftovers_of_a_killed_fetch_are_swept(take, tmp_path):

@@ -110,15 +110,17 @@ def test_head_is_on_the_branch_and_detached_at_a_tag(upstream, take, unpack, git
 
 def test_equal_commits_give_equal_archives_whatever_the_mirror_went_through(upstream, take):
     upstream.git("tag", "--annotate", "--message=x", "v1.0")
-    for number in range(3):
-        upstream.commit(a=f"{number}\n" * 500, b=f"{number}")
-    commit = upstream.git("rev-parse", "HEAD")
-    old = take()
-    upstream.commit("Later", a="later\n" * 400)
+    text = "".join(f"{number * 7919 % 10_007}\n" for number in range(3_000))
+    for number in range(4):
+        # Each arrives in a pack of its own here, with deltas against the one before.
+        upstream.commit(a=f"{text[number * 400 :]}{number}\n")
+        step_by_step = take()
+    upstream.git("repack", "-a", "-d", "-f", "--quiet")
+    at_once = take(mirror_dir=upstream.path.parent / "other")
+    assert at_once.sha256 == step_by_step.sha256
+    upstream.commit("Later", a=text)
     take()
-    upstream.git("repack", "-adfq")
-    assert take(commit=commit).sha256 == old.sha256
-    assert take(commit=commit, mirror_dir=upstream.path.parent / "other").sha256 == old.sha256
+    assert take(commit=at_once.commit).sha256 == at_once.sha256
 
 
 def test_archive_members_are_sorted_and_belong_to_nobody(upstream, take):
