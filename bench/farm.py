@@ -40,26 +40,26 @@ def rows() -> list[dict[str, object]]:
         demo.FOLDER = folder
         for name in ("git", "work", "upstream", "home", "venvs"):
             (folder / name).mkdir()
-        with demo.farm() as ready, _peer_image() as image:
-            return _measure(folder, ready, image)
+        wheelhouse = _wheelhouse(folder)
+        with _peer_image(folder, wheelhouse) as image, demo.farm() as ready:
+            return _measure(ready, image, wheelhouse, folder / "wheels")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(folder: Path, ready: dict[str, str], image: str) -> list[dict[str, object]]:
+def _measure(ready: dict[str, str], image: str, wheelhouse: Path, out: Path) -> list[dict[str, object]]:
     tour = demo.Tour(ready)
     bare, clone, version = demo.make_repositories(PROJECT)
     (clone / "buildfarm.toml").write_text(RECIPE)
     tour.command("source", "add", "bench", f"file://{bare}", "--project", PROJECT)
     tour.command("source", "hook", "bench", "--into", bare / "hooks")
-    wheelhouse = _wheelhouse(folder)
     ours: dict[str, list[float]] = {}
     peer: dict[str, list[float]] = {"wall": [], "cpu": []}
     for run in range(RUNS + 1):
         fresh = f"{version}.post{run + 1}"
         _set_version(clone, version, fresh)
         figures = _push(tour, ready, clone, fresh)
-        wall, cpu = _cibuildwheel(clone, image, wheelhouse, folder / "wheels")
+        wall, cpu = _cibuildwheel(clone, image, wheelhouse, out)
         if run:  # the first of each fills caches
             for name, seconds in figures.items():
                 ours.setdefault(name, []).append(seconds)
@@ -160,23 +160,27 @@ def _containers_cpu_s() -> float:
 
 
 @contextmanager
-def _peer_image() -> Iterator[str]:
-    """Our own builder image with the two names that cibuildwheel expects in any image."""
+def _peer_image(folder: Path, wheelhouse: Path) -> Iterator[str]:
+    """Our own builder image with what cibuildwheel expects in any image: two names, and `build`."""
     builder = next(
         image for image in list_images(None) if image.role == "builder" and image.suite == "bookworm"
     )
-    dockerfile = (
-        f"FROM {builder.image_id}\nUSER root\n"
+    context = folder / "peer-image"
+    shutil.copytree(wheelhouse, context / "wheels")
+    (context / "Dockerfile").write_text(
+        f"FROM {builder.image_id}\nUSER root\nCOPY wheels /wheels\n"
         "RUN ln -sf /opt/python/cp311-cp311 /opt/python/cp39-cp39 "
         "&& printf '#!/bin/sh\\nexit 0\\n' >/usr/local/bin/manylinux-interpreters "
-        "&& chmod 755 /usr/local/bin/manylinux-interpreters\n"
+        "&& chmod 755 /usr/local/bin/manylinux-interpreters "
+        "&& uv pip install --python /opt/python/cp311-cp311/bin/python --break-system-packages "
+        "--offline --no-index --find-links /wheels build[uv]\n"
     )
     name = "buildfarm/bench-cibuildwheel:bookworm"
-    subprocess.run(
-        ["docker", "build", "--quiet", "--network", "none", "--tag", name, "-"],
-        input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,
-        env=dict(os.environ) | {"DOCKER_BUILDKIT": "0"},
-    )  # fmt: skip
+    environment = dict(os.environ) | {"DOCKER_BUILDKIT": "0"}
+    command = ["docker", "build", "--quiet", "--network", "none", "--tag", name, str(context)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"bench: the peer's image could not be made:\n{done.stdout}{done.stderr}")
     try:
         yield name
     finally:

@@ -48,9 +48,8 @@ def main(area: str) -> None:
         ours = statistics.median(row["ours"])
         if row["peer"]:
             peer = statistics.median(row["peer"])
-            print(
-                f"{row['name']:44} {ours:9.3f} {peer:9.3f} {ours / peer:6.2f}  {row['unit']:5}  {row['peer_name']}"
-            )
+            figures = f"{ours:9.3f} {peer:9.3f} {ours / peer:6.2f}"
+            print(f"{row['name']:44} {figures}  {row['unit']:5}  {row['peer_name']}")
         else:
             print(f"{row['name']:44} {ours:9.3f} {'':9} {'':6}  {row['unit']}")
     print(f"\nsamples: {path}")

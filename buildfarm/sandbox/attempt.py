@@ -139,7 +139,7 @@ class _Attempt:
         source = self._fetch()
         if spec.build_wheel:
             stages.open("repair", spec.build_image)
-            if spec.test is not None:
+            if spec.test is not None and spec.test_image is not None:
                 stages.open("trial", spec.test_image)
         outputs = self._build(stages, source)
         files = [output for output in outputs if not output.filename.endswith(".whl")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Phase = Literal["source", "deps", "build", "repair", "test", "upload"]
 State = Literal["succeeded", "failed", "timed_out", "cancelled"]
@@ -59,11 +59,11 @@ class AttemptSpec(_Frozen):
     target: str
     interpreter: Annotated[str, Field(pattern=r"^cp3\d{1,2}t?$")]
     build_image: ImageId
-    test_image: ImageId
+    test_image: ImageId | None
     source_sha256: Sha256
     source_date_epoch: int = Field(ge=0)
     subdirectory: str = ""
-    config_settings: dict[str, str] = {}
+    config_settings: dict[str, str | list[str]] = {}
     environment: dict[str, str] = {}
     build_wheel: bool = True
     build_sdist: bool = False
@@ -79,6 +79,12 @@ class AttemptSpec(_Frozen):
         if path.is_absolute() or ".." in path.parts or "\0" in value:
             raise ValueError("a subdirectory lies inside the source")
         return value
+
+    @model_validator(mode="after")
+    def _a_test_has_its_image(self) -> Self:
+        if self.test is not None and self.build_wheel and self.test_image is None:
+            raise ValueError("a test needs the image it runs in")
+        return self
 
     @field_validator("environment")
     @classmethod

@@ -38,11 +38,19 @@ def test_a_spec_survives_json():
         {"environment": {"A": "x\0"}},
         {"surprise": 1},
         {"limits": {"pids": 0}},
+        {"test_image": None, "test": {}},  # nothing to run the test in
     ],
 )
 def test_a_spec_with_a_dangerous_value_is_refused(change):
     with pytest.raises(ValidationError):
         AttemptSpec.model_validate({**GOOD, **change})
+
+
+def test_a_setting_of_the_backend_may_be_a_list_and_a_test_may_be_given_up():
+    spec = AttemptSpec.model_validate({**GOOD, "test_image": None, "config_settings": {"a": ["x", "y"]}})
+
+    assert spec.config_settings == {"a": ["x", "y"]}
+    assert spec.test_image is None
 
 
 def test_limits_have_the_documented_defaults():
