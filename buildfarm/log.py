@@ -31,9 +31,20 @@ def mask(text: str) -> str:
 
 def _mask_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = mask(value)
+        event[key] = _masked(value)
     return event
+
+
+def _masked(value: object) -> object:
+    match value:
+        case str():
+            return mask(value)
+        case dict():
+            return {key: _masked(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_masked(inner) for inner in value]
+        case _:
+            return value
 
 
 def configure(process: str, *, level: int = logging.INFO) -> None:
