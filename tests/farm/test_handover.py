@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from buildfarm.errors import ExternalFailure
+from buildfarm.farm import claims, handover
+from buildfarm.farm.model import Job, Task
+from buildfarm.farm.rules import State
+
+T1, T2 = "cp312-manylinux_2_28_x86_64", "cp313-manylinux_2_28_x86_64"
+
+
+@dataclass
+class Queues:
+    """What RQ would hold: hand-overs by (work, attempt, number), each once."""
+
+    held: set[tuple[str, int, int]] = field(default_factory=set)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    away: bool = False
+
+    def hand_over(
+        self, queue: str, function: str, work_id: str, attempt: int, number: int, *, timeout_s: int
+    ) -> None:
+        if self.away:
+            raise ExternalFailure("away", code="queue.unreachable")
+        assert timeout_s > 3600
+        self.held.add((work_id, attempt, number))
+        self.calls.append((queue, function))
+
+    def holds(self, _queue: str, work_id: str, attempt: int, number: int) -> bool:
+        if self.away:
+            raise ExternalFailure("away", code="queue.unreachable")
+        return (work_id, attempt, number) in self.held
+
+
+@pytest.fixture
+def jobs(each_house) -> list[str]:
+    return list(each_house.build(each_house.source(), T1, T2)[1].values())
+
+
+def row(house, job_id: str) -> Job:
+    with house.database.read() as session:
+        return session.get_one(Job, job_id)
+
+
+def test_what_waits_is_handed_over_once(each_house, jobs: list[str]) -> None:
+    queues = Queues()
+    assert handover.hand_over_waiting(each_house.database, queues) == 2
+    assert handover.hand_over_waiting(each_house.database, queues) == 0
+    assert queues.held == {(job, 1, 1) for job in jobs}
+    assert set(queues.calls) == {("build.manylinux-x86_64.dev.std", "workers.builds.run_build")}
+    assert all(row(each_house, job).handed_over_at for job in jobs)
+
+
+def test_without_redis_everything_stays_in_the_outbox(each_house, jobs: list[str]) -> None:
+    queues = Queues(away=True)
+    handover.try_hand_over(each_house.database, queues)
+    assert all(row(each_house, job).handed_over_at is None for job in jobs)
+    queues.away = False
+    handover.try_hand_over(each_house.database, queues)
+    assert len(queues.held) == 2
+
+
+def test_what_redis_lost_is_handed_over_again_without_using_up_an_attempt(
+    each_house, jobs: list[str]
+) -> None:
+    queues = Queues()
+    for number in (1, 2, 3):
+        handover.hand_over_waiting(each_house.database, queues)
+        assert handover.take_back_lost(each_house.database, queues, timedelta(0)) == []
+        queues.held.clear()
+        assert sorted(handover.take_back_lost(each_house.database, queues, timedelta(0))) == sorted(jobs)
+        assert {(row(each_house, job).attempt, row(each_house, job).hand_over) for job in jobs} == {
+            (1, number)
+        }
+
+
+def test_a_fresh_hand_over_is_given_time(each_house, jobs: list[str]) -> None:
+    queues = Queues()
+    handover.hand_over_waiting(each_house.database, queues)
+    queues.held.clear()
+    assert handover.take_back_lost(each_house.database, queues, timedelta(seconds=60)) == []
+
+
+def test_what_is_claimed_is_not_taken_back(each_house, jobs: list[str]) -> None:
+    queues = Queues()
+    handover.hand_over_waiting(each_house.database, queues)
+    each_house.claim(jobs[0])
+    queues.held.clear()
+    assert handover.take_back_lost(each_house.database, queues, timedelta(0)) == [jobs[1]]
+
+
+def test_a_worker_that_is_quicker_than_the_note_of_its_hand_over_is_left_alone(
+    each_house, jobs: list[str]
+) -> None:
+    class Quick(Queues):
+        def hand_over(self, queue: str, function: str, work_id: str, *rest: int, **more: int) -> None:
+            super().hand_over(queue, function, work_id, *rest, **more)
+            each_house.claim(work_id)
+
+    handover.hand_over_waiting(each_house.database, Quick())
+    assert {row(each_house, job).state for job in jobs} == {State.RUNNING}
+
+
+def test_a_new_attempt_is_handed_over_anew(each_house, jobs: list[str]) -> None:
+    queues = Queues()
+    handover.hand_over_waiting(each_house.database, queues)
+    each_house.claim(jobs[0])
+    with each_house.database.begin() as session:
+        claims.requeue(session, Job, jobs[0], 1)
+    handover.hand_over_waiting(each_house.database, queues)
+    assert (jobs[0], 2, 1) in queues.held
+
+
+def test_tasks_go_to_control_workers(each_house) -> None:
+    each_house.built(each_house.source())
+    queues = Queues()
+    handover.hand_over_waiting(each_house.database, queues)
+    assert queues.calls == [("publish", handover.FUNCTIONS[Task])]
