@@ -25,7 +25,8 @@ class Section:
     """A run of lines of one phase.
 
     `first` and `last` are line numbers; `start` and `end` byte offsets of the log as stored, where
-    segments begin; times are epoch milliseconds of its first and last line.
+    segments begin; `began_ms` is the time of its first line and `ended_ms` that of the next section's
+    (of the last line, where none follows), epoch milliseconds.
     """
 
     phase: str
@@ -38,7 +39,7 @@ class Section:
 
     @property
     def seconds(self) -> float:
-        """The time between its first and its last line."""
+        """How long the phase took."""
         return max(0, self.ended_ms - self.began_ms) / 1000
 
 
@@ -58,18 +59,13 @@ def outline(session: Session, job_id: str, number: int) -> list[Section]:
         runs[-1].append((start, size, line))
     edges = {start for run in runs for start in (run[0][0], run[-1][0])}
     times = _times(session, job_id, number, edges)
-    return [
-        Section(
-            phase=phase,
-            first=run[0][2],
-            last=run[-1][2] + len(times[run[-1][0]]) - 1,
-            start=run[0][0],
-            end=run[-1][0] + run[-1][1],
-            began_ms=times[run[0][0]][0],
-            ended_ms=times[run[-1][0]][-1],
-        )
-        for phase, run in zip(phases, runs, strict=True)
-    ]
+    sections: list[Section] = []
+    for phase, run in zip(reversed(phases), reversed(runs), strict=True):
+        (start, _, first), (last_start, last_size, last_line) = run[0], run[-1]
+        closing = sections[-1].began_ms if sections else times[last_start][-1]
+        last = last_line + len(times[last_start]) - 1
+        sections.append(Section(phase, first, last, start, last_start + last_size, times[start][0], closing))
+    return sections[::-1]
 
 
 def window(session: Session, job_id: str, number: int, first: int, last: int) -> list[Line]:

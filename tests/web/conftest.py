@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the module that the tests here share
 
 import farm_seed
 
+from buildfarm.access import users
+from buildfarm.access.model import User
 from buildfarm.bootstrap import Farm
 from webapp.app import create_app
+from webapp.context import SESSION_COOKIE
 from webapp.pages.live import Pace
 
 
@@ -32,8 +36,9 @@ class House:
         client = self.app.test_client()
         client.environ_base["HTTP_ACCEPT"] = "text/html,application/xhtml+xml,*/*;q=0.8"
         if name:
-            form = {"username": name, "password": farm_seed.PASSWORD}
-            assert client.post("/login", data=form).status_code == 303
+            with self.farm.database.begin() as session:
+                user = session.scalars(select(User).where(User.name == name)).one()
+                client.set_cookie(SESSION_COOKIE, users.open_session(session, users.principal_of_user(user)))
         return client
 
 
@@ -46,14 +51,25 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, farm_seed.
     return farm.settings.data, seed
 
 
-@pytest.fixture
-def house(template: tuple[Path, farm_seed.Seed], tmp_path: Path) -> Iterator[House]:
-    shutil.copytree(template[0], tmp_path / "farm")
-    farm = farm_seed.open_farm(tmp_path / "farm", log_viewers=2)
+def _open(template: tuple[Path, farm_seed.Seed], folder: Path) -> Iterator[House]:
+    shutil.copytree(template[0], folder)
+    farm = farm_seed.open_farm(folder, log_viewers=2)
     app = create_app(farm)
     app.extensions["log_pace"] = Pace(poll_s=0.01, heartbeat_s=0.03, life_s=5.0)
     yield House(farm, app, template[1])
     farm.database.close()
+
+
+@pytest.fixture
+def house(template: tuple[Path, farm_seed.Seed], tmp_path: Path) -> Iterator[House]:
+    """A copy of the farm, to do anything to."""
+    yield from _open(template, tmp_path / "farm")
+
+
+@pytest.fixture(scope="module")
+def shown(template: tuple[Path, farm_seed.Seed], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A copy that the tests of a module only look at."""
+    yield from _open(template, tmp_path_factory.mktemp("shown") / "farm")
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import farm_logs
+from farm_logs import FAILURE, HOSTILE
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.access import tokens, users
+from buildfarm.access import users
 from buildfarm.bootstrap import Farm
 from buildfarm.config import Limits, Settings
 from buildfarm.db.engine import Database
@@ -26,7 +28,6 @@ from buildfarm.storage.blobs import Blobs
 from buildfarm.tables import Base
 
 ADMIN, MEMBER, PASSWORD = "ada", "bob", "correct horse battery"
-HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 COMMIT = "83b4ac24535ca9a81c24298bd05082d472142fd0"
 IMAGE = "sha256:" + "5f1c" * 16
 TARGETS = [
@@ -34,7 +35,6 @@ TARGETS = [
     for python in ("cp311", "cp312", "cp313")
     for platform in ("manylinux_2_28_x86_64", "musllinux_1_2_x86_64")
 ]
-FAILURE = "src/widget/_speedups.c:48:10: fatal error: zstd.h: No such file or directory"
 
 
 @dataclass
@@ -108,6 +108,10 @@ def _source(session: Session, name: str, url: str, scm: str, projects: list[str]
     names.make_local(session, projects, source, actor=ADMIN)
     session.flush()
     session.refresh(source)
+    source.created_at -= timedelta(days=40)
+    for secret in source.secrets:
+        secret.created_at = source.created_at
+        secret.last_used_at = clock.now() - timedelta(minutes=30) if projects else None
     return source
 
 
@@ -127,7 +131,10 @@ def _deliveries(session: Session, seed: Seed, widget: Source, gadget: Source) ->
                 id=key, source_id=source.id, key=f"key-{index}", scm=source.scm, state=state, reason=reason,
                 received_at=clock.now() - timedelta(minutes=90 - 15 * index), kind=kind, ref=ref,
                 commit=COMMIT if ref else None, actor="grace" if ok else None, title=title,
-                headers={"Content-Type": "application/json", "X-Hub-Signature-256": "[masked]", "User-Agent": HOSTILE},
+                headers={
+                    "Content-Type": "application/json", "User-Agent": HOSTILE,
+                    "X-Hub-Signature-256": "[masked]",
+                },
                 body=body, body_sha256="b0d1" * 16,
                 steps=[
                     {"name": "signature", "ok": ok, "detail": "X-Hub-Signature-256 matches secret sec_1"
@@ -149,12 +156,13 @@ def _history(session: Session, seed: Seed, widget: Source, gadget: Source, build
         over = state in {State.PUBLISHED, State.FAILED, State.CANCELLED}
         facts: dict[str, object] = {
             "trigger": "webhook:github", "ref": "refs/heads/main", "commit": COMMIT, "actor": "grace",
-            "title": "Speed up parsing of long lists", "recipe_name": "default", "recipe_path": "pyproject.toml",
-            "recipe_sha256": "7ec1" * 16, "snapshot_sha256": "50a9" * 16, "channel": "dev",
+            "title": "Speed up parsing of long lists", "recipe_name": "default",
+            "recipe_path": "pyproject.toml", "recipe_sha256": "7ec1" * 16,
+            "snapshot_sha256": "50a9" * 16, "channel": "dev",
         }  # fmt: skip
         row = Build(
-            id=f"bld_{len(seed.builds):018d}", number=number, source_id=source.id, state=state, created_at=created,
-            started_at=None if state == State.QUEUED else created + timedelta(seconds=9),
+            id=f"bld_{len(seed.builds):018d}", number=number, source_id=source.id, state=state,
+            created_at=created, started_at=None if state == State.QUEUED else created + timedelta(seconds=9),
             finished_at=created + timedelta(seconds=9 + took) if over else None, **(facts | more),
         )  # fmt: skip
         session.add(row)
@@ -163,8 +171,20 @@ def _history(session: Session, seed: Seed, widget: Source, gadget: Source, build
         return row
 
     for index in range(7):
-        old = build(f"old{index}", widget, State.PUBLISHED if index % 3 else State.FAILED, 9000 - index * 900, 30 * 3**(index % 4))
-        _job(session, old, TARGETS[0], State(State.SUCCEEDED if old.state == State.PUBLISHED else State.FAILED), builder)
+        old = build(
+            f"old{index}",
+            widget,
+            State.PUBLISHED if index % 3 else State.FAILED,
+            9000 - index * 900,
+            30 * 3 ** (index % 4),
+        )
+        _job(
+            session,
+            old,
+            TARGETS[0],
+            State(State.SUCCEEDED if old.state == State.PUBLISHED else State.FAILED),
+            builder,
+        )
     for version, minutes in (("1.2.0", 3000), ("1.3.0", 45)):
         good = build(
             f"published {version}", widget, State.PUBLISHED, minutes, 74, ref=f"refs/tags/v{version}",
@@ -172,13 +192,29 @@ def _history(session: Session, seed: Seed, widget: Source, gadget: Source, build
         )  # fmt: skip
         jobs = [_job(session, good, target, State.SUCCEEDED, builder) for target in TARGETS]
         seed.good_job = jobs[0].id
-        _say(session, jobs[0], _GOOD_LOG)
+        _say(session, jobs[0], farm_logs.GOOD)
         _publish(session, good, jobs, version)
     failed = build(
-        "failed", gadget, State.FAILED, 22, 41, cause="user_code", title=HOSTILE, first_error=f"{TARGETS[0]}: {FAILURE}"
+        "failed",
+        gadget,
+        State.FAILED,
+        22,
+        41,
+        cause="user_code",
+        title=HOSTILE,
+        first_error=f"{TARGETS[0]}: {FAILURE}",
     )
-    bad = _job(session, failed, TARGETS[0], State.FAILED, builder, cause="user_code", phase="build", first_error=FAILURE)
-    _say(session, bad, _BAD_LOG)
+    bad = _job(
+        session,
+        failed,
+        TARGETS[0],
+        State.FAILED,
+        builder,
+        cause="user_code",
+        phase="build",
+        first_error=FAILURE,
+    )
+    _say(session, bad, farm_logs.BAD)
     _job(session, failed, TARGETS[2], State.SUCCEEDED, builder)
     _job(session, failed, TARGETS[4], State.CANCELLED, builder, required=False)
     seed.failed_job = bad.id
@@ -188,16 +224,42 @@ def _history(session: Session, seed: Seed, widget: Source, gadget: Source, build
     build("built", gadget, State.BUILT, 5, 0)
     running = build("running", widget, State.RUNNING, 1, 0, title="Read compressed lists")
     live = _job(session, running, TARGETS[0], State.RUNNING, builder, phase="build")
-    _say(session, live, _LIVE_LOG)
+    _say(session, live, farm_logs.LIVE)
     seed.running_job = live.id
     seed.queued_job = _job(session, running, TARGETS[2], State.QUEUED, builder).id
     again = _job(session, running, TARGETS[4], State.RUNNING, builder, number=2, phase="deps")
-    session.add(_attempt(again, builder, 1, State.FAILED, {"cause": "infrastructure", "first_error": "The builder fell silent."}))
+    session.add(
+        _attempt(
+            again,
+            builder,
+            1,
+            State.FAILED,
+            {"cause": "infrastructure", "first_error": "The builder fell silent."},
+        )
+    )
     seed.retried_job = again.id
-    build("queued", gadget, State.QUEUED, 0, 0, commit=None, recipe_name=None, recipe_sha256=None, snapshot_sha256=None)
+    build(
+        "queued",
+        gadget,
+        State.QUEUED,
+        0,
+        0,
+        commit=None,
+        recipe_name=None,
+        recipe_sha256=None,
+        snapshot_sha256=None,
+    )
 
 
-def _job(session: Session, build: Build, target: str, state: State, builder: Builder, number: int = 1, **more: object) -> Job:
+def _job(
+    session: Session,
+    build: Build,
+    target: str,
+    state: State,
+    builder: Builder,
+    number: int = 1,
+    **more: object,
+) -> Job:
     began = build.started_at or build.created_at
     ran = state not in {State.QUEUED, State.WAITING}
     over = ran and state != State.RUNNING
@@ -221,18 +283,27 @@ def _attempt(job: Job, builder: Builder, number: int, state: State, outcome: dic
     began = job.started_at or clock.now()
     return Attempt(
         job_id=job.id, number=number, builder_id=builder.id, token_digest=f"{job.id}-{number}", state=state,
-        started_at=began, finished_at=None if state == State.RUNNING else job.finished_at or began, log_bytes=0,
-        log_lines=0, outcome=outcome,
+        started_at=began, finished_at=None if state == State.RUNNING else job.finished_at or began,
+        log_bytes=0, log_lines=0, outcome=outcome,
     )  # fmt: skip
 
 
-def say(session: Session, job_id: str, phase: str, text: str, at: datetime | None = None, number: int = 1) -> None:
+def say(
+    session: Session, job_id: str, phase: str, text: str, at: datetime | None = None, number: int = 1
+) -> None:
     """Let the attempt print."""
     attempt = session.get_one(Attempt, (job_id, number))
     moment = int((at or clock.now()).timestamp() * 1000)
     times = [moment + 130 * index for index in range(text.count("\n"))]
     logs.append(
-        session, job_id, number, offset=attempt.log_bytes, phase=phase, text=text, times=times, max_bytes=2**30
+        session,
+        job_id,
+        number,
+        offset=attempt.log_bytes,
+        phase=phase,
+        text=text,
+        times=times,
+        max_bytes=2**30,
     )
     session.flush()
 
@@ -255,7 +326,9 @@ def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> N
         python, _, platform = job.target.partition("-")
         filename = f"widget-{version}-{python}-{python}-{platform}.whl"
         sha256 = f"{index}{version.replace('.', '')}{'c4f7e19a2b5d8063' * 4}"[:64]
-        session.add(Artifact(job_id=job.id, attempt=1, filename=filename, sha256=sha256, size=143_212 + 977 * index))
+        session.add(
+            Artifact(job_id=job.id, attempt=1, filename=filename, sha256=sha256, size=143_212 + 977 * index)
+        )
         session.add(
             File(
                 filename=filename, release_id=release.id, sha256=sha256, size=143_212 + 977 * index,
@@ -274,22 +347,3 @@ def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> N
     session.flush()
     entering = channels.entering(session, "dev", [file.filename for file in release.files])
     record(session, "publish", project="widget", version=version, on_serial=entering)
-
-
-_SOURCE = ("source", "source sha256:c1d309020e38b428f3414734667ef4128c0f9c0fa549406307788cb6f217d064\n$ tar --extract --file /in/source.tar --directory /src\n")
-_DEPS = ("deps", "$ uv venv --quiet /work/env\n$ uv pip install 'setuptools>=77' wheel\n\x1b[2mResolved \x1b[1m2 packages\x1b[0m\x1b[2m in 41ms\x1b[0m\n\x1b[2mInstalled \x1b[1m2 packages\x1b[0m\x1b[2m in 6ms\x1b[0m\n \x1b[32m+\x1b[39m \x1b[1msetuptools\x1b[0m\x1b[2m==84.2.1\x1b[0m\n \x1b[32m+\x1b[39m \x1b[1mwheel\x1b[0m\x1b[2m==0.47.0\x1b[0m\n")
-_COMPILE = "running build_ext\nbuilding 'widget._speedups' extension\ngcc -Wall -O3 -fPIC -I/opt/python/include -c src/widget/_speedups.c -o build/_speedups.o\n"
-_GOOD_LOG = [
-    _SOURCE,
-    _DEPS,
-    ("build", _COMPILE + "\x1b[01m\x1b[Ksrc/widget/_speedups.c:31:7:\x1b[m\x1b[K \x1b[01;35m\x1b[Kwarning:\x1b[m\x1b[K unused variable '\x1b[01m\x1b[Kspare\x1b[m\x1b[K' [\x1b[01;35m\x1b[K-Wunused-variable\x1b[m\x1b[K]\nadding 'widget/__init__.py'\nadding 'widget/_speedups.so'\nadding 'widget-1.3.0.dist-info/RECORD'\n"),
-    ("repair", "checking GLIBC symbol versions against manylinux_2_28\n\x1b[32mok\x1b[0m, nothing to vendor\n"),
-    ("test", "$ python -m pytest -q\n........................................................................ [ 62%]\n............................................                             [100%]\n\x1b[32m\x1b[1m116 passed\x1b[0m\x1b[32m in 0.84s\x1b[0m\n"),
-    ("upload", "widget-1.3.0-cp311-cp311-manylinux_2_28_x86_64.whl, 143212 bytes\n"),
-]  # fmt: skip
-_BAD_LOG = [
-    _SOURCE,
-    _DEPS,
-    ("build", _COMPILE + f"{FAILURE}\n   48 | #include <zstd.h>\n      |          \x1b[01;31m\x1b[K^~~~~~~~\x1b[m\x1b[K\ncompilation terminated.\n\x1b[31merror: command '/usr/bin/gcc' failed with exit code 1\x1b[0m\n{HOSTILE}\n"),
-]  # fmt: skip
-_LIVE_LOG = [_SOURCE, _DEPS, ("build", _COMPILE)]

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as Redirect
 
 from buildfarm.farm import builds, logbook
 from buildfarm.farm.rules import FINAL
-from buildfarm.farm.show import BuildDetail, JobRow, build_detail, list_builds
+from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
 from buildfarm.index.show import files_of_build
 from buildfarm.sources import show as sources
 from webapp.api.effects import hand_over
@@ -42,6 +42,14 @@ class Matrix:
     cells: dict[tuple[str, str], JobRow]
 
 
+@dataclass(frozen=True)
+class Served:
+    """What the index served to some jobs alike."""
+
+    files: tuple[DependencyRow, ...]
+    targets: tuple[str, ...]
+
+
 @blueprint.get("/builds")
 def list_all() -> Response:
     """Builds, the newest first."""
@@ -65,6 +73,7 @@ def show_one(build_id: str) -> Response:
         return page(
             "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
             quotes=_quotes(session, build), files=files_of_build(session, build_id),
+            served=served(build.jobs),
         )  # fmt: skip
 
 
@@ -99,6 +108,15 @@ def matrix(jobs: Sequence[JobRow]) -> Matrix | None:
     rows = tuple(dict.fromkeys(interpreter for interpreter, _ in cells))
     columns = tuple(dict.fromkeys(platform for _, platform in cells))
     return Matrix(rows, columns, cells) if len(rows) > 1 and len(columns) > 1 else None
+
+
+def served(jobs: Sequence[JobRow]) -> list[Served]:
+    """The build dependencies, told once for jobs that read the same files."""
+    targets: dict[tuple[DependencyRow, ...], list[str]] = {}
+    for job in jobs:
+        if job.dependencies:
+            targets.setdefault(job.dependencies, []).append(job.target)
+    return [Served(files, tuple(names)) for files, names in targets.items()]
 
 
 def _sides(target: str) -> tuple[str, str]:

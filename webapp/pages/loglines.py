@@ -16,6 +16,8 @@ from webapp.pages import ansi
 
 #: Lines of a log that a page holds as a whole.
 WHOLE = 2000
+#: Lines of a log without an error whose sections are all open.
+SHORT = 100
 #: Lines of one list element: the browser lays out only those in view (`content-visibility`).
 CHUNK = 250
 #: Lines at each end of a section of a longer log, at the end of its telling one, around a wanted line.
@@ -53,10 +55,11 @@ def parts(
 ) -> list[Part]:
     """The log of an attempt as a page draws it: around `wanted`, `hit` marked, the telling section open."""
     telling = _telling(sections, wanted or hit)
-    whole = bool(sections) and sections[-1].last <= WHOLE
+    length = sections[-1].last if sections else 0
+    whole, short = length <= WHOLE, length <= SHORT and not (hit or wanted)
     made = []
     for section in sections:
-        is_open = section is telling
+        is_open = short or section is telling
         spans = [(section.first, section.last)] if whole else _spans(section, is_open, (wanted, hit))
         drawn = [
             Piece(first, last, chunks(logbook.window(session, job_id, number, first, last), hit, whole=whole))

@@ -116,6 +116,11 @@ def size(count: int) -> str:
     return f"{value:.2f} GB"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def short_ref(ref: str) -> str:
     """A ref without `refs/heads/` or `refs/tags/`."""
     return ref.removeprefix("refs/heads/").removeprefix("refs/tags/")

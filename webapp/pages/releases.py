@@ -53,7 +53,7 @@ def apply(name: str, version: str) -> Redirect:
     lower, upper = request.form.get("from", ""), request.form.get("to", "")
     who = require("promote", upper)
     with farm().database.begin() as session:
-        promote.promote(
+        farm().admission.promote(
             session, project=name, version=version, from_channel=lower, to_channel=upper, actor=who.name
         )
     wait_visible(session)

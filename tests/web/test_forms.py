@@ -1,0 +1,124 @@
+"""What forms change, who may send them, and that a foreign page cannot."""
+
+import re
+
+import farm_seed
+import pytest
+
+from buildfarm.farm.show import build_detail
+from buildfarm.index.show import release_detail
+from buildfarm.sources.show import source_detail
+
+#: path, fields, where an administrator is led (None: a page is shown)
+FORMS = [
+    ("/sources", {"name": "fresh", "url": "https://git.example/fresh.git", "tier": "dev"}, None),
+    ("/sources/widget/builds", {"ref": "main"}, "/builds/"),
+    ("/sources/widget/projects", {"projects": "widget-extra, widget_more"}, "/sources/widget"),
+    ("/sources/widget/secrets", {}, None),
+    ("/builds/{running}/cancel", {}, "/builds/{running}"),
+    ("/builds/{failed}/rebuild", {}, "/builds/"),
+    (
+        "/projects/widget/1.3.0/promote",
+        {"from": "staging", "to": "stable"},
+        "/projects/widget/1.3.0?done=promoted",
+    ),
+    ("/promotions/{promotion}/undo", {}, "/projects/widget/1.3.0?done=undone"),
+    ("/projects/widget/1.3.0/yank", {"reason": "broken"}, "/projects/widget/1.3.0?done=yanked"),
+    ("/projects/widget/1.3.0/unyank", {}, "/projects/widget/1.3.0?done=unyanked"),
+]
+
+
+class Sender:
+    """A logged-in browser that sends forms as pages do."""
+
+    def __init__(self, house, name: str) -> None:
+        self.house, self.client = house, house.client(name)
+        self.token = re.findall(r'name="csrf" value="([^"]+)"', self.client.get("/account").text)[0]
+
+    def send(self, path: str, token: str | None = None, headers=None, **fields: str):
+        seed = self.house.seed
+        path = path.format(promotion=seed.promotion, **{k: v for k, v in seed.builds.items() if k.isalpha()})
+        form = {"csrf": self.token if token is None else token, **fields}
+        return self.client.post(path, data=form, headers=headers)
+
+
+@pytest.mark.parametrize(("path", "fields", "target"), FORMS, ids=[path for path, *_ in FORMS])
+def test_an_administrator_may_send_the_form(house, path, fields, target):
+    answer = Sender(house, farm_seed.ADMIN).send(path, **fields)
+    if target is None:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 303
+        assert answer.location.startswith(target.format(running=house.seed.builds["running"]))
+
+
+@pytest.mark.parametrize(("path", "fields", "_target"), FORMS, ids=[path for path, *_ in FORMS])
+def test_who_may_only_look_may_not_send_it(house, path, fields, _target):
+    assert Sender(house, farm_seed.MEMBER).send(path, **fields).status_code == 403
+
+
+@pytest.mark.parametrize(("path", "fields", "_target"), FORMS, ids=[path for path, *_ in FORMS])
+def test_a_form_without_the_token_or_from_elsewhere_changes_nothing(house, path, fields, _target):
+    sender = Sender(house, farm_seed.ADMIN)
+    for token, headers in (("", None), ("x" * 32, None), (None, {"Sec-Fetch-Site": "cross-site"})):
+        answer = sender.send(path, token, headers, **fields)
+        assert answer.status_code == 403
+        assert "form.foreign" in answer.text
+
+
+def test_a_new_source_shows_its_secrets_once_and_where_they_go(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    page = sender.send(
+        "/sources",
+        name="fresh",
+        url="https://ghe.example/a/fresh.git",
+        scm="github",
+        projects="fresh",
+        branches="main dev/*",
+    ).text
+    assert "http://farm.example/hooks/fresh" in page
+    assert "Payload URL" in page
+    with house.farm.database.read() as session:
+        source = source_detail(session, "fresh")
+    assert (source.projects, source.branches) == (("fresh",), ("main", "dev/*"))
+    (secret,) = re.findall(r'aria-label="the secret"><code>([^<]+)</code>', page)
+    assert secret not in sender.client.get("/sources/fresh").text
+
+
+def test_a_refused_source_says_why(house):
+    answer = Sender(house, farm_seed.ADMIN).send(
+        "/sources", name="Not a name", url="https://git.example/a.git"
+    )
+    assert answer.status_code == 400
+    assert "cannot be the name of a source" in answer.text
+
+
+def test_a_rebuild_takes_the_same_commit(house):
+    answer = Sender(house, farm_seed.ADMIN).send("/builds/{failed}/rebuild")
+    with house.farm.database.read() as session:
+        new = build_detail(session, answer.location.rpartition("/")[2])
+        old = build_detail(session, house.seed.builds["failed"])
+    assert (new.source, new.ref, new.commit) == (old.source, old.ref, old.commit)
+    assert (new.trigger, new.actor, new.state) == ("manual", farm_seed.ADMIN, "queued")
+
+
+def test_the_confirmation_tells_what_a_promotion_changes_before_it_does(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    page = sender.client.get("/projects/widget/1.2.0/promote?from=dev&to=staging").text
+    assert "<td>1.3.0</td>" in page
+    assert page.count(".whl</code>") == 6
+    with house.farm.database.read() as session:
+        assert release_detail(session, "widget", "1.2.0").channels[1].files == 0
+    sender.send("/projects/widget/1.2.0/promote", **{"from": "dev", "to": "staging"})
+    with house.farm.database.read() as session:
+        assert release_detail(session, "widget", "1.2.0").channels[1].files == 6
+    again = sender.client.get("/projects/widget/1.2.0/promote?from=dev&to=staging").text
+    assert "Nothing would change" in again
+
+
+def test_a_yank_shows_its_reason_on_the_page(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    sender.send("/projects/widget/1.3.0/yank", reason=farm_seed.HOSTILE)
+    page = sender.client.get("/projects/widget/1.3.0").text
+    assert "Yanked.</strong> &lt;script&gt;" in page
+    assert "Promote to stable" not in page

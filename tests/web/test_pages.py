@@ -1,0 +1,150 @@
+"""Every page, for everybody: who sees it, and that it holds nothing the content policy forbids."""
+
+import re
+
+import farm_seed
+import pytest
+
+from webapp.app import CONTENT_SECURITY_POLICY
+
+PAGES = [
+    "/",
+    "/sources",
+    "/sources/widget",
+    "/sources/gadget",
+    "/sources/sprocket",
+    "/deliveries",
+    "/deliveries?state=rejected&source=gadget",
+    "/deliveries/{accepted}",
+    "/deliveries/{rejected}",
+    "/builds",
+    "/builds?state=failed",
+    "/jobs/{failed_job}",
+    "/jobs/{failed_job}?line=12",
+    "/jobs/{running_job}",
+    "/jobs/{queued_job}",
+    "/jobs/{retried_job}",
+    "/jobs/{retried_job}/attempts/1",
+    "/jobs/{good_job}",
+    "/projects",
+    "/projects?q=wid",
+    "/projects/widget",
+    "/projects/gadget",
+    "/projects/widget/1.2.0",
+    "/projects/widget/1.3.0",
+    "/queue",
+    "/account",
+]
+INLINE = re.compile(r"<script(?![^>]* src=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:", re.IGNORECASE)
+TEXT = re.compile(r">[^<]*<|\"[^\"]*\"")
+
+
+def filled(page: str, seed: farm_seed.Seed) -> str:
+    return page.format(**{name: value for name, value in vars(seed).items() if isinstance(value, str)})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_who_is_not_logged_in_is_sent_to_the_login_and_back(shown, page):
+    path = filled(page, shown.seed)
+    answer = shown.client().get(path)
+    assert answer.status_code == 302
+    assert answer.location.startswith("/login?next=")
+    assert b"widget" not in answer.data.replace(path.encode(), b"")
+
+
+@pytest.mark.parametrize("name", [farm_seed.MEMBER, farm_seed.ADMIN])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens_under_the_policy_and_holds_nothing_inline(shown, page, name):
+    answer = shown.client(name).get(filled(page, shown.seed))
+    assert answer.status_code == 200
+    assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    # What people wrote is in texts and attribute values; the tags that are left are ours.
+    assert not INLINE.search(TEXT.sub("><", answer.text))
+    assert farm_seed.HOSTILE not in answer.text
+    assert "<img" not in answer.text
+
+
+def test_every_build_opens_whatever_its_state(shown):
+    client = shown.client(farm_seed.MEMBER)
+    for build in shown.seed.builds.values():
+        answer = client.get(f"/builds/{build}")
+        assert answer.status_code == 200
+        assert "<img" not in answer.text
+
+
+def test_who_may_only_look_gets_no_forms_that_would_be_refused(shown):
+    client = shown.client(farm_seed.MEMBER)
+    for page in (
+        "/sources",
+        "/sources/widget",
+        "/projects/widget/1.3.0",
+        f"/builds/{shown.seed.builds['failed']}",
+    ):
+        forms = re.findall(r'<form method="post" action="([^"]+)"', client.get(page).text)
+        assert set(forms) == {"/theme", "/logout"}, page
+
+
+def test_a_failed_build_quotes_the_telling_line_and_links_to_it(shown):
+    page = shown.client(farm_seed.MEMBER).get(f"/builds/{shown.seed.builds['failed']}").text
+    target = f"/jobs/{shown.seed.failed_job}?line=13#L13"
+    assert f'<a class="telling" href="{target}"><code>{farm_seed.FAILURE}</code></a>' in page
+    log = shown.client(farm_seed.MEMBER).get(target).text
+    assert re.search(r'<li id="L13"[^>]* class=hit>.*fatal error: zstd.h', log)
+
+
+def test_a_rejected_delivery_names_the_remedy_and_the_step_that_failed(shown):
+    page = shown.client(farm_seed.MEMBER).get(f"/deliveries/{shown.seed.rejected}").text
+    assert "none of the source&#39;s live secrets made it" in page
+    assert "Copy the secret into the SCM again" in page
+    assert "X-Hub-Signature-256 was made with another secret" in page
+
+
+def test_an_empty_farm_shows_the_first_steps_and_a_full_one_does_not(shown, bare):
+    assert "From an empty farm to" in bare.client(farm_seed.ADMIN).get("/").text
+    assert "From an empty farm to" not in shown.client(farm_seed.ADMIN).get("/").text
+
+
+def test_lists_go_on_where_the_page_before_ended(shown):
+    client = shown.client(farm_seed.MEMBER)
+    newest = client.get("/builds").text
+    rows = re.findall(r'<a class="strong" href="/builds/(bld_\d+)"', newest)
+    assert rows == sorted(rows, reverse=True)
+    older = client.get(f"/builds?before={rows[4]}").text
+    assert re.findall(r'<a class="strong" href="/builds/(bld_\d+)"', older) == rows[5:]
+
+
+def test_what_is_not_there_is_a_page_with_a_sentence(shown):
+    client = shown.client(farm_seed.MEMBER)
+    for path, code in (
+        ("/nowhere", "http.404"),
+        ("/builds/bld_no", "build.unknown"),
+        ("/sources/no", "source.unknown"),
+        ("/projects/no", "project.unknown"),
+        ("/projects/widget/9", "release.unknown"),
+        ("/jobs/job_no", "job.unknown"),
+        ("/deliveries/no", "delivery.unknown"),
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert f"<code>{code}</code>" in answer.text
+
+
+def test_a_bad_credential_is_answered_with_a_page_too(shown):
+    answer = shown.client().get("/nowhere", headers={"Authorization": "Bearer nonsense"})
+    assert answer.status_code == 404
+
+
+def test_static_files_with_their_digest_are_kept_for_ever_and_others_are_not(shown):
+    page = shown.client().get("/login").text
+    (style,) = re.findall(r'href="(/static/app.css[^"]*)"', page)
+    assert "immutable" in shown.client().get(style).headers["Cache-Control"]
+    assert shown.client().get("/static/app.css").headers["Cache-Control"] == "no-cache"
+
+
+def test_a_page_weighs_little(shown):
+    import gzip
+
+    client = shown.client(farm_seed.ADMIN)
+    files = {"/", *re.findall(r'"(/static/[^"#]+)', client.get("/").text)}
+    assert sum(len(gzip.compress(client.get(file).data)) for file in files) < 40_000
