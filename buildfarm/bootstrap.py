@@ -10,11 +10,13 @@ from buildfarm import tables  # noqa: F401 - every table must be known before th
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
+from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
 from buildfarm.index.upload import Uploader
 from buildfarm.index.upstream import Upstream
 from buildfarm.journal.record import append_recorded
 from buildfarm.storage.blobs import Blobs
+from buildfarm.trust import root
 from buildfarm.trust.client import SignerClient
 
 
@@ -33,8 +35,14 @@ class Farm:
 
     @cached_property
     def signer(self) -> SignerClient:
-        """The signer's socket; only the worker that publishes needs it."""
+        """The signer's socket: for the worker that publishes, and for a rotation of keys."""
         return SignerClient(Path(self.settings.signer_socket))
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Promotes what verifies."""
+        path = self.settings.trust_dir / root.TRUSTED_ROOT
+        return Admission(self.blobs, path, self.settings.public_url)
 
     @cached_property
     def build_view(self) -> BuildView:

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import click
 
@@ -20,14 +20,17 @@ from buildfarm.cli.first_start import Secrets, make_folder, prepare, write_priva
 from buildfarm.cli.redis_server import builder_acl, redis_child, redis_url, socket_file
 from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
-from buildfarm.errors import EnvironmentProblem
+from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.sockets import short_socket_path
+from buildfarm.trust.client import SignerClient
 
 #: The platform family that this host's engine builds for, and the tiers that share it.
 _FAMILY = f"manylinux-{os.uname().machine}"
 _TIERS = ("release", "dev", "untrusted")
 _PRIORITIES = ("hi", "std", "wave")
 _START_S = 60.0
+#: The signer's user under a farm that root started: it needs no entry in passwd, and nobody else has it.
+SIGNER_UID = 64790
 
 
 @click.command()
@@ -97,7 +100,8 @@ def _children(
     redis = redis_child(redis_dir, password=kept.redis_password, acl=[acl], order=0)
     redis_socket = short_socket_path(socket_file(redis_dir))
     signer_dir = settings.data / "signer"
-    signer_dir.mkdir(mode=0o711, exist_ok=True)
+    signer_dir.mkdir(exist_ok=True)
+    signer_dir.chmod(0o711)  # the documents in `public/` are for everybody, whatever the umask
     signer_socket = signer_dir / "signer.sock"
     control = _control_environment(settings, redis_url(redis_socket, kept.redis_password), signer_socket)
 
@@ -107,9 +111,9 @@ def _children(
 
     signer = python(
         "signer", "buildfarm.trust.signer", "--data", str(signer_dir), "--socket", str(signer_socket),
-        "--url", settings.public_url, order=0, env=_environment(), ready=signer_socket.exists,
+        "--url", settings.public_url, *_signer_user(), order=0, env=_environment(),
+        ready=lambda: _signs(SignerClient(signer_socket, timeout_s=1.0)),
     )  # fmt: skip
-    signer_socket.unlink(missing_ok=True)
     web = python(
         "web", "gunicorn", "webapp.wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
         "--workers", "2", "--threads", "64", "--graceful-timeout", "3", "--keep-alive", "30",
@@ -197,9 +201,35 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def _answers(port: int) -> bool:
+def _signer_user() -> list[str]:
+    """The signer's options for a user of its own; none where this process cannot give it one."""
+    if os.geteuid() != 0 or not _is_mapped(SIGNER_UID):
+        log.get(__name__).warning(
+            "up.signer_shares_user", hint="Start as root for a signer whose keys no other process can read."
+        )
+        return []
+    return ["--uid", str(SIGNER_UID)]
+
+
+def _is_mapped(uid: int) -> bool:
+    """Whether the user exists in this user namespace (user_namespaces(7)); rootless containers have few."""
+    with open("/proc/self/uid_map") as lines:
+        ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+    return any(first <= uid < first + count for first, count in ranges)
+
+
+def _signs(signer: SignerClient) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        signer.health()
+    except FarmError:
+        return False
+    return True
+
+
+def _answers(port: int) -> bool:
+    # A proxy of the machine's environment must not be asked about our own loopback address.
+    try:
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

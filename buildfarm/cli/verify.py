@@ -7,7 +7,6 @@ decided (no trusted root, no index, no network).
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -23,14 +22,14 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+from buildfarm.cli import pinned
 from buildfarm.errors import EnvironmentProblem, FarmError, IntegrityFailure, InvalidInput, NotFound
 from buildfarm.trust import pin
 from buildfarm.trust.evidence import project_of
-from buildfarm.trust.memory import CheckpointMemory
-from buildfarm.trust.note import Checkpoint
 from buildfarm.trust.remote import BUNDLE_SUFFIX, RemoteIndex
 from buildfarm.trust.report import Check, Origin, Policy
 from buildfarm.trust.verify import verify_bundle
+from buildfarm.trust.watch import LogWatch
 
 _OK, _FAILED, _NO_PROVENANCE, _UNDECIDED = range(4)
 _RELEASE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s/]+)")
@@ -103,14 +102,15 @@ def verify(
 
     Exit codes: 0 verified, 1 a check failed, 2 no provenance, 3 it cannot be decided.
     """
-    index = _index(index_url)
+    index = pinned.index(index_url)
+    asked = None if offline else index
     outcome = _Outcome()
     try:
-        outcome.root = _trusted_root(root_path, index, offline=offline)
-        if outcome.root.first_use:
-            _announce(outcome.root, index)
-        for file in _files(what, bundle_path, None if offline else index):
-            outcome.verdicts.append(_judge(file, outcome.root, index))
+        outcome.root = pinned.trusted_root(root_path, index, offline=offline)
+        watch = LogWatch(pinned.memory(), outcome.root.root, asked)
+        issuers = outcome.root.root.homes | ({index.farm_url} if index else set())
+        for file in _files(what, bundle_path, asked):
+            outcome.verdicts.append(_judge(file, outcome.root, Policy(issuers), watch))
     except FarmError as error:
         outcome.error = error
     if as_json:
@@ -118,38 +118,6 @@ def verify(
     else:
         _print(outcome)
     context.exit(outcome.code)
-
-
-def _index(index_url: str | None) -> RemoteIndex | None:
-    token = os.environ.get("BUILDFARM_TOKEN")
-    if index_url:
-        return RemoteIndex.of_channel(index_url, token)
-    if farm := os.environ.get("BUILDFARM_URL"):
-        return RemoteIndex(farm, token=token)
-    return None
-
-
-def _trusted_root(root_path: Path | None, index: RemoteIndex | None, *, offline: bool) -> pin.Pinned:
-    if root_path is not None:
-        return pin.given(root_path)
-    if index is None:
-        raise EnvironmentProblem(
-            "It is not known which farm to believe.",
-            code="root.none",
-            hint="Set BUILDFARM_URL, or give the farm's channel with --index, or its root with --root.",
-        )
-    path = pin.path_for(index.farm_url, _xdg("XDG_CONFIG_HOME", ".config"))
-    return pin.pinned(path, None if offline else index.trusted_root)
-
-
-def _announce(trusted: pin.Pinned, index: RemoteIndex | None) -> None:
-    farm = index.farm_url if index else ""
-    click.echo(
-        f"First use of {farm}: its trusted root is pinned now in {trusted.path}.\n"
-        "Compare this with what your administrator tells you (its sha256):\n"
-        f"  {trusted.sha256}",
-        err=True,
-    )
 
 
 def _files(what: str, bundle_path: Path | None, index: RemoteIndex | None) -> Iterator[_File]:
@@ -218,7 +186,7 @@ def _bundle_from_index(filename: str, index: RemoteIndex | None) -> bytes | None
     return index.bundle(listed) if listed else None
 
 
-def _judge(file: _File, trusted: pin.Pinned, index: RemoteIndex | None) -> _Verdict:
+def _judge(file: _File, trusted: pin.Pinned, policy: Policy, watch: LogWatch) -> _Verdict:
     if file.bundle is None:
         return _Verdict(
             file.filename,
@@ -226,12 +194,10 @@ def _judge(file: _File, trusted: pin.Pinned, index: RemoteIndex | None) -> _Verd
             "There is no statement about this file.",
             "It was uploaded or built before statements were made; or name the index that has one (--index).",
         )
-    issuers = trusted.root.homes | ({index.farm_url} if index else set())
-    report = verify_bundle(file.bundle, file.content, file.filename, trusted.root, Policy(issuers))
+    report = verify_bundle(file.bundle, file.content, file.filename, trusted.root, policy)
     checks = report.checks
     if report.ok and report.checkpoint is not None:
-        memory = CheckpointMemory(_xdg("XDG_STATE_HOME", ".local/state") / "buildfarm" / "checkpoints.json")
-        checks += (_remembered(memory, report.log_id, report.checkpoint),)
+        checks += (watch.check(report.log_id, report.checkpoint),)
     verified = all(check.ok for check in checks)
     return _Verdict(
         file.filename,
@@ -239,15 +205,6 @@ def _judge(file: _File, trusted: pin.Pinned, index: RemoteIndex | None) -> _Verd
         checks=checks,
         origin=report.origin if verified else None,
     )
-
-
-def _remembered(memory: CheckpointMemory, log_id: bytes, checkpoint: Checkpoint) -> Check:
-    name = "log-memory"
-    try:
-        return Check(name, ok=True, detail=memory.see(log_id, checkpoint))
-    except IntegrityFailure as error:
-        expected, got = (str(error.facts.get(key, "")) for key in ("expected", "got"))
-        return Check(name, False, error.message, expected, got, error.hint)
 
 
 def _as_json(outcome: _Outcome) -> dict[str, Any]:
@@ -293,7 +250,8 @@ def _print(outcome: _Outcome) -> None:
 
 
 def _print_check(check: Check) -> None:
-    click.echo(f"  {'✓' if check.ok else '✗'} {check.name}: {_plain(check.detail)}")
+    mark = "✗" if not check.ok else "✓" if check.checked else "-"
+    click.echo(f"  {mark} {check.name}: {_plain(check.detail)}")
     for name, value in (("expected", check.expected), ("got", check.got), ("next", check.hint)):
         if value and not check.ok:
             click.echo(f"      {name}: {_plain(value)}")
@@ -315,7 +273,3 @@ def _print_origin(origin: Origin) -> None:
 def _plain(text: str) -> str:
     """The text without control characters: a bundle must not write to a terminal what it likes."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-def _xdg(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default)

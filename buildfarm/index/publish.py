@@ -25,6 +25,7 @@ from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
 from buildfarm.ids import new_id
 from buildfarm.index import channels, names
+from buildfarm.index.admission import demand_verified
 from buildfarm.index.model import Attestation, File, Project, Release
 from buildfarm.index.provenance import build_facts
 from buildfarm.index.upstream import Upstream
@@ -33,6 +34,7 @@ from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 from buildfarm.trust import bundle as bundles
+from buildfarm.trust import root
 from buildfarm.trust.client import SignerClient
 from buildfarm.trust.messages import EntryProof
 from buildfarm.trust.mint import Attested
@@ -73,6 +75,7 @@ class Publisher:
             self._attest(artifact, files[artifact.filename])
             beat()
         self._prove(artifacts)
+        self._demand_verified(artifacts)
         return self._make_visible(build_id, artifacts, files, task)
 
     def _artifacts(self, build_id: str) -> list[Artifact]:
@@ -192,6 +195,15 @@ class Publisher:
             for row, (bundle_sha256, provenance_sha256) in zip(rows, stored, strict=True):
                 fresh = session.get_one(Attestation, (row.job_id, row.attempt, row.filename))
                 fresh.bundle_sha256, fresh.provenance_sha256 = bundle_sha256, provenance_sha256
+
+    def _demand_verified(self, artifacts: list[Artifact]) -> None:
+        """Check what is about to be shown as a stranger would: clients must not be the first to find out."""
+        trusted = root.load(self.signer.health()["documents"][root.TRUSTED_ROOT].encode())
+        with self.database.read() as session:
+            proofs = [_attestation(session, artifact).bundle_sha256 or "" for artifact in artifacts]
+        for artifact, proof in zip(artifacts, proofs, strict=True):
+            bundle = self.blobs.read(proof)
+            demand_verified(bundle, artifact.sha256, artifact.filename, trusted, self.settings.public_url)
 
     def _make_visible(
         self, build_id: str, artifacts: list[Artifact], files: dict[str, FileFacts], task: tuple[str, int]

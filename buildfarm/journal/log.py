@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.errors import InvalidInput
 from buildfarm.journal import merkle
 from buildfarm.journal.model import Checkpoint
 from buildfarm.journal.record import size as journal_size
@@ -36,12 +38,19 @@ class Head:
 
 def head(session: Session) -> Head:
     """The log as committed now."""
-
-    def node(level: int, index: int) -> bytes:
-        return stored_node(session, level, index)
-
-    size = journal_size(session)
+    size, node = journal_size(session), partial(stored_node, session)
     return Head(size, merkle.root(size, node), node)
+
+
+def consistency(session: Session, old: int, new: int) -> Sequence[bytes]:
+    """The proof that the log of `old` leaves is the beginning of that of `new` leaves.
+
+    Raises:
+        InvalidInput: `merkle.range`, the log never had these sizes, or not in this order.
+    """
+    if new > (size := journal_size(session)):
+        raise InvalidInput(f"The log has {size} leaves.", code="merkle.range")
+    return merkle.consistency_proof(old, new, partial(stored_node, session))
 
 
 def store_checkpoint(session: Session, size: int, note: str) -> None:

@@ -24,8 +24,8 @@ _ROUNDS = 5
 class SignerClient:
     """Asks the signer; one connection per question, so it may be shared by threads and forks."""
 
-    def __init__(self, socket_path: Path) -> None:
-        self._path = socket_path.absolute()
+    def __init__(self, socket_path: Path, *, timeout_s: float = _TIMEOUT) -> None:
+        self._path, self._timeout = socket_path.absolute(), timeout_s
 
     def attest(self, facts: BuildFacts, file: int) -> Attested:
         """Have a file's statement made; the same facts and bytes get the same answer again.
@@ -122,7 +122,7 @@ class SignerClient:
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(_TIMEOUT)
+                connection.settimeout(self._timeout)
                 connection.connect(f"/proc/self/fd/{folder}/{self._path.name}")
                 yield connection
         finally:

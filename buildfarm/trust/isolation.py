@@ -13,6 +13,8 @@ from pathlib import Path
 
 from buildfarm.errors import EnvironmentProblem
 
+_PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWNET = 0x40000000
@@ -49,10 +51,14 @@ def become(user: int) -> None:
     Raises:
         EnvironmentProblem: the process may not do that.
     """
+    death_signal = ctypes.c_int()
+    _checked("prctl(PR_GET_PDEATHSIG)", _libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(death_signal)))
     try:
         os.setgroups([])
         os.setresgid(*[_group(user)] * 3)
         os.setresuid(*[user] * 3)
+        # A change of user forgets the parent-death signal that a supervisor had set (prctl(2)).
+        _checked("prctl(PR_SET_PDEATHSIG)", _libc.prctl(_PR_SET_PDEATHSIG, death_signal.value, 0, 0, 0))
     except PermissionError as error:
         raise EnvironmentProblem(
             f"The signer cannot become user {user}: {error}",

@@ -32,7 +32,8 @@ class CheckpointMemory:
         """Hold a checkpoint whose signature was verified against what is remembered.
 
         An older checkpoint is no sin here: every bundle carries the one of its day. With
-        `consistency` it must be an earlier state of the same log, without it it is let pass.
+        `consistency` both must be states of one log that grew; without it nothing can be said of two
+        sizes, and what is remembered stays as it is.
 
         Returns:
             A sentence about what was found.
@@ -50,8 +51,9 @@ class CheckpointMemory:
             if old.size == new.size:
                 self._demand_consistent(old, new, ())
                 return f"the same {new.size} entries as last time"
-            if consistency is not None:
-                self._demand_consistent(old, new, consistency(old.size, new.size))
+            if consistency is None:
+                return f"nothing proves it against the {last.size} entries last seen"
+            self._demand_consistent(old, new, consistency(old.size, new.size))
             if new is last:
                 return f"older than the {last.size} entries last seen"
             self._write(known | {log_id.hex(): checkpoint})

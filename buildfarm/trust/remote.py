@@ -5,6 +5,7 @@ Nothing read here is believed: the bundle is verified against a root that does n
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -54,6 +55,28 @@ class RemoteIndex:
             return self._document(f"{self.farm_url}/tuf/targets/trusted_root.json", "application/json")
         except ExternalFailure:
             return None
+
+    def checkpoint(self) -> str | None:
+        """The log's newest signed head, a note; None where the farm says that it has none.
+
+        Raises:
+            ExternalFailure: it cannot be reached or answers something else.
+        """
+        data = self._document(f"{self.farm_url}/tuf/checkpoint", "text/plain")
+        return None if data is None else data.decode(errors="replace")
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """The hashes that prove that the log of `old` entries is the beginning of that of `new`.
+
+        Raises:
+            ExternalFailure: it cannot be reached or answers something else.
+        """
+        url = f"{self.farm_url}/tuf/consistency?from={old}&to={new}"
+        try:
+            hashes = json.loads(self._document(url, "application/json") or b"")["hashes"]
+            return tuple(base64.b64decode(each, validate=True) for each in hashes)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ExternalFailure(f"{url} is no proof.", code="index.answer") from error
 
     def files(self, project: str) -> list[RemoteFile]:
         """The files of a project in the channel; none where the project is unknown.

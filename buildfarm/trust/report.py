@@ -21,7 +21,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check; `expected`, `got` and `hint` are filled where it failed."""
+    """The result of one check; `expected`, `got` and `hint` are filled where it failed.
+
+    `checked` is False where it could not be made and `detail` says why: nothing was found, nothing proved.
+    """
 
     name: str
     ok: bool
@@ -29,11 +32,13 @@ class Check:
     expected: str = ""
     got: str = ""
     hint: str = ""
+    checked: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and API answers."""
         failed = {"expected": self.expected, "got": self.got, "hint": self.hint}
-        return {"name": self.name, "ok": self.ok, "detail": self.detail} | ({} if self.ok else failed)
+        made = {"name": self.name, "ok": self.ok, "checked": self.checked, "detail": self.detail}
+        return made | ({} if self.ok else failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,7 @@ def _opened(options: argparse.Namespace) -> Iterator[Service]:
     path = options.socket.absolute()
     with _only_signer_of(options.data.absolute()) as folder:
         listener = _bind(path, open_to_others=bool(options.allow_uid))
+        socket_folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # From here on paths are relative: once the user has changed, the folders above may be closed.
             os.fchdir(folder)
@@ -162,7 +163,8 @@ def _opened(options: argparse.Namespace) -> Iterator[Service]:
         finally:
             listener.close()
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path.name, dir_fd=socket_folder)
+            os.close(socket_folder)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from buildfarm.cli.verify import verify
+from buildfarm.journal import merkle
 
 TOKEN = "bft_0123456789abcdefghij"
 OTHER = "demo-1.0.tar.gz"
@@ -25,16 +27,20 @@ class Farm:
     """An index on loopback that serves what its `pages` hold, to who has the token."""
 
     def __init__(self):
-        self.pages, self.asked, self.wants_token = {}, [], False
+        self.pages, self.asked, self.wants_token, self.log = {}, [], False, None
         farm = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 farm.asked.append(self.path)
                 expected = "Basic " + base64.b64encode(f"__token__:{TOKEN}".encode()).decode()
-                if farm.wants_token and self.headers.get("Authorization") != expected:
+                if (
+                    farm.wants_token
+                    and not self.path.startswith("/tuf/")
+                    and self.headers.get("Authorization") != expected
+                ):
                     return self.send_error(401)
-                found = farm.pages.get(self.path)
+                found = farm.pages.get(self.path) or farm.proof(self.path)
                 if found is None:
                     return self.send_error(404)
                 self.send_response(200)
@@ -58,14 +64,26 @@ class Farm:
         self.pages[f"/{channel}/files/{filename}"] = made.data
         self.pages[f"/{channel}/files/{filename}.sigstore.json"] = made.bundle
         self.pages["/tuf/targets/trusted_root.json"] = made.root_path.read_bytes()
+        self.pages["/tuf/checkpoint"] = made.checkpoint.note.encode()
+        self.log = made.log
+
+    def proof(self, path):
+        sizes = re.fullmatch(r"/tuf/consistency\?from=(\d+)&to=(\d+)", path)
+        if not sizes or self.log is None:
+            return None
+        proof = merkle.consistency_proof(int(sizes[1]), int(sizes[2]), self.log.get)
+        return json.dumps({"hashes": [base64.b64encode(each).decode() for each in proof]}).encode()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 @pytest.fixture
 def farm():
     farm = Farm()
     yield farm
-    farm.server.shutdown()
-    farm.server.server_close()
+    farm.stop()
 
 
 @pytest.fixture
@@ -206,8 +224,10 @@ def test_a_pinned_root_serves_while_the_farm_is_down(run, wheel, published, farm
     farm.publish("dev", published, kit.WHEEL)
     beside(wheel, published)
     run(wheel, BUILDFARM_URL=farm.url)
-    farm.pages.clear()
-    assert run(wheel, BUILDFARM_URL=farm.url).exit_code == 0
+    farm.stop()
+    done = run(wheel, BUILDFARM_URL=farm.url)
+    assert done.exit_code == 0
+    assert "- log-memory: not checked, the farm's log cannot be reached" in done.output
 
 
 @pytest.mark.parametrize("url", ["{}/staging/", "{}/staging", "{}/staging/simple/", "{}/staging/simple"])
@@ -267,8 +287,7 @@ def test_the_token_opens_a_private_channel_and_is_sent_to_its_farm_alone(run, wh
     done = run(*arguments, BUILDFARM_URL=farm.url, BUILDFARM_TOKEN=TOKEN)
     assert elsewhere.asked
     assert done.exit_code == 3
-    elsewhere.server.shutdown()
-    elsewhere.server.server_close()
+    elsewhere.stop()
 
 
 def test_a_log_that_forked_since_the_last_time_is_noticed(run, wheel, published, kit, vault, tmp_path):
@@ -282,6 +301,96 @@ def test_a_log_that_forked_since_the_last_time_is_noticed(run, wheel, published,
     done = run(wheel, "--root", published.root_path)
     assert done.exit_code == 1
     assert "✗ log-memory" in done.output
+
+
+def grown(kit, vault, tmp_path, published):
+    """The farm's log after another release."""
+    facts = kit.make_facts(filename="demo-2.0.tar.gz", version="2.0")
+    return kit.publish(vault, tmp_path, published.log, b"two", facts)
+
+
+def log_memory(done):
+    (file,) = json.loads(done.stdout)["files"]
+    (check,) = [check for check in file["checks"] if check["name"] == "log-memory"]
+    return check
+
+
+def test_the_farms_log_must_have_grown_out_of_the_one_seen_before(
+    run, wheel, published, farm, kit, vault, tmp_path
+):
+    farm.publish("dev", published, kit.WHEEL)
+    assert "first checkpoint" in log_memory(run(wheel, "--json", BUILDFARM_URL=farm.url))["detail"]
+    farm.publish("dev", grown(kit, vault, tmp_path, published), "demo-2.0.tar.gz")
+    check = log_memory(run(wheel, "--json", BUILDFARM_URL=farm.url))
+    assert check["detail"] == "grown from 7 to 9 entries; the bundle's 7 are their beginning"
+    assert check["checked"]
+
+
+def test_a_farm_that_shows_an_earlier_log_than_before_is_refused(
+    run, wheel, published, farm, kit, vault, tmp_path
+):
+    farm.publish("dev", published, kit.WHEEL)
+    farm.publish("dev", grown(kit, vault, tmp_path, published), "demo-2.0.tar.gz")
+    assert run(wheel, BUILDFARM_URL=farm.url).exit_code == 0
+    farm.pages["/tuf/checkpoint"] = published.checkpoint.note.encode()
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1
+    assert log_memory(done)["expected"] == "at least 9"
+
+
+def test_growth_that_is_not_proved_is_refused_and_not_remembered(
+    run, wheel, published, farm, kit, vault, tmp_path
+):
+    farm.publish("dev", published, kit.WHEEL)
+    assert run(wheel, BUILDFARM_URL=farm.url).exit_code == 0
+    farm.publish("dev", grown(kit, vault, tmp_path, published), "demo-2.0.tar.gz")
+    honest, farm.log = farm.log, kit.Log()
+    for number in range(9):
+        farm.log.append(b"forged %d" % number)
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1
+    assert "do not belong to one history" in log_memory(done)["detail"]
+    farm.log = honest
+    assert "grown from 7 to 9" in log_memory(run(wheel, "--json", BUILDFARM_URL=farm.url))["detail"]
+
+
+@pytest.mark.parametrize("note", [None, b"no note", b"other.example/log\n9\n" + b"A" * 43 + b"=\n\n"])
+def test_a_farm_that_does_not_show_its_log_is_refused(run, wheel, published, farm, kit, note):
+    farm.publish("dev", published, kit.WHEEL)
+    farm.pages["/tuf/checkpoint"] = note
+    done = run(wheel, BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1, done.output
+    assert "✗ log-memory" in done.output
+
+
+def test_a_checkpoint_that_the_pinned_log_did_not_sign_is_refused(run, wheel, published, farm, kit):
+    farm.publish("dev", published, kit.WHEEL)
+    changed = published.checkpoint.note.replace("\n7\n", "\n8\n")
+    farm.pages["/tuf/checkpoint"] = changed.encode()
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1
+    assert "not signed by the log" in log_memory(done)["detail"]
+
+
+def test_a_log_that_is_shown_and_then_not_proved_decides_nothing(
+    run, wheel, published, farm, kit, vault, tmp_path
+):
+    farm.publish("dev", published, kit.WHEEL)
+    farm.publish("dev", grown(kit, vault, tmp_path, published), "demo-2.0.tar.gz")
+    farm.log = None
+    assert run(wheel, BUILDFARM_URL=farm.url).exit_code == 3
+
+
+def test_offline_growth_is_not_checked_and_not_remembered(run, wheel, published, kit, vault, tmp_path):
+    beside(wheel, published)
+    later = grown(kit, vault, tmp_path, published)
+    other = wheel.with_name("demo-2.0.tar.gz")
+    other.write_bytes(later.data)
+    beside(other, later)
+    arguments = ["--root", published.root_path, "--offline", "--json"]
+    assert not log_memory(run(wheel, *arguments))["checked"]
+    assert "nothing proves it against the 7" in log_memory(run(other, *arguments))["detail"]
+    assert "the same 7 entries" in log_memory(run(wheel, *arguments))["detail"]
 
 
 def test_a_bundle_cannot_write_control_characters_to_the_terminal(run, wheel, published):

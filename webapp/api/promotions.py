@@ -50,7 +50,7 @@ def add(json: NewPromotion) -> Response:
     """Add what one channel holds of a release to another; every client sees it when this answers."""
     who = require("promote", json.to_channel)
     with farm().database.begin() as session:
-        promotion = promote.promote(
+        promotion = farm().admission.promote(
             session, project=json.project, version=json.version, from_channel=json.from_channel,
             to_channel=json.to_channel, actor=who.name,
         )  # fmt: skip
