@@ -1,0 +1,1 @@
+"""The `buildfarm` command, one file for each noun."""
