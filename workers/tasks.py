@@ -40,7 +40,7 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
             _log.info("task.stale", kind=task.kind)
         except FarmError as err:
             _end(farm, task_id, err)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the edge of a process: every end is written to the row
             _log.exception("task.crashed", kind=task.kind)
             sentence = "A fault of the farm's own; the log of the worker has it."
             _end(farm, task_id, ExternalFailure(sentence, code="farm.bug"))

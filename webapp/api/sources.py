@@ -52,7 +52,7 @@ class HookFiles:
 
 
 class NewSource(Body):
-    """A repository to listen to; without `scm` its URL decides, without `branches` tags alone start builds."""
+    """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds."""
 
     name: str
     url: str
