@@ -11,8 +11,28 @@ from webapp.pages import ansi
 
 SPAN = re.compile(r'</?span(?: class="[a-z0-9 ]+")?>')
 PIECES = st.sampled_from(
-    "\x1b[31m|\x1b[0m|\x1b[1;38;5;9m|\x1b[38;2;1;2;3m|\x1b[38;5m|\x1b[K|\x1b]0;title\x07|\x1b]8;;|\x1b|\x9b31m|\x1b["
-    '|\x1bM|\r|\t|<b>|&lt;|"|\u202e|m|\x08'.split("|")
+    [
+        "\x1b[31m",
+        "\x1b[0m",
+        "\x1b[1;38;5;9m",
+        "\x1b[38;2;1;2;3m",
+        "\x1b[38;5m",
+        "\x1b[K",
+        "\x1b]0;title\x07",
+        "\x1b]8;;",
+        "\x1b",
+        "\x9b31m",
+        "\x1b[",
+        "\x1bM",
+        "\r",
+        "\t",
+        "<b>",
+        "&lt;",
+        '"',
+        "\u202e",
+        "m",
+        "\x08",
+    ]
 )
 TEXT = st.text(st.characters(exclude_characters="\n"), max_size=8)
 LINES = st.lists(PIECES | TEXT, max_size=12).map("".join)
