@@ -74,16 +74,23 @@ def claim() -> Response:
         claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
     with log.bind(job_id=body.job, attempt=body.attempt):
         log.get(__name__).info("attempt.claimed", builder=builder.name)
-    return jsonify(spec=claimed.spec, token=claimed.token)
+    spec = {**claimed.spec, "heartbeat_seconds": farm().settings.timing.heartbeat_s}
+    return jsonify(spec=spec, token=claimed.token)
 
 
-@blueprint.get("/builder/current")
-def current() -> Response:
-    """The attempts of this builder that still count: what its leftovers are held against."""
+@blueprint.post("/builder/lost")
+def lost() -> Response:
+    """Give back an attempt that this builder held and whose process is dead; the job's state afterwards."""
+    body = _parsed(Claim)
     principal = verdicts().principal(request.headers.get("Authorization"))
-    with farm().database.read() as session:
-        running = registry.current_attempts(session, registry.builder_of(session, principal))
-    return jsonify(attempts=[{"job": job, "attempt": number} for job, number in running])
+    with farm().database.begin() as session:
+        builder = registry.builder_of(session, principal)
+        job = jobs.held_by(session, builder, body.job, body.attempt)
+        state = jobs.lose(session, job, attempts_max=farm().settings.limits.attempts)
+    with log.bind(job_id=body.job, attempt=body.attempt):
+        log.get(__name__).warning("attempt.lost", builder=builder.name, job_state=state)
+    handover.try_hand_over(farm().database, farm().queues)
+    return jsonify(state=state)
 
 
 @blueprint.post("/attempt/heartbeat")

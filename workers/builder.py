@@ -24,10 +24,16 @@ def main() -> int:
     log.configure("builder")
     try:
         own = builder_config.load()
-        _clear_leftovers(own)
+        _begin_clean(own)
         janitor = start_janitor(own.docker_host, own.instance)
         try:
-            return run_worker(own.queues, own.redis, {RUN_BUILD}, name=own.redis_user)
+            return run_worker(
+                own.queues,
+                own.redis,
+                {RUN_BUILD},
+                name=own.redis_user,
+                on_lost=lambda _job_id, _attempt: _clear_leftovers(own),
+            )
         finally:
             janitor.stop()
     except EnvironmentProblem as err:
@@ -35,24 +41,35 @@ def main() -> int:
         return 2
 
 
-def _clear_leftovers(own: BuilderConfig) -> None:
-    """Wait until engine and farm answer, then remove what an earlier life of this builder left."""
-    farm = FarmClient(own.farm_url, own.token)
-    while True:
-        report = check_engine(own.docker_host)
-        try:
-            if report.usable:
-                keep = farm.current()
-                reap(own.docker_host, own.instance, keep)
-                sweep(own.workdir, keep)
-                return
-            _log.warning(
-                "builder.no_engine",
-                findings=[item.hint or item.value for item in report.findings if not item.good],
-            )
-        except FarmError as err:
-            _log.warning("builder.waits", code=err.code, message=err.message)
+def _begin_clean(own: BuilderConfig) -> None:
+    """Remove what an earlier life of this builder left, and wait until its engine can be used."""
+    _clear_leftovers(own)
+    while not (report := check_engine(own.docker_host)).usable:
+        _log.warning(
+            "builder.no_engine",
+            findings=[item.hint or item.value for item in report.findings if not item.good],
+        )
         time.sleep(_PAUSE_S)
+        _clear_leftovers(own)
+
+
+def _clear_leftovers(own: BuilderConfig) -> None:
+    """Remove the containers and folders of attempts whose horse is dead, and give the attempts back.
+
+    To be called while this builder runs none. What fails here is made good by others: the lease of
+    an attempt lapses, its containers end at their deadline or with the next call.
+    """
+    farm = FarmClient(own.farm_url, own.token)
+    for job_id, attempt in sweep(own.workdir):
+        try:
+            farm.lost(job_id, attempt)
+            _log.warning("attempt.given_back", job_id=job_id, attempt=attempt)
+        except FarmError as err:
+            _log.info("attempt.not_given_back", job_id=job_id, attempt=attempt, code=err.code)
+    try:
+        reap(own.docker_host, own.instance)
+    except FarmError as err:
+        _log.warning("builder.not_reaped", code=err.code, message=err.message)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from buildfarm import config, log
-from buildfarm.errors import EnvironmentProblem
+from buildfarm import bootstrap, config, log
+from buildfarm.errors import EnvironmentProblem, FarmError
+from buildfarm.farm import handover
+from buildfarm.farm.keeper import give_back_task
 from buildfarm.farm.wire import CONTROL_QUEUES, RUN_TASK
 from workers.worker import run_worker
+
+_log = log.get(__name__)
 
 #: The most urgent first: what is nearly done is finished before new work is begun.
 QUEUES = sorted(CONTROL_QUEUES, key=("publish", "notify", "fetch", "plan", "mirror").index)
@@ -17,10 +21,23 @@ def main() -> int:
     """Work until told to stop."""
     log.configure("worker")
     try:
-        return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control")
+        return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)
     except EnvironmentProblem as err:
         print(err, file=sys.stderr)
         return 2
+
+
+def _give_back(task_id: str, attempt: int) -> None:
+    """The process that did this task was killed: let it be done again now, not when its lease lapses."""
+    farm = bootstrap.farm(config.load())
+    try:
+        give_back_task(farm.database, farm.settings, task_id, attempt)
+        handover.try_hand_over(farm.database, farm.queues)
+    except FarmError as err:
+        _log.warning("task.not_given_back", task_id=task_id, code=err.code)
+    finally:
+        # No connection of this process may live on in the horses that it forks.
+        farm.database.close()
 
 
 if __name__ == "__main__":

@@ -40,9 +40,14 @@ class FarmClient:
         answer = self._patiently(lambda: self._json("POST", "/claim", {"job": job_id, "attempt": attempt}))
         return answer["spec"], answer["token"]
 
-    def current(self) -> set[tuple[str, int]]:
-        """(job, attempt) of what this builder runs and still counts."""
-        return {(item["job"], item["attempt"]) for item in self._json("GET", "/builder/current")["attempts"]}
+    def lost(self, job_id: str, attempt: int) -> None:
+        """Give back an attempt that this builder held and that nobody works on any more.
+
+        Raises:
+            StaleAttempt: it does not hold it.
+            ExternalFailure: the farm is away.
+        """
+        self._patiently(lambda: self._json("POST", "/builder/lost", {"job": job_id, "attempt": attempt}))
 
     def fetch_source(self, into: Path) -> None:
         """Write the source snapshot to `into`."""

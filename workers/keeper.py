@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from buildfarm.errors import ExternalFailure
 from buildfarm.farm import keeper
 
 _log = log.get(__name__)
+#: A keeper that has not renewed its lease for so many rounds is replaced.
+_LEASE_INTERVALS = 5
 
 
 def main() -> int:
@@ -26,10 +29,12 @@ def main() -> int:
     interval = farm.settings.timing.keeper_interval_s
     while not over.wait(interval):
         try:
-            if keeper.hold_lease(farm.database, holder, seconds=max(10.0, interval * 3)):
+            if keeper.hold_lease(farm.database, holder, seconds=interval * _LEASE_INTERVALS):
                 keeper.sweep(farm.database, farm.queues, farm.settings)
         except ExternalFailure as err:
             _log.warning("keeper.round_missed", code=err.code)
+    with contextlib.suppress(ExternalFailure):
+        keeper.release_lease(farm.database, holder)
     return 0
 
 

@@ -23,7 +23,10 @@ _FOR_EVER = 1_000_000
 
 
 def run_task(task_id: str, attempt: int, hand_over: int) -> None:
-    """Claim the task and do it; every end is written to its row."""
+    """Claim the task and do it; every end is written to its row.
+
+    What shall be tried again is left to the keeper's next round: at once, it would fail at once.
+    """
     farm = bootstrap.farm(config.load())
     with farm.database.read() as session:
         task = session.get(Task, task_id)
@@ -36,6 +39,7 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
             with _beating(farm, task_id, attempt):
                 _do(farm, task, attempt)
             _log.info("task.done", kind=task.kind)
+            handover.try_hand_over(farm.database, farm.queues)
         except StaleAttempt:
             _log.info("task.stale", kind=task.kind)
         except FarmError as err:
@@ -44,7 +48,6 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
             _log.exception("task.crashed", kind=task.kind)
             sentence = "A fault of the farm's own; the log of the worker has it."
             _end(farm, task_id, ExternalFailure(sentence, code="farm.bug"))
-    handover.try_hand_over(farm.database, farm.queues)
 
 
 def _do(farm: Farm, task: Task, attempt: int) -> None:

@@ -14,15 +14,14 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.client import PubSubWorkerThread
 from redis.retry import Retry
 from rq import Queue, Worker
-from rq.command import handle_command
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
@@ -35,11 +34,17 @@ from buildfarm.farm.wire import Wire
 from buildfarm.processes import die_with_parent
 from workers.intake import FarmJob, FarmQueue
 
+if TYPE_CHECKING:
+    from resource import struct_rusage
+
+#: Told of (work id, attempt) whose horse was killed; must not raise.
+OnLost = Callable[[str, int], None]
+
 _logger = log.get(__name__)
 
 _OUTAGE = (redis.ConnectionError, redis.TimeoutError)
 # RQ pops for `worker_ttl - 15` seconds; a stop takes effect between two pops.
-_WORKER_TTL_S = 17
+_WORKER_TTL_S = 16
 _MONITORING_S = 2
 _MAINTENANCE_S = 60
 
@@ -52,13 +57,25 @@ class FarmWorker(Worker):
         connection: a Redis connection of the worker's own.
         wire: knows the functions that may run.
         name: begins the worker's name in Redis; a builder's login covers the names of its user.
+        on_lost: called in this process when a horse was killed, so that nobody has to wait for the
+            lease of its work to lapse.
     """
 
     queue_class = FarmQueue
     job_class = FarmJob
     max_connection_wait_time = 2.0
 
-    def __init__(self, queues: Sequence[str], connection: redis.Redis, *, wire: Wire, name: str) -> None:
+    def __init__(
+        self,
+        queues: Sequence[str],
+        connection: redis.Redis,
+        *,
+        wire: Wire,
+        name: str,
+        on_lost: OnLost = lambda _work_id, _attempt: None,
+    ) -> None:
+        self._on_lost = on_lost
+        self._horse_status = 0
         self._farm_queues = [FarmQueue(queue, connection=connection, serializer=wire) for queue in queues]
         super().__init__(
             self._farm_queues,
@@ -107,7 +124,11 @@ class FarmWorker(Worker):
             thread.join(timeout=1)
 
     def handle_payload(self, message: Mapping[str, Any]) -> None:
-        """Obey the one command the farm sends; others, and what is no command, change nothing."""
+        """Obey the one command the farm sends; others, and what is no command, change nothing.
+
+        RQ kills the horse with SIGKILL. Ours gets SIGTERM: a build then asks the farm whether it shall
+        end, and does so in good order; everything else dies of it.
+        """
         try:
             payload = json.loads(message["data"])
             job_id = payload["job_id"] if payload["command"] == "stop-job" else None
@@ -116,13 +137,15 @@ class FarmWorker(Worker):
         if not isinstance(job_id, str):
             _logger.warning("worker.command_refused")
             return
-        handle_command(self, {"command": "stop-job", "job_id": job_id})
+        if any(execution.job_id == job_id for execution in list(self.executions.values())):
+            self.kill_horse(signal.SIGTERM)
 
     # -- work ------------------------------------------------------------------------------------
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job in a horse, and outlive an outage of Redis while doing so."""
         began = time.monotonic()
+        self._horse_status = 0
         try:
             super().execute_job(job, queue)
         except _OUTAGE as error:
@@ -133,6 +156,16 @@ class FarmWorker(Worker):
         _logger.info(
             "worker.job_over", job=job.id, queue=queue.name, seconds=round(time.monotonic() - began, 3)
         )
+        if os.WIFSIGNALED(self._horse_status):
+            work_id, attempt, _hand_over = job.args
+            _logger.warning("worker.horse_killed", job=job.id, signal=os.WTERMSIG(self._horse_status))
+            self._on_lost(work_id, attempt)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, struct_rusage | None]:
+        """Wait for the horse's end, and remember what it was."""
+        ended = super().wait_for_horse()
+        self._horse_status = ended[1] or 0
+        return ended
 
     def handle_job_failure(
         self,
@@ -192,7 +225,14 @@ class FarmWorker(Worker):
             super().teardown()  # type: ignore[no-untyped-call]
 
 
-def run_worker(queues: Sequence[str], redis_url: str, allow: Collection[str], *, name: str) -> int:
+def run_worker(
+    queues: Sequence[str],
+    redis_url: str,
+    allow: Collection[str],
+    *,
+    name: str,
+    on_lost: OnLost = lambda _work_id, _attempt: None,
+) -> int:
     """Work until SIGTERM or SIGINT, finishing what runs; a second signal ends that too.
 
     Args:
@@ -201,6 +241,7 @@ def run_worker(queues: Sequence[str], redis_url: str, allow: Collection[str], *,
         allow: dotted names of the functions that may run. They are imported here, once: a horse
             forks from this process and finds everything loaded.
         name: begins the worker's name; for a builder its Redis user, else the process's role.
+        on_lost: see `FarmWorker`.
 
     Returns:
         Exit code: 0 after a stop that was asked for, 1 when Redis was lost at the start.
@@ -221,7 +262,7 @@ def run_worker(queues: Sequence[str], redis_url: str, allow: Collection[str], *,
         redis_url, socket_connect_timeout=2.0, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
     )
     try:
-        worker = FarmWorker(queues, connection, wire=Wire(allow), name=name)
+        worker = FarmWorker(queues, connection, wire=Wire(allow), name=name, on_lost=on_lost)
         _logger.info("worker.started", worker=worker.name, queues=list(queues))
         worker.work()
     except _OUTAGE as error:

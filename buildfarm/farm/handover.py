@@ -73,6 +73,24 @@ def try_hand_over(database: Database, queues: Queues) -> None:
         log.get(__name__).warning("handover.postponed", code=err.code)
 
 
+def try_withdraw(database: Database, queues: Queues, build_id: str) -> None:
+    """Take a cancelled build's hand-overs out of RQ, and hurry what runs; all of it may fail.
+
+    What guarantees the end is the state in SQL, which every claim and every heartbeat asks.
+    """
+    with database.read() as session:
+        rows = session.execute(
+            select(Job.id, Job.queue, Job.attempt, Job.hand_over)
+            .where(Job.build_id == build_id, Job.state.in_([State.RUNNING, State.CANCELLED]))
+            .where(Job.hand_over > 0)
+        ).all()
+    try:
+        for row in rows:
+            queues.withdraw(row.queue, row.id, row.attempt, row.hand_over)
+    except ExternalFailure as err:
+        log.get(__name__).warning("withdraw.not_sent", code=err.code)
+
+
 def take_back_lost(database: Database, queues: Queues, grace: timedelta) -> list[str]:
     """Return to the outbox what was handed over and is in no list of RQ any more.
 

@@ -174,14 +174,27 @@ def end_attempt(session: Session, attempt: Attempt, state: State, outcome: dict[
     logs.seal(session, attempt.job_id, attempt.number)
 
 
+def held_by(session: Session, builder: Builder, job_id: str, number: int) -> Job:
+    """The job, while this builder holds that attempt of it.
+
+    Raises:
+        StaleAttempt: it does not.
+    """
+    job, attempt = session.get(Job, job_id), session.get(Attempt, (job_id, number))
+    held = attempt is not None and attempt.builder_id == builder.id
+    if job is None or not held or job.attempt != number or job.state != State.RUNNING:
+        raise StaleAttempt("This builder does not hold that attempt.", job=job_id)
+    return job
+
+
 def lose(session: Session, job: Job, *, attempts_max: int) -> State:
-    """The builder of a running job has fallen silent: another attempt, or the end.
+    """The builder of a running job has died or fallen silent: another attempt, or the end.
 
     Raises:
         StaleAttempt: the job moved on meanwhile.
     """
     attempt = session.get_one(Attempt, (job.id, job.attempt))
-    sentence = "The builder fell silent; nothing it had done was used."
+    sentence = "The builder was lost; nothing it had done was used."
     outcome = {
         "state": State.FAILED,
         "cause": Cause.INFRASTRUCTURE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -75,6 +75,22 @@ def _requeue_lapsed_tasks(database: Database, settings: Settings, lapsed: timede
                     session, task, "The worker fell silent.", attempts_max=settings.limits.attempts
                 )
                 _log.warning("keeper.task_lost", task_id=task_id, kind=task.kind)
+
+
+def give_back_task(database: Database, settings: Settings, task_id: str, attempt: int) -> None:
+    """The process that held this attempt of a task is known to be dead."""
+    with database.begin() as session:
+        task = session.get(Task, task_id)
+        if task is not None and task.attempt == attempt and task.state == State.RUNNING:
+            sentence = "The process that did it was killed."
+            fail_or_retry_task(session, task, sentence, attempts_max=settings.limits.attempts)
+            _log.warning("task.given_back", task_id=task_id, kind=task.kind)
+
+
+def release_lease(database: Database, holder: str) -> None:
+    """Give the lease up, so that another keeper need not wait for its end."""
+    with database.begin() as session:
+        session.execute(delete(Lease).where(Lease.name == LEASE, Lease.holder == holder))
 
 
 def fail_or_retry_task(session: Session, task: Task, sentence: str, *, attempts_max: int) -> None:

@@ -12,8 +12,7 @@ from buildfarm import clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
 from buildfarm.errors import Forbidden, NotFound
-from buildfarm.farm.model import Attempt, Builder, Image, Job
-from buildfarm.farm.rules import State
+from buildfarm.farm.model import Builder, Image
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
 
@@ -48,16 +47,6 @@ def builder_of(session: Session, principal: Principal) -> Builder:
     if builder is None:
         raise Forbidden("This is no token of a builder.", code="builder.token")
     return builder
-
-
-def current_attempts(session: Session, builder: Builder) -> list[tuple[str, int]]:
-    """(job, attempt) of everything that this builder runs and that still counts."""
-    rows = session.execute(
-        select(Attempt.job_id, Attempt.number)
-        .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
-        .where(Attempt.builder_id == builder.id, Job.state == State.RUNNING)
-    )
-    return [(job_id, number) for job_id, number in rows]
 
 
 def register_images(session: Session, images: list[dict[str, Any]], *, actor: str) -> None:

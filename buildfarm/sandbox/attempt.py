@@ -34,12 +34,17 @@ from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_s
 
 _log = log.get(__name__)
 
-HEARTBEAT_SECONDS = 5.0
 _BUILD_PHASES: frozenset[Phase] = frozenset({"source", "deps", "build"})
 
 
 def run_attempt(
-    spec: AttemptSpec, farm: FarmPort, *, docker_host: str | None, workdir: Path, instance: str
+    spec: AttemptSpec,
+    farm: FarmPort,
+    *,
+    docker_host: str | None,
+    workdir: Path,
+    instance: str,
+    nudge: threading.Event | None = None,
 ) -> AttemptOutcome:
     """Build, repair, test and hand over what `spec` describes.
 
@@ -52,13 +57,14 @@ def run_attempt(
         docker_host: the engine, on this machine; None follows the environment.
         workdir: a directory on this machine's disk; the attempt makes its own below it.
         instance: the builder's name, put on each container for the janitor.
+        nudge: when it is set, the farm is asked at once whether to go on, not at the next heartbeat.
     """
     root = workdir.resolve() / f"{spec.job_id}_{spec.attempt}"
     with log.bind(job=spec.job_id, attempt=spec.attempt):
         try:
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(mode=0o700, parents=True)
-            return _Attempt(spec, farm, root, instance).run(docker_host)
+            return _Attempt(spec, farm, root, instance, nudge or threading.Event()).run(docker_host)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -72,7 +78,9 @@ class _OverError(Exception):
 
 
 class _Attempt:
-    def __init__(self, spec: AttemptSpec, farm: FarmPort, root: Path, instance: str) -> None:
+    def __init__(
+        self, spec: AttemptSpec, farm: FarmPort, root: Path, instance: str, nudge: threading.Event
+    ) -> None:
         self._spec = spec
         self._farm = farm
         self._root = root
@@ -80,6 +88,7 @@ class _Attempt:
         self._deadline = time.monotonic() + spec.limits.seconds
         self._cancelled = threading.Event()
         self._ended = threading.Event()
+        self._nudge = nudge
         self._timeline = Timeline()
         self._log = LogStream(farm, spec.limits.log_bytes, self._timeline.enter)
 
@@ -109,6 +118,7 @@ class _Attempt:
         self._timeline.close(None)
         verdict = self._close_log(verdict)
         self._ended.set()
+        self._nudge.set()
         return AttemptOutcome(
             state=verdict.state,
             cause=verdict.cause,
@@ -265,13 +275,15 @@ class _Attempt:
     def _beat(self) -> None:
         alive = True
         while alive and not self._ended.is_set():
+            self._nudge.clear()
             try:
                 alive = self._farm.heartbeat(self._log.phase, self._timeline.container_id)
             except StaleAttempt:
                 alive = False
             except Exception as error:  # noqa: BLE001 - the lease decides, one lost beat does not
                 _log.warning("heartbeat_lost", error=str(error))
-            self._ended.wait(HEARTBEAT_SECONDS if alive else 0)
+            if alive and not self._ended.is_set():
+                self._nudge.wait(self._spec.heartbeat_seconds)
         self._cancelled.set()
 
     def _close_log(self, verdict: Verdict) -> Verdict:

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 from buildfarm.errors import ExternalFailure, FarmError
@@ -63,8 +62,11 @@ def start_janitor(docker_host: str | None, instance: str) -> Janitor:
     return Janitor(process)
 
 
-def reap(docker_host: str | None, instance: str, keep: Collection[tuple[str, int]]) -> int:
-    """Remove this instance's containers whose (job, attempt) is not in `keep`; how many there were.
+def reap(docker_host: str | None, instance: str) -> int:
+    """Remove this instance's containers; how many there were.
+
+    An instance is one builder process, and the process that runs its attempts dies with it: when
+    neither is there, whatever bears its label is left over.
 
     Raises:
         ExternalFailure: the engine does not answer.
@@ -78,19 +80,19 @@ def reap(docker_host: str | None, instance: str, keep: Collection[tuple[str, int
         with engine_errors("listing containers"):
             found = client.containers(all=True, filters={"label": f"{policy.LABEL_INSTANCE}={instance}"})
         for container in found:
-            labels = container["Labels"]
-            owner = (labels.get(policy.LABEL_JOB, ""), int(labels.get(policy.LABEL_ATTEMPT, 0)))
-            if owner not in keep:
-                removed += remove(client, container["Id"])
+            removed += remove(client, container["Id"])
     return removed
 
 
-def sweep(workdir: Path, keep: Collection[tuple[str, int]]) -> None:
-    """Remove the working directories that attempts of a dead builder left behind."""
-    current = {f"{job}_{attempt}" for job, attempt in keep}
+def sweep(workdir: Path) -> list[tuple[str, int]]:
+    """Remove the working directories that dead attempts left; the (job, attempt) that each belonged to."""
+    left = []
     for path in workdir.iterdir() if workdir.is_dir() else ():
-        if path.name not in current and path.is_dir() and not path.is_symlink():
+        job_id, _, attempt = path.name.rpartition("_")
+        if job_id and attempt.isdigit() and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+            left.append((job_id, int(attempt)))
+    return left
 
 
 def _watch(docker_host: str | None, instance: str, parent: int) -> None:
@@ -108,7 +110,7 @@ def _watch(docker_host: str | None, instance: str, parent: int) -> None:
     while time.monotonic() < deadline:
         try:
             # A container may be on its way into life: look until there is none left.
-            if reap(docker_host, instance, ()) == 0:
+            if reap(docker_host, instance) == 0:
                 return
         except ExternalFailure as error:
             sys.stderr.write(f"janitor: {error.message}\n")

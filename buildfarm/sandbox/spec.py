@@ -71,6 +71,7 @@ class AttemptSpec(_Frozen):
     expect_native: bool | None = None
     test: TestPlan | None = None
     limits: Limits = Limits()
+    heartbeat_seconds: float = Field(default=5, gt=0)
 
     @field_validator("subdirectory")
     @classmethod

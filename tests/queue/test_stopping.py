@@ -45,7 +45,7 @@ def test_a_stop_that_comes_during_the_pop_does_not_drop_what_it_brings(server, q
     job, _ = worker.dequeue_job_and_maintain_ttl(worker.dequeue_timeout)
     thread.join()
     assert job.args == ("job_0000000000", 1, 1)
-    assert worker.dequeue_timeout == 2
+    assert worker.dequeue_timeout == 1
 
 
 def test_nothing_is_lost_by_stops_while_work_arrives(server, queues, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 
 import docker
 from buildfarm.errors import ExternalFailure
-from buildfarm.sandbox import attempt as attempt_module
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import list_images
 from tests.sandbox.conftest import C_PROJECT, PURE_WHEEL, FakeFarm, hostile, source_tar
@@ -123,12 +122,11 @@ def test_a_pure_wheel_needs_no_repair(attempt):
     assert "calm.py" in zipfile.ZipFile(io.BytesIO(data)).namelist()
 
 
-def test_the_heartbeat_s_no_ends_the_attempt(attempt, monkeypatch):
-    monkeypatch.setattr(attempt_module, "HEARTBEAT_SECONDS", 0.2)
+def test_the_heartbeat_s_no_ends_the_attempt(attempt):
     farm = FakeFarm()
     farm.alive = lambda phase, container_id: phase != "build"
     started = time.monotonic()
-    outcome, _ = attempt(hostile("time.sleep(60)"), farm=farm)
+    outcome, _ = attempt(hostile("time.sleep(60)"), farm=farm, heartbeat_seconds=0.2)
 
     assert (outcome.state, outcome.cause) == ("cancelled", None)
     assert time.monotonic() - started < 20

@@ -14,7 +14,7 @@ from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
 from buildfarm.sources.rules import checked_commit
 from webapp.api.answer import answer, page
-from webapp.api.effects import hand_over
+from webapp.api.effects import hand_over, withdraw
 from webapp.api.spec import Body, Page, PageQuery, answers, spec
 from webapp.context import farm, require
 
@@ -88,6 +88,7 @@ def cancel(build_id: str) -> Response:
     who = require("build")
     with farm().database.begin() as session:
         builds.cancel(session, build_id, actor=who.name)
+    withdraw(build_id)
     with farm().database.read() as session:
         return answer(_whole(session, build_id))
 

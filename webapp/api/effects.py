@@ -17,3 +17,8 @@ def wait_visible(session: Session) -> None:
 def hand_over() -> None:
     """Hand over what was queued; what the queue does not take now stays with the keeper."""
     handover.try_hand_over(farm().database, farm().queues)
+
+
+def withdraw(build_id: str) -> None:
+    """Hurry the end of a cancelled build; what is not reached now ends at its next heartbeat."""
+    handover.try_withdraw(farm().database, farm().queues, build_id)
