@@ -72,6 +72,10 @@ class Client:
         """Make or change something; errors as for `get`."""
         return self._send("POST", path, json=body or {})
 
+    def put(self, *path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Replace something; errors as for `get`."""
+        return self._send("PUT", path, json=body)
+
     def delete(self, *path: str) -> Any:  # noqa: ANN401
         """End something; errors as for `get`."""
         return self._send("DELETE", path)

@@ -18,8 +18,10 @@ from buildfarm.db import migrate
 from buildfarm.errors import EnvironmentProblem, ExternalFailure, FarmError
 from buildfarm.farm import registry
 from buildfarm.index import channels
-from buildfarm.sandbox.images import list_images
+from buildfarm.sandbox.images import newest_images
 
+#: What the log of a farm that cannot build says.
+NO_IMAGES = "docker/build-images.sh makes images, `buildfarm image add` puts them to use."
 ADMIN = "admin"
 ACTOR = "up"
 _log = log.get(__name__)
@@ -112,15 +114,12 @@ def _first(farm: Farm) -> Secrets:
 def _register_images(farm: Farm, docker_host: str | None) -> None:
     """Pin what the engine has, the newest of each platform and role; without an engine keep what is known."""
     try:
-        found = list_images(docker_host)
+        newest = newest_images(docker_host)
     except (FarmError, ExternalFailure) as err:
         _log.warning("up.no_engine", code=err.code, message=err.message)
         return
-    newest: dict[tuple[str, str], dict[str, object]] = {}
-    for image in found:
-        newest.setdefault((image.platform, image.role), image.model_dump())
     if not newest:
-        _log.warning("up.no_images", hint="docker/build-images.sh makes them.")
+        _log.warning("up.no_images", hint=NO_IMAGES)
         return
     with farm.database.begin() as session:
-        registry.register_images(session, list(newest.values()), actor=ACTOR)
+        registry.register_images(session, [image.model_dump() for image in newest], actor=ACTOR)

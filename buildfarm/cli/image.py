@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.output import Columns, json_option, print_rows
+from buildfarm.errors import EnvironmentProblem
+from buildfarm.sandbox.images import newest_images
+
+_COLUMNS: Columns = {
+    "platform": "platform",
+    "role": "role",
+    "suite": "suite",
+    "interpreters": "interpreters",
+    "image": lambda row: row["image_id"].removeprefix("sha256:")[:12],
+}
 
 
 @click.group()
@@ -17,11 +29,19 @@ def image() -> None:
 @json_option
 def list_command(*, as_json: bool) -> None:
     """The images in use, by platform."""
-    columns: Columns = {
-        "platform": "platform",
-        "role": "role",
-        "suite": "suite",
-        "interpreters": "interpreters",
-        "image": lambda row: row["image_id"].removeprefix("sha256:")[:12],
-    }
-    print_rows(from_environment().get("images"), columns, as_json=as_json)
+    print_rows(from_environment().get("images"), _COLUMNS, as_json=as_json)
+
+
+@image.command()
+@json_option
+def add(*, as_json: bool) -> None:
+    """Use the images of this machine's engine from now on: the newest of each platform and role."""
+    fields = ("image_id", "platform", "role", "suite", "interpreters")
+    found = [found.model_dump(include=set(fields)) for found in newest_images(os.environ.get("DOCKER_HOST"))]
+    if not found:
+        raise EnvironmentProblem(
+            "The engine holds no images for builds.",
+            code="image.none",
+            hint="docker/build-images.sh makes them.",
+        )
+    print_rows(from_environment().put("images", body={"images": found}), _COLUMNS, as_json=as_json)

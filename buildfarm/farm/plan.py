@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import FarmError, InvalidInput
+from buildfarm.errors import EnvironmentProblem, FarmError, InvalidInput
 from buildfarm.farm import builds, claims, jobs, registry
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import Cause, State
@@ -31,6 +31,11 @@ from buildfarm.sources.contract import FetchRequest, Snapshot
 from buildfarm.sources.fetcher import fetch_snapshot
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
+
+_NO_IMAGES = (
+    "An administrator of the builder host runs docker/build-images.sh and `buildfarm image add`; "
+    "then start the build again."
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ class Planner:
         build.recipe_name, build.recipe_path = recipe.name, recipe.path
         build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
         build.project = recipe.project
+        if not images:
+            sentence = "The farm has no image to build in."
+            error = EnvironmentProblem(sentence, code="image.none", hint=_NO_IMAGES)
+            builds.end(session, build.id, State.FAILED, cause=Cause.INFRASTRUCTURE, error=str(error))
+            return
         try:
             targets = plan_targets(
                 recipe, images, static_requires_python(snapshot.files, recipe), catalog=self._catalog()

@@ -76,6 +76,18 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
     return sorted(records, key=lambda record: (record.suite, record.role))
 
 
+def newest_images(docker_host: str | None) -> list[ImageRecord]:
+    """One image for each platform and role, the newest.
+
+    Raises:
+        ExternalFailure: the engine does not answer.
+    """
+    newest: dict[tuple[str, str], ImageRecord] = {}
+    for image in list_images(docker_host):
+        newest.setdefault((image.platform, image.role), image)
+    return list(newest.values())
+
+
 def check_engine(docker_host: str | None) -> EngineReport:
     """Ask an engine what a builder needs to know; never raises for an engine that is away."""
     try:
