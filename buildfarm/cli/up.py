@@ -28,6 +28,9 @@ from buildfarm.trust.client import SignerClient
 _FAMILY = f"manylinux-{os.uname().machine}"
 _TIERS = ("release", "dev", "untrusted")
 _PRIORITIES = ("hi", "std", "wave")
+#: What a worker runs when the farm is stopped may take so long, in seconds; then it is cut off and done
+#: again after the next start.
+_STOP_S = 1.5
 _START_S = 60.0
 #: The signer's user under a farm that root started: it needs no entry in passwd, and nobody else has it.
 SIGNER_UID = 64790
@@ -116,7 +119,7 @@ def _children(
     )  # fmt: skip
     web = python(
         "web", "gunicorn", "webapp.wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-        "--workers", "2", "--threads", "64", "--graceful-timeout", "3", "--keep-alive", "30",
+        "--workers", "2", "--threads", "64", "--graceful-timeout", "1", "--keep-alive", "30",
         "--no-control-socket", order=1, env=control, ready=lambda: _answers(port),
     )  # fmt: skip
     fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]
@@ -125,10 +128,13 @@ def _children(
         signer,
         python("pages", "webapp.follower", order=1, env=control),
         web,
-        python("worker", "workers.control", order=2, env=control, stop_grace_s=20.0),
+        python("worker", "workers.control", order=2, env=control, stop_grace_s=_STOP_S),
         python("keeper", "workers.keeper", order=2, env=control),
         *(
-            python(f"builder-{slot}", "workers.builder", order=2, env=_environment(BUILDER_CONFIG=str(path)))
+            python(
+                f"builder-{slot}", "workers.builder", order=2, env=_environment(BUILDER_CONFIG=str(path)),
+                stop_grace_s=_STOP_S,
+            )
             for slot, path in enumerate(fleet)
         ),
     ]
