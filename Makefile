@@ -38,7 +38,7 @@ chaos: ## The failure table of the queue, with real kills
 	@.ci/with-engine $(PYTEST) tests/chaos
 
 bench: ## Benchmarks against peers in one run (AREA=farm)
-	@.ci/prepare test
+	@.ci/prepare bench
 	@.ci/with-engine $(PYTHON) -m bench.run $(or $(AREA),farm)
 
 up: ## A farm of your own on http://127.0.0.1:8080, kept in ./buildfarm-data
