@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
-SOURCES := buildfarm workers webapp tests bench
+SOURCES := buildfarm workers webapp tests bench conftest.py
 
 .PHONY: help install demo test test-all check bench chaos up fix lock
 

@@ -1,0 +1,31 @@
+"""What holds for every test run: no setting of this machine leaks in, and a skip can be made a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fail-on-skip`: the exhaustive run wants every test to have run."""
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails, with its reason")
+
+
+def pytest_configure() -> None:
+    """The environment of a farm or of its command line is not the tests' business."""
+    for name in [name for name in os.environ if name.startswith("BUILDFARM_")]:
+        del os.environ[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure that says why it was skipped."""
+    report = yield
+    if report.skipped and item.config.getoption("--fail-on-skip"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which the exhaustive run does not allow: {report.longrepr}"
+    return report
