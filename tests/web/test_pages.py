@@ -90,6 +90,7 @@ def test_a_failed_build_quotes_the_telling_line_and_links_to_it(shown):
     target = f"/jobs/{shown.seed.failed_job}?line=13#L13"
     assert f'<a class="telling" href="{target}"><code>{farm_seed.FAILURE}</code></a>' in page
     log = shown.client(farm_seed.MEMBER).get(target).text
+    assert "failed here" in log
     assert re.search(r'<li id="L13"[^>]* class=hit>.*fatal error: zstd.h', log)
 
 
