@@ -47,6 +47,7 @@ _OUTAGE = (redis.ConnectionError, redis.TimeoutError)
 _WORKER_TTL_S = 16
 _MONITORING_S = 2
 _MAINTENANCE_S = 60
+_SILENCE_S = 10
 
 
 class FarmWorker(Worker):
@@ -201,6 +202,13 @@ class FarmWorker(Worker):
 
     def check_for_suspension(self, burst: bool) -> None:
         """The farm has no use for `rq suspend`; asking Redis for it would be one more way to fail."""
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """How long what runs here counts as held after a sign of life, in seconds (RQ: a minute more).
+
+        When this process dies between its pop and the claim, the keeper waits for so long.
+        """
+        return _MONITORING_S + _SILENCE_S
 
     # -- outages ---------------------------------------------------------------------------------
 
