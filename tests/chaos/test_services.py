@@ -1,0 +1,58 @@
+"""Kills of what builds rely on: web, the signer, the page follower."""
+
+import os
+import signal
+import time
+
+import pytest
+from chaos_harness import Eyes, children, index_files, stopped, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.engine]
+
+
+def test_the_log_has_no_gap_though_web_is_killed_in_the_middle(farm, healed):
+    build = farm.connect().build(seconds=5)
+    with Eyes(build):
+        build.at_work()
+        for pid in children(farm.child("web")):
+            os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        lines = build.log(1).count("\n")
+        wait_for(lambda: build.log(1).count("\n") > lines, "more lines", 10)
+        healed("both gunicorn workers killed: the log goes on", time.monotonic() - began)
+        began = time.monotonic()
+        web = farm.child("web")
+        os.kill(web, signal.SIGKILL)
+        wait_for(lambda: farm.child("web") != web, "another web process", 30)
+        build.show()
+        healed("web killed: answers again", time.monotonic() - began)
+        build.published_once(attempt=1)
+    assert "line 49 of the work" in build.log(1)
+
+
+def test_a_build_waits_for_the_signer_and_is_published(farm, healed):
+    source = farm.connect()
+    build = source.build()
+    with Eyes(build):
+        wait_for(lambda: build.show()["state"] in ("running", "built"), "the build to run", 20)
+        signer = farm.child("signer")
+        with stopped(signer):
+            wait_for(lambda: build.show()["state"] == "built", "the build to be built", 30)
+            assert index_files(farm, source.repository.name) == set()
+            began = time.monotonic()
+            os.kill(signer, signal.SIGKILL)
+        build.published_once(attempt=1)
+        healed("signer killed during publish: published", time.monotonic() - began)
+
+
+def test_pages_catch_up_after_their_follower_was_killed(farm, healed):
+    build = farm.connect().build()
+    with Eyes(build):
+        wait_for(lambda: build.show()["state"] in ("running", "built"), "the build to run", 20)
+        pages = farm.child("pages")
+        with stopped(pages):
+            build.reaches("published")
+            began = time.monotonic()
+            os.kill(pages, signal.SIGKILL)
+        build.published_once(attempt=1)
+        healed("page follower killed: pages caught up", time.monotonic() - began)

@@ -1,0 +1,148 @@
+"""The parent of all: killed, stopped, started twice, started where it cannot work."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+
+import pytest
+from chaos_harness import BUILDFARM, CLOCKS, Eyes, free_port, listens, nothing_left, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.engine]
+NOBODY = 65534
+
+
+def refused(*arguments: object, user: int | None = None) -> str:
+    """What `buildfarm up` says when it does not start; one sentence, and perhaps a hint."""
+    done = subprocess.run(
+        [BUILDFARM, "up", *map(str, arguments)],
+        env={**os.environ, **CLOCKS},
+        user=user,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith("{")]
+    assert 1 <= len(said) <= 2, done.stderr
+    return said[0]
+
+
+def test_a_killed_farm_leaves_nothing_and_goes_on_where_it_was(make_farm, healed):
+    # Deep enough that no socket of it would fit into an address (unix(7): 107 bytes).
+    farm = make_farm("deep/" + "/".join(["a-folder-with-a-long-name"] * 7))
+    assert len(str(farm.data)) > 200
+    healed("up: first start", farm.start())
+    build = farm.connect().build(seconds=2)
+    build.at_work()
+    seen = build.log(1)
+    pids = farm.everything()
+    assert len(pids) >= 10
+    farm.kill()
+    healed("up killed: nothing left", nothing_left(farm, pids))
+    began = time.monotonic()
+    farm.start()
+    healed("up killed: started again", time.monotonic() - began)
+    with Eyes(build):
+        build.published_once(attempt=2)
+    healed("up killed: build published after the new start", time.monotonic() - began)
+    assert build.log(1).startswith(seen)
+    code, seconds = farm.stop()
+    healed("up: stopped, idle", seconds)
+    assert code == 0
+    assert seconds < 5
+    nothing_left(farm, pids, 1)
+
+
+def test_a_farm_stops_in_seconds_whatever_it_does_and_only_one_runs_at_a_time(make_farm, healed, tmp_path):
+    farm = make_farm()
+    farm.start()
+    assert "Another farm runs in" in refused("--data", farm.data, "--port", free_port())
+    assert f"Port {farm.port} is taken" in refused("--data", tmp_path / "other", "--port", farm.port)
+    build = farm.connect().build(seconds=60)
+    build.at_work()
+    pids = farm.everything()
+    code, seconds = farm.stop(signal.SIGINT)
+    healed("up: stopped, a build at work", seconds)
+    assert code == 0
+    assert seconds < 5
+    healed("up: stopped, nothing left after", nothing_left(farm, pids, 3))
+    assert not (farm.folder / "ready.json").exists()
+    began = time.monotonic()
+    farm.start()
+    build.at_work(attempt=2)
+    healed("up: started again, the build at work", time.monotonic() - began)
+    farm.stop()
+    with sqlite3.connect(farm.data / "farm.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "9999" in refused("--data", farm.data, "--port", farm.port)
+    assert not listens(farm.port)
+
+
+def test_a_folder_that_is_not_writable_is_refused(tmp_path):
+    tmp_path.chmod(0o555)
+    user = NOBODY if os.geteuid() == 0 else None
+    assert "not writable" in refused("--data", tmp_path / "data", "--port", free_port(), user=user)
+
+
+@pytest.fixture
+def switchable_engine(engine, tmp_path_factory):
+    """The engine behind a name that can be taken away; short, for it is a socket's address."""
+    link = tmp_path_factory.mktemp("e") / "d"
+    real = engine.removeprefix("unix://")
+    if not engine.startswith("unix://"):
+        pytest.fail("this test needs an engine on a unix socket")
+
+    class Switch:
+        host = f"unix://{link}"
+
+        def on(self) -> None:
+            link.symlink_to(real)
+
+        def off(self) -> None:
+            link.unlink()
+
+    with socket.socket(socket.AF_UNIX):
+        assert len(str(link)) < 100
+    return Switch()
+
+
+def test_without_an_engine_builds_wait_and_run_once_when_it_is_there(make_farm, switchable_engine, healed):
+    farm = make_farm(DOCKER_HOST=switchable_engine.host)
+    farm.start()
+    source = farm.connect()
+    early = source.build().reaches("failed", 20)
+    assert early["cause"] == "infrastructure"
+    assert "image" in early["first_error"]
+    assert "docker/build-images.sh" in early["first_error"]
+
+    switchable_engine.on()
+    added = subprocess.run(
+        [BUILDFARM, "image", "add"],
+        env={
+            **os.environ,
+            "DOCKER_HOST": switchable_engine.host,
+            "BUILDFARM_URL": farm.url,
+            "BUILDFARM_TOKEN": farm.token,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert added.returncode == 0, added.stderr
+    source.build().published_once(attempt=1)
+
+    switchable_engine.off()
+    waiting = source.build()
+    wait_for(lambda: waiting.job["state"] == "queued", "the build to wait", 20)
+    farm.stop()
+    farm.start()
+    time.sleep(1)  # long enough for a builder that does not wait to fail it
+    assert waiting.show()["state"] == "queued"
+    switchable_engine.on()
+    began = time.monotonic()
+    waiting.published_once(attempt=1)
+    healed("engine back: the waiting build published", time.monotonic() - began)
