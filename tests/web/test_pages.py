@@ -1,11 +1,14 @@
 """Every page, for everybody: who sees it, and that it holds nothing the content policy forbids."""
 
+import gzip
 import re
 
 import farm_seed
 import pytest
 
+from buildfarm.farm.show import build_detail
 from webapp.app import CONTENT_SECURITY_POLICY
+from webapp.pages import builds
 
 PAGES = [
     "/",
@@ -144,8 +147,20 @@ def test_static_files_with_their_digest_are_kept_for_ever_and_others_are_not(sho
 
 
 def test_a_page_weighs_little(shown):
-    import gzip
-
     client = shown.client(farm_seed.ADMIN)
     files = {"/", *re.findall(r'"(/static/[^"#]+)', client.get("/").text)}
     assert sum(len(gzip.compress(client.get(file).data)) for file in files) < 40_000
+
+
+def test_jobs_are_a_matrix_only_where_that_says_more_than_a_list(shown):
+    with shown.farm.database.read() as session:
+        jobs = build_detail(session, shown.seed.builds["published 1.3.0"]).jobs
+    whole = builds.matrix(jobs)
+    assert whole is not None
+    assert (len(whole.interpreters), len(whole.platforms), len(whole.cells)) == (3, 2, 6)
+    diagonal = [
+        job for job in jobs if job.target in {"cp311-manylinux_2_28_x86_64", "cp312-musllinux_1_2_x86_64"}
+    ]
+    assert len(diagonal) == 2
+    assert builds.matrix(diagonal) is None
+    assert builds.matrix(jobs[:1]) is builds.matrix([]) is None

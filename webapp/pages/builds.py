@@ -103,11 +103,12 @@ def rebuild(build_id: str) -> Redirect:
 
 
 def matrix(jobs: Sequence[JobRow]) -> Matrix | None:
-    """The jobs as a table; None where one of the sides has a single entry, and a list says it better."""
+    """The jobs as a table; None where a list says it better: one side is single, or most cells are empty."""
     cells = {(interpreter, platform): job for job in jobs for interpreter, platform in [_sides(job.target)]}
     rows = tuple(dict.fromkeys(interpreter for interpreter, _ in cells))
     columns = tuple(dict.fromkeys(platform for _, platform in cells))
-    return Matrix(rows, columns, cells) if len(rows) > 1 and len(columns) > 1 else None
+    is_full = 2 * len(cells) > len(rows) * len(columns)
+    return Matrix(rows, columns, cells) if len(rows) > 1 and len(columns) > 1 and is_full else None
 
 
 def served(jobs: Sequence[JobRow]) -> list[Served]:

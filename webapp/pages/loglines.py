@@ -17,7 +17,7 @@ from webapp.pages import ansi
 #: Lines of a log that a page holds as a whole.
 WHOLE = 2000
 #: Lines of a log without an error whose sections are all open.
-SHORT = 100
+SHORT = 200
 #: Lines of one list element: the browser lays out only those in view (`content-visibility`).
 CHUNK = 250
 #: Lines at each end of a section of a longer log, at the end of its telling one, around a wanted line.
