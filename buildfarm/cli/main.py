@@ -28,6 +28,7 @@ NOUNS = {
     "channel": "The ladder that releases climb.",
     "promotion": "Releases that climbed, and taking them down.",
     "verify": "Check a file's provenance.",
+    "key": "The keys behind statements.",
     "token": "Credentials for programs.",
     "user": "Local people.",
     "builder": "Hosts that run builds.",

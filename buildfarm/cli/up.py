@@ -33,7 +33,7 @@ _PRIORITIES = ("hi", "std", "wave")
 _STOP_S = 1.5
 _START_S = 60.0
 #: The signer's user under a farm that root started: it needs no entry in passwd, and nobody else has it.
-SIGNER_UID = 64790
+SIGNER_UID = 65521
 
 
 @click.command()
@@ -132,7 +132,10 @@ def _children(
         python("keeper", "workers.keeper", order=2, env=control),
         *(
             python(
-                f"builder-{slot}", "workers.builder", order=2, env=_environment(BUILDER_CONFIG=str(path)),
+                f"builder-{slot}",
+                "workers.builder",
+                order=2,
+                env=_environment(BUILDER_CONFIG=str(path)),
                 stop_grace_s=_STOP_S,
             )
             for slot, path in enumerate(fleet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +18,17 @@ from buildfarm.journal.record import size
 
 @dataclass(frozen=True)
 class ChangeRow:
-    """One change; `facts` is the recorded body without serial, time, kind and project."""
+    """One change; `facts` is the recorded body without serial, time, kind and project.
+
+    `leaf` is base64 of the bytes in the Merkle tree, where those are not the row itself.
+    """
 
     serial: int
     kind: str
     project: str | None
     at: datetime
     facts: dict[str, Any]
+    leaf: str | None
 
 
 @dataclass(frozen=True)
@@ -72,4 +77,5 @@ def newest_checkpoint(session: Session) -> CheckpointRow:
 def _row(row: JournalRow) -> ChangeRow:
     body = json.loads(row.body)
     facts = {key: value for key, value in body.items() if key not in {"serial", "at", "kind", "project"}}
-    return ChangeRow(row.serial, row.kind, row.project, row.at, facts)
+    leaf = None if row.leaf == row.body.encode() else base64.b64encode(row.leaf).decode()
+    return ChangeRow(row.serial, row.kind, row.project, row.at, facts, leaf)

@@ -100,7 +100,9 @@ class SignerClient:
     def _ask(self, message: dict[str, Any], file: int | None = None) -> dict[str, Any]:
         try:
             with self._connected() as connection:
-                wire.send(connection, message, file)
+                # A signer that refuses this peer says so and closes, maybe before it was asked anything.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    wire.send(connection, message, file)
                 received = wire.receive(connection)
         except OSError as error:
             raise ExternalFailure(

@@ -90,10 +90,9 @@ class Service:
                 case "checkpoint":
                     request = CheckpointRequest.model_validate_json(_text(message, "request"))
                     answer = self._vault.checkpoint(request).as_json()
-                case "health":
-                    answer = {**self._vault.health(), "network": self._network, "uid": os.geteuid()}
-                case "rotate":
-                    answer = self._vault.rotate()
+                case "health" | "rotate":
+                    state = self._vault.rotate() if verb == "rotate" else self._vault.health()
+                    answer = {**state, "network": self._network, "uid": os.geteuid()}
                 case _:
                     raise InvalidInput(
                         "The signer knows the verbs attest (with a file), checkpoint, health and rotate.",

@@ -45,6 +45,11 @@ ROUTES = [
     ("POST", "/builders", {"name": "builder-two", "tiers": ["dev"]}, 403, 201),
     ("GET", "/images", None, 200, 200),
     ("PUT", "/images", IMAGES, 403, 200),
+    # No signer runs here: what it has to be asked for is not there.
+    ("GET", "/keys", None, 403, 404),
+    ("GET", "/keys/signer", None, 403, 503),
+    ("GET", "/keys/<key_id>", None, 403, 404),
+    ("POST", "/keys/rotate", {}, 403, 503),
     ("GET", "/journal", None, 403, 200),
     ("GET", "/journal/checkpoint", None, 200, 200),
 ]

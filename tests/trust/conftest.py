@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from buildfarm.errors import ExternalFailure
+from buildfarm.index.publish import Publisher
 from buildfarm.journal import merkle
 from buildfarm.trust import bundle, root
 from buildfarm.trust.client import SignerClient
@@ -233,3 +234,65 @@ def start_signer(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         each.process.wait(20)
         if each.process.stderr:
             each.process.stderr.close()
+
+
+@dataclass
+class Open:
+    """A farm that published with a real signer, served by gunicorn, and a home of its own for the client."""
+
+    house: Any
+    signer: Process
+    url: str
+    admin: str
+    folder: Path
+
+    def run(self, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        """`buildfarm ARGUMENTS` as an administrator's machine runs it."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
+        home = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_STATE_HOME": str(self.folder / "state")}
+        farm = {"BUILDFARM_URL": self.url, "BUILDFARM_TOKEN": self.admin, "NO_PROXY": "127.0.0.1"}
+        return subprocess.run(
+            [sys.executable, "-c", "from buildfarm.cli.main import main; main()", *map(str, arguments)],
+            env={**kept, **home, **farm, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def download(self, filename: str) -> Path:
+        path = self.folder / "dist" / filename
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self.house.files[filename])
+        return path
+
+
+@pytest.fixture
+def signed(open_house, start_signer, tmp_path: Path) -> Any:
+    """A farm beside whose data a signer runs; `publish(*files)` is all that a publishing worker does."""
+    house = open_house(signer_socket=str(tmp_path / "signer.sock"))
+    settings = house.farm.settings
+    signer = start_signer(data=settings.data / "signer", url=settings.public_url)
+    source = house.source()
+
+    def publish(*files: tuple[str, bytes], ref: str = "refs/tags/v1.0") -> str:
+        build = house.built(source, *files, ref=ref)
+        farm = house.farm
+        publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, settings)
+        publisher.publish(build, house.publish_task(build), lambda: None)
+        house.files.update(files)
+        return build
+
+    return SimpleNamespace(house=house, signer=signer, publish=publish)
+
+
+@pytest.fixture
+def live(signed, serve, tmp_path: Path) -> Open:
+    """`signed` with two files of widget 1.0, served."""
+    house = signed.house
+    signed.publish(house.wheel(), house.wheel(tag="py2.py3-none-any"))
+    admin = house.token("admin")
+    folder = tmp_path / "client"
+    folder.mkdir()
+    return Open(house, signed.signer, serve(house), admin, folder)

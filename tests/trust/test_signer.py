@@ -239,6 +239,32 @@ def test_another_user_is_refused_by_the_kernels_word(start_signer, tmp_path):
         open_folder.rmdir()
 
 
+def test_who_is_refused_before_it_could_ask_hears_why(tmp_path, monkeypatch):
+    ended = threading.Event()
+
+    def refuse():
+        connection, _ = listener.accept()
+        wire.send(connection, wire.failure(Forbidden("You may not.", code="signer.peer")))
+        connection.close()
+        ended.set()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "signer.sock"))
+        listener.listen()
+        threading.Thread(target=refuse, daemon=True).start()
+        send = wire.send
+
+        def late(connection, value, descriptor=None):
+            if "verb" in value:
+                assert ended.wait(20)
+            send(connection, value, descriptor)
+
+        monkeypatch.setattr(wire, "send", late)
+        with pytest.raises(Forbidden) as refused:
+            SignerClient(tmp_path / "signer.sock").health()
+    assert refused.value.code == "signer.peer"
+
+
 @as_root
 def test_without_other_users_the_socket_cannot_even_be_reached_by_them(start_signer):
     assert start_signer().socket.stat().st_mode & 0o077 == 0

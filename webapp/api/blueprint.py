@@ -13,6 +13,7 @@ from webapp.api import (
     images,
     jobs,
     journal,
+    keys,
     projects,
     promotions,
     releases,
@@ -29,8 +30,8 @@ _MAX_BODY = 1 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    builders, builds, channels, deliveries, images, jobs, journal, projects, promotions, releases,
-    sources, tokens, users, whoami,
+    builders, builds, channels, deliveries, images, jobs, journal, keys, projects, promotions,
+    releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 
