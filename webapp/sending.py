@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from flask import Response, request
@@ -16,15 +16,16 @@ _CHUNK = 1 << 18
 
 def send(answer: Answer) -> Response:
     """The answer as a response; a HEAD carries the headers of its GET."""
-    body: bytes | Iterator[bytes] = answer.body
-    if answer.blob and request.method == "GET":
+    # Never plain bytes: for them Flask would write a Content-Length of its own, wrong for HEAD and 304.
+    body: Iterable[bytes] = [answer.body]
+    if request.method == "HEAD" or answer.status == 304:
+        body = []
+    elif answer.blob:
         body = _file_body(answer)
-    response = Response(
-        b"" if request.method == "HEAD" else body, status=answer.status, headers=list(answer.headers)
-    )
+    response = Response(body, status=answer.status, headers=list(answer.headers))
     response.automatically_set_content_length = False
     # Wrapped by nothing, so that the server sees its own file wrapper and sends with sendfile.
-    response.direct_passthrough = not isinstance(body, bytes) and request.method == "GET"
+    response.direct_passthrough = not isinstance(body, list)
     if answer.status == 304:
         del response.headers["Content-Type"]
     return response

@@ -161,11 +161,11 @@ class Uploader:
     ) -> int | None:
         with self.database.begin() as session:
             channels.hold(session, channel)
+            known = session.get(File, facts.filename)
+            demand_same_bytes(known, facts.sha256)
             if _is_inside(session, channel, facts.filename):
                 return None
             names.add_local(session, facts.project, facts.display_name, actor=principal.id)
-            known = session.get(File, facts.filename)
-            demand_same_bytes(known, facts.sha256)
             if known is None:
                 session.add(_file(session, facts, metadata_sha256))
                 session.flush()
