@@ -68,7 +68,7 @@ def check_form() -> None:
     """
     token = request.form.get("csrf", "")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    if site not in {"same-origin", "none"} or not token or not hmac.compare_digest(token, csrf_token()):
+    if site not in {"same-origin", "none"} or not token or not hmac.compare_digest(token.encode(), csrf_token().encode()):
         raise Forbidden("This form was not sent from a page of ours; load it again.", code="form.foreign")
 
 

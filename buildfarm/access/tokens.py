@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.access.model import Token
+from buildfarm.access.model import Token, User
 from buildfarm.access.rules import Principal, parse_scopes
 from buildfarm.errors import NotFound
 from buildfarm.ids import new_id
@@ -96,11 +96,15 @@ def revoke(session: Session, token_id: str, *, actor: str) -> None:
 
 
 def principal_of(session: Session, value: str, now: datetime) -> Principal | None:
-    """Whose token this is, or None when it is unknown, expired or revoked."""
+    """Whose token this is, or None when it is unknown, expired or revoked, or its person disabled."""
     if not is_token(value):
         return None
-    token = session.execute(select(Token).where(Token.digest == digest_of(value))).scalar_one_or_none()
-    if token is None or token.revoked_at or (token.expires_at and token.expires_at <= now):
+    owner = select(User.disabled_at).where(User.id == Token.user_id).scalar_subquery()
+    row = session.execute(select(Token, owner).where(Token.digest == digest_of(value))).first()
+    if row is None:
+        return None
+    token, disabled_at = row.tuple()
+    if token.revoked_at or disabled_at or (token.expires_at and token.expires_at <= now):
         return None
     return Principal(id=token.id, name=token.name, scopes=frozenset(token.scopes))
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from buildfarm import clock
-from buildfarm.access import users
+from buildfarm.access import tokens, users
 from buildfarm.access.model import User, WebSession
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, InvalidInput, Unauthenticated
@@ -76,6 +76,17 @@ def test_a_session_lasts_its_hours_and_ends_with_its_person(database: Database, 
         session.get_one(User, ada).disabled_at = now
     with database.read() as session:
         assert users.session_of(session, value, now) is None
+
+
+def test_a_token_ends_with_its_person(database: Database, ada: str) -> None:
+    with database.begin() as session:
+        _, value = tokens.create(session, "laptop", ["read:dev"], actor="ada", user_id=ada)
+    with database.read() as session:
+        assert tokens.principal_of(session, value, clock.now()) is not None
+    with database.begin() as session:
+        session.get_one(User, ada).disabled_at = clock.now()
+    with database.read() as session:
+        assert tokens.principal_of(session, value, clock.now()) is None
 
 
 def test_a_closed_session_opens_nothing(database: Database, ada: str) -> None:
