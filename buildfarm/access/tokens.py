@@ -103,7 +103,7 @@ def principal_of(session: Session, value: str, now: datetime) -> Principal | Non
     row = session.execute(select(Token, owner).where(Token.digest == digest_of(value))).first()
     if row is None:
         return None
-    token, disabled_at = row.tuple()
+    token, disabled_at = row
     if token.revoked_at or disabled_at or (token.expires_at and token.expires_at <= now):
         return None
     return Principal(id=token.id, name=token.name, scopes=frozenset(token.scopes))
