@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from click.testing import CliRunner
 
 from buildfarm.cli.verify import verify
 from buildfarm.journal import merkle
+from buildfarm.trust.vault import Vault
 
 TOKEN = "bft_0123456789abcdefghij"
 OTHER = "demo-1.0.tar.gz"
@@ -379,6 +382,35 @@ def test_a_log_that_is_shown_and_then_not_proved_decides_nothing(
     farm.publish("dev", grown(kit, vault, tmp_path, published), "demo-2.0.tar.gz")
     farm.log = None
     assert run(wheel, BUILDFARM_URL=farm.url).exit_code == 3
+
+
+def test_a_bundle_that_is_proved_in_another_history_is_refused_at_first_sight(
+    run, vault, farm, kit, tmp_path
+):
+    wheel = tmp_path / kit.WHEEL
+    shutil.copytree(tmp_path / "signer", tmp_path / "fork")
+    honest, split = kit.Log(), kit.Log()
+    for log in (honest, split):
+        log.append(b"row 0")
+    split.append(b"row 1")
+    shown = kit.publish(vault, tmp_path, honest, b"wheel bytes", kit.make_facts())
+    with contextlib.closing(Vault(tmp_path / "fork", kit.FARM)) as second:
+        other = kit.publish(second, tmp_path, split, b"wheel bytes", kit.make_facts())
+    wheel.write_bytes(other.data)
+    beside(wheel, other)
+    farm.publish("dev", other, kit.WHEEL)
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 0, done.output
+    farm.publish("dev", grown(kit, vault, tmp_path, shown), "demo-2.0.tar.gz")
+    shutil.rmtree(tmp_path / "state")
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1
+    assert "not the beginning of the farm's log" in log_memory(done)["detail"]
+    farm.publish("dev", shown, kit.WHEEL)
+    shutil.rmtree(tmp_path / "state")
+    done = run(wheel, "--json", BUILDFARM_URL=farm.url)
+    assert done.exit_code == 1
+    assert "a longer log than the farm has" in log_memory(done)["detail"]
 
 
 def test_offline_growth_is_not_checked_and_not_remembered(run, wheel, published, kit, vault, tmp_path):
