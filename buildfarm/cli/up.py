@@ -121,6 +121,7 @@ def _children(
         "web", "gunicorn", "webapp.wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
         "--workers", "2", "--threads", "64", "--graceful-timeout", "1", "--keep-alive", "30",
         "--preload", "--no-control-socket", order=1, env=control, ready=lambda: _answers(port),
+        stop_grace_s=2.0,
     )  # fmt: skip
     fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]
     return [
