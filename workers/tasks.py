@@ -18,8 +18,8 @@ from buildfarm.index.follow import wait_visible
 from buildfarm.index.publish import Publisher
 
 _log = log.get(__name__)
-#: Nothing unsigned is published: without a signer a build waits, however long.
-_FOR_EVER = 1_000_000
+#: Nothing unsigned is published: without a signer a build waits, however long, and uses up no attempt.
+_WAITS_FOR = frozenset({"signer.down", "signer.closed", "signer.contended"})
 
 
 def run_task(task_id: str, attempt: int, hand_over: int) -> None:
@@ -43,11 +43,11 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
         except StaleAttempt:
             _log.info("task.stale", kind=task.kind)
         except FarmError as err:
-            _end(farm, task_id, err)
+            _end(farm, task_id, attempt, err)
         except Exception:  # noqa: BLE001 - the edge of a process: every end is written to the row
             _log.exception("task.crashed", kind=task.kind)
             sentence = "A fault of the farm's own; the log of the worker has it."
-            _end(farm, task_id, ExternalFailure(sentence, code="farm.bug"))
+            _end(farm, task_id, attempt, ExternalFailure(sentence, code="farm.bug"))
 
 
 def _do(farm: Farm, task: Task, attempt: int) -> None:
@@ -65,15 +65,18 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
     wait_visible(farm.database, serial, farm.settings.timing.visible_s)
 
 
-def _end(farm: Farm, task_id: str, err: FarmError) -> None:
+def _end(farm: Farm, task_id: str, attempt: int, err: FarmError) -> None:
     again = isinstance(err, ExternalFailure)
     _log.warning("task.failed", code=err.code, message=err.message, again=again)
-    attempts = _FOR_EVER if err.code.startswith("signer.") else farm.settings.limits.attempts
     with farm.database.begin() as session:
         task = session.get_one(Task, task_id)
+        if task.attempt != attempt:
+            return  # somebody else has it by now, and their end is the one that counts
         try:
-            if again:
-                fail_or_retry_task(session, task, str(err), attempts_max=attempts)
+            if err.code in _WAITS_FOR:
+                claims.put_down(session, Task, task_id, attempt)
+            elif again:
+                fail_or_retry_task(session, task, str(err), attempts_max=farm.settings.limits.attempts)
             else:
                 plan.fail(session, task, err, cause_of(err))
         except StaleAttempt:

@@ -66,6 +66,18 @@ def requeue(session: Session, kind: WorkKind, work_id: str, attempt: int) -> Non
     _change(session, kind, work_id, attempt, State.RUNNING, {"state": State.QUEUED, **values})
 
 
+def put_down(session: Session, kind: WorkKind, work_id: str, attempt: int) -> None:
+    """From running back to the outbox: its holder waits for something, and no attempt is used up.
+
+    Only the holder may, and it stops with that: there is no late writer to fence.
+
+    Raises:
+        StaleAttempt: the claim is no longer held.
+    """
+    values = {"state": State.QUEUED, "handed_over_at": None, "heartbeat_at": None}
+    _change(session, kind, work_id, attempt, State.RUNNING, values)
+
+
 def queued_values(queue: str, now: datetime) -> dict[str, Any]:
     """The columns of new work that waits for its first hand-over."""
     return {"state": State.QUEUED, "queue": queue, "attempt": 1, "hand_over": 0, "created_at": now}

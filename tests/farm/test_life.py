@@ -236,6 +236,24 @@ def test_a_silent_worker_loses_its_task_and_at_last_its_build(each_house) -> Non
         )  # fmt: skip
 
 
+def test_work_that_waits_is_put_down_without_using_up_an_attempt(each_house) -> None:
+    house = each_house
+    source = house.source()
+    with house.database.begin() as session:
+        found = session.get_one(builds.Source, source)
+        build = builds.start(session, found, ref="refs/heads/main", commit=None, trigger="t", actor=None)
+        session.flush()
+        task = session.scalars(select(Task).where(Task.subject == build.id)).one()
+    with house.database.begin() as session:
+        claims.claim(session, Task, task.id, 1)
+        claims.put_down(session, Task, task.id, 1)
+    with house.database.read() as session:
+        waiting = session.get_one(Task, task.id)
+        assert (waiting.state, waiting.attempt, waiting.handed_over_at) == (State.QUEUED, 1, None)
+    with house.database.begin() as session, pytest.raises(StaleAttempt):
+        claims.put_down(session, Task, task.id, 1)
+
+
 def test_one_keeper_holds_the_lease_until_it_lapses(each_house) -> None:
     database = each_house.database
     assert keeper.hold_lease(database, "a", 60)
