@@ -1,0 +1,142 @@
+"""`buildfarm doctor`: can this machine run a farm, is the one in this environment well, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import requests
+
+from buildfarm import config
+from buildfarm.cli.output import json_option
+from buildfarm.cli.redis_server import find_server
+from buildfarm.config import Settings
+from buildfarm.db import migrate
+from buildfarm.db.engine import Database
+from buildfarm.errors import FarmError
+from buildfarm.sandbox.images import check_engine, list_images
+
+#: Below this a build may well not fit.
+_FREE_BYTES = 5 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: good, or what to do about it."""
+
+    name: str
+    good: bool
+    value: str
+    hint: str = ""
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="The farm's data folder.")
+@json_option
+def doctor(data: Path | None, *, as_json: bool) -> None:
+    """Check whether this machine can run a farm; exit code 1 when something is not as it should be."""
+    settings = config.load(**({"data": data} if data else {}))
+    findings = list(_findings(settings))
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{'✓' if finding.good else '✗'} {finding.name}: {finding.value}")
+            if finding.hint and not finding.good:
+                click.echo(f"    {finding.hint}")
+    raise SystemExit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield from _engine()
+    yield _attempted("queue server", _queue_server, "")
+    yield _git()
+    yield from _data(settings)
+    if url := os.environ.get("BUILDFARM_URL"):
+        yield from _farm(url.rstrip("/"))
+
+
+def _engine() -> Iterator[Finding]:
+    docker_host = os.environ.get("DOCKER_HOST")
+    report = check_engine(docker_host)
+    for found in report.findings:
+        yield Finding(found.name, found.good, found.value, found.hint)
+    if report.usable:
+        images = list_images(docker_host)
+        names = ", ".join(sorted({f"{image.platform} {image.role}" for image in images}))
+        yield Finding("builder images", bool(images), names or "none", "docker/build-images.sh makes them.")
+    else:
+        hint = "docker/engine.sh start starts a private one; give the farm its address in DOCKER_HOST."
+        yield Finding("builds", False, "cannot run without a usable engine", hint)
+
+
+def _queue_server() -> str:
+    program = find_server()
+    return f"{program.path} {'.'.join(map(str, program.version))}"
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    if path is None:
+        return Finding("git", False, "not found", "Install git.")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    return Finding("git", said.returncode == 0, said.stdout.strip())
+
+
+def _data(settings: Settings) -> Iterator[Finding]:
+    place = settings.data.absolute()
+    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    writable = os.access(existing, os.W_OK)
+    yield Finding("data folder", writable, str(place), "Choose another with --data, or mend its rights.")
+    free = shutil.disk_usage(existing).free
+    yield Finding(
+        "disk",
+        free > _FREE_BYTES,
+        f"{free / 2**30:.1f} GiB free",
+        "Builds and blobs need room: 5 GiB at least.",
+    )
+    if settings.database or (place / "farm.db").is_file():
+        yield _attempted("database", lambda: _revision(settings), "")
+
+
+def _revision(settings: Settings) -> str:
+    database = Database(settings.database_url)
+    try:
+        current, head = migrate.revisions(database)
+    finally:
+        database.close()
+    state = (
+        "up to date" if current == head else f"this release is at {head}; `buildfarm up` brings it up to date"
+    )
+    return f"revision {current}, {state}"
+
+
+def _farm(url: str) -> Iterator[Finding]:
+    looks = {
+        "web": "/healthz",
+        "ready": "/readyz",
+        "trusted root": "/tuf/targets/trusted_root.json",
+    }
+    for name, path in looks.items():
+        try:
+            answer = requests.get(url + path, timeout=5)
+            detail = "" if answer.ok else f" {answer.text.strip()[:200]}"
+            good, value = answer.ok, f"{answer.status_code}{detail}"
+        except requests.RequestException as err:
+            good, value = False, type(err).__name__
+        yield Finding(
+            f"{name} {url}{path}", good, value, "See the farm's logs, and run/status.json in its data folder."
+        )
+
+
+def _attempted(name: str, look: Callable[[], str], hint: str) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except FarmError as err:
+        return Finding(name, False, err.message, err.hint or hint)
