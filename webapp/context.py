@@ -66,9 +66,9 @@ def check_form() -> None:
     Raises:
         Forbidden: `form.foreign`.
     """
-    token = request.form.get("csrf", "")
+    token = request.form.get("csrf", "").encode()
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    if site not in {"same-origin", "none"} or not token or not hmac.compare_digest(token.encode(), csrf_token().encode()):
+    if site not in {"same-origin", "none"} or not token or not hmac.compare_digest(token, csrf_token().encode()):
         raise Forbidden("This form was not sent from a page of ours; load it again.", code="form.foreign")
 
 
