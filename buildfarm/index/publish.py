@@ -212,6 +212,8 @@ class Publisher:
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.get(session, build_id)
+            # Of two builds of one new release the later one must see the earlier one's files.
+            channels.hold(session, build.channel)
             facts = next(iter(files.values()))
             release = release_of(session, facts)
             listed = []

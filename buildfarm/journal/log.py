@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -55,5 +56,7 @@ def consistency(session: Session, old: int, new: int) -> Sequence[bytes]:
 
 def store_checkpoint(session: Session, size: int, note: str) -> None:
     """Keep a signed checkpoint; the same one again changes nothing."""
-    if session.get(Checkpoint, size) is None:
-        session.add(Checkpoint(size=size, note=note, at=clock.now()))
+    # Two publishers may have the same state signed at the same moment.
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    row = insert(Checkpoint).values(size=size, note=note, at=clock.now())
+    session.execute(row.on_conflict_do_nothing())
