@@ -313,9 +313,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(open_house) -> None:
 
     answer = client.post(
         URL,
-        environ_overrides={"wsgi.input": Body()},
-        headers={"Content-Length": str(2**31)},
-        content_type="multipart/form-data; boundary=limit",
+        environ_overrides={"wsgi.input": Body(), "CONTENT_LENGTH": str(2**31)},
     )
     assert (answer.status_code, answer.json["code"]) == (413, "file.f-05")
     assert read == []
@@ -358,15 +356,20 @@ def test_memory_stays_flat(house, admin) -> None:
             self.left -= len(part)
             return part
 
+    body = Long()
     tracemalloc.start()
-    admin.post(
+    answer = admin.post(
         URL,
-        environ_overrides={"wsgi.input": Long()},
-        headers={"Content-Length": str((64 << 20) + 100)},
-        content_type="multipart/form-data; boundary=limit",
+        environ_overrides={
+            "wsgi.input": body,
+            "CONTENT_LENGTH": str((64 << 20) + len(body.head)),
+            "CONTENT_TYPE": "multipart/form-data; boundary=limit",
+        },
     )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert answer.status_code == 400  # it has no end
+    assert body.left <= 0
     assert peak < 24 << 20
 
 

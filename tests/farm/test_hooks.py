@@ -1,0 +1,305 @@
+"""Deliveries of every sender through `POST /hooks/<source>`, whatever becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from buildfarm.farm.model import Build, Task
+from buildfarm.scm import connect, intake, standard
+from buildfarm.scm.model import Delivery
+from buildfarm.scm.secret import Secret
+from buildfarm.sources.model import Source
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "webhooks"
+COMMIT = "2" * 40
+
+
+@dataclass
+class Sender:
+    """An SCM that knows its source's secrets."""
+
+    house: Any
+    name: str
+    scm: str
+    secret: connect.HookSecrets
+
+    def push(self, *, ref: str = "refs/heads/main", commit: str = COMMIT, **more: Any) -> bytes:
+        payload: dict[str, Any] = {"ref": ref, "before": "1" * 40, "after": commit}
+        match self.scm:
+            case "github":
+                payload |= {
+                    "repository": {"full_name": f"acme/{self.name}", "clone_url": "https://git.example/x.git"},
+                    "pusher": {"name": "mira"}, "head_commit": {"id": commit, "message": "Round the rim"},
+                    "deleted": commit.strip("0") == "",
+                }  # fmt: skip
+            case "gitlab":
+                kind = "tag_push" if ref.startswith("refs/tags/") else "push"
+                payload |= {
+                    "object_kind": kind, "event_name": kind, "checkout_sha": commit, "user_name": "mira",
+                    "project": {"path_with_namespace": f"acme/{self.name}"},
+                    "commits": [{"id": commit, "message": "Round the rim", "title": "Round the rim"}],
+                }  # fmt: skip
+            case "generic":
+                payload |= {
+                    "type": "push",
+                    "repository": f"acme/{self.name}",
+                    "actor": "mira",
+                    "title": "Round the rim",
+                }
+        return json.dumps(payload | more).encode()
+
+    def headers(
+        self, body: bytes, number: int = 1, *, event: str = "push", secret: str = ""
+    ) -> dict[str, str]:
+        common = {"Content-Type": "application/json"}
+        value = secret or self.secret.secret
+        match self.scm:
+            case "github":
+                signature = hmac.new(value.encode(), body, hashlib.sha256).hexdigest()
+                return common | {
+                    "X-GitHub-Event": event, "X-GitHub-Delivery": f"72d3162e-cc78-11e3-81ab-{number:012d}",
+                    "X-Hub-Signature-256": f"sha256={signature}",
+                }  # fmt: skip
+            case "gitlab":
+                hook = {"push": "Push Hook", "tag": "Tag Push Hook"}.get(event, event)
+                return common | {
+                    "X-Gitlab-Event": hook,
+                    "X-Gitlab-Token": value,
+                    "X-Gitlab-Event-UUID": f"uuid-{number}",
+                }
+            case _:
+                seconds = int(time.time())
+                signing = Secret("s", value, "signing")
+                return common | {
+                    "webhook-id": f"msg_{number}", "webhook-timestamp": str(seconds),
+                    "webhook-signature": standard.sign(signing, f"msg_{number}", seconds, body),
+                }  # fmt: skip
+
+    def send(self, body: bytes, number: int = 1, **how: str):
+        client = self.house.app.test_client()
+        return client.post(f"/hooks/{self.name}", data=body, headers=self.headers(body, number, **how))
+
+
+def sender_of(house, scm: str, name: str = "widget") -> Sender:
+    with house.database.begin() as session:
+        _, secrets = connect.add_source(
+            session, name, f"https://{scm}.example/acme/{name}.git", scm=scm, branches=["main", "release/*"],
+            tier="dev", allow_file=False, actor="test",
+        )  # fmt: skip
+    return Sender(house, name, scm, secrets)
+
+
+@pytest.fixture(params=["github", "gitlab", "generic"])
+def sender(request: pytest.FixtureRequest, house) -> Sender:
+    return sender_of(house, request.param)
+
+
+def found(house, model: type) -> list[Any]:
+    with house.database.read() as session:
+        return list(session.scalars(select(model)))
+
+
+def test_a_push_is_accepted_and_starts_one_build(sender: Sender) -> None:
+    body = sender.push()
+    answer = sender.send(body)
+    assert (answer.status_code, answer.json["state"]) == (202, "accepted")
+    (build,) = found(sender.house, Build)
+    assert answer.json["builds"] == [{"id": build.id, "url": f"http://farm.example/builds/{build.id}"}]
+    assert (build.ref, build.commit, build.trigger) == ("refs/heads/main", COMMIT, f"webhook:{sender.scm}")
+    (delivery,) = found(sender.house, Delivery)
+    assert (delivery.id, delivery.state, delivery.body) == (answer.json["delivery"], "accepted", body)
+    assert sender.secret.secret not in json.dumps(delivery.headers)
+    (task,) = found(sender.house, Task)
+    assert (task.kind, task.subject, task.handed_over_at) == (
+        "fetch",
+        build.id,
+        None,
+    )  # Redis is away: it waits
+
+
+def test_the_same_delivery_again_is_a_duplicate(sender: Sender) -> None:
+    body = sender.push()
+    first = sender.send(body)
+    for _ in range(2):
+        answer = sender.send(body)
+        assert (answer.status_code, answer.json["state"]) == (200, "duplicate")
+        assert answer.json["builds"] == first.json["builds"]
+    assert len(found(sender.house, Build)) == len(found(sender.house, Delivery)) == 1
+
+
+def test_the_same_commit_by_another_delivery_builds_once(sender: Sender) -> None:
+    body = sender.push()
+    sender.send(body)
+    answer = sender.send(body + b" ", 2)
+    assert (answer.status_code, answer.json["state"], answer.json["reason"]) == (
+        200,
+        "ignored",
+        "already_built",
+    )
+    assert "already" in answer.json["message"]
+    assert len(found(sender.house, Build)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ref": "refs/heads/topic"}, "ref_not_followed"),
+        ({"commit": "0" * 40}, "branch_deleted"),
+    ],
+)
+def test_what_starts_nothing_says_why(sender: Sender, change: dict[str, str], reason: str) -> None:
+    answer = sender.send(sender.push(**change))
+    assert (answer.status_code, answer.json["state"], answer.json["reason"]) == (200, "ignored", reason)
+    assert found(sender.house, Build) == []
+    assert [delivery.reason for delivery in found(sender.house, Delivery)] == [reason]
+
+
+def test_branch_patterns_and_tags_are_followed(sender: Sender) -> None:
+    assert sender.send(sender.push(ref="refs/heads/release/1"), 1).status_code == 202
+    event = "tag" if sender.scm == "gitlab" else "push"
+    assert sender.send(sender.push(ref="refs/tags/v1"), 2, event=event).status_code == 202
+
+
+def test_hooks_of_groups_speak_of_other_repositories_too(house) -> None:
+    sender = sender_of(house, "github")
+    body = sender.push(repository={"full_name": "acme/other"})
+    assert sender.send(body).json["reason"] == "other_repository"
+
+
+def test_an_unknown_source_and_a_wrong_signature_look_the_same(sender: Sender) -> None:
+    body = sender.push()
+    headers = sender.headers(body)
+    client = sender.house.app.test_client()
+    wrong = headers | {
+        name: value[:-4] + ("AAA=" if value.endswith("=") else "0000")
+        for name, value in headers.items()
+        if name in {"X-Hub-Signature-256", "X-Gitlab-Token", "webhook-signature"}
+    }
+    none = {"Content-Type": "application/json"}
+    answers = [
+        client.post("/hooks/nothing", data=body, headers=headers),
+        client.post(f"/hooks/{sender.name}", data=body, headers=wrong),
+        client.post(f"/hooks/{sender.name}", data=body, headers=none),
+        client.post(f"/hooks/{sender.name}", data=b"", headers=none),
+        client.post(f"/hooks/{sender.name}x", data=b"", headers=none),
+        client.post("/hooks/%00", data=body, headers=headers),
+    ]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.data for answer in answers}) == 1
+    same = [sorted((k, v) for k, v in answer.headers if k != "X-Request-ID") for answer in answers]
+    assert all(one == same[0] for one in same)
+    assert found(sender.house, Build) == []
+    rejected = found(sender.house, Delivery)
+    assert {row.state for row in rejected} == {"rejected"}
+    assert {row.reason for row in rejected} <= {"signature_wrong", "signature_missing"}
+
+
+def test_a_forged_delivery_does_not_occupy_the_id_of_the_true_one(sender: Sender) -> None:
+    body = sender.push()
+    headers = sender.headers(body)
+    forged = sender.house.app.test_client().post(f"/hooks/{sender.name}", data=b"{}", headers=headers)
+    if sender.scm != "gitlab":  # a classic token vouches for no body
+        assert forged.status_code == 401
+    assert sender.send(body).status_code == 202
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"ref": 5}', b"[" * 100_000, b'"x"'])
+def test_signed_rightly_but_not_readable_is_a_bad_request(sender: Sender, body: bytes) -> None:
+    answer = sender.send(body)
+    if sender.scm != "github" and body == b'{"ref": 5}':
+        assert answer.status_code == 200  # an event without a type
+        return
+    assert (answer.status_code, answer.json["code"]) == (400, "hook.unparsable")
+    (delivery,) = found(sender.house, Delivery)
+    assert (delivery.state, delivery.reason) == ("rejected", "body_unparsable")
+    assert found(sender.house, Build) == []
+
+
+def test_a_body_over_the_limit_is_refused_by_its_length_and_while_reading(open_house) -> None:
+    house = open_house(limits={"hook_body_bytes": 1000})
+    sender = sender_of(house, "github")
+    body = sender.push(padding="x" * 2000)
+    assert (sender.send(body).status_code, sender.send(body).json["code"]) == (413, "hook.too_large")
+    chunked = {
+        "wsgi.input_terminated": True,
+        "wsgi.input": io.BytesIO(body),
+        "HTTP_TRANSFER_ENCODING": "chunked",
+    }
+    client = house.app.test_client()
+    answer = client.post("/hooks/widget", headers=sender.headers(body), environ_overrides=chunked)
+    assert answer.status_code == 413
+    small = sender.push()
+    chunked["wsgi.input"] = io.BytesIO(small)
+    answer = client.post("/hooks/widget", headers=sender.headers(small), environ_overrides=chunked)
+    assert answer.status_code == 202
+
+
+def test_refused_calls_do_not_fill_the_disk(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_REJECTED_PER_HOUR", 3)
+    client = sender.house.app.test_client()
+    for _ in range(6):
+        assert client.post(f"/hooks/{sender.name}", data=b"x" * 100_000).status_code == 401
+    kept = found(sender.house, Delivery)
+    assert len(kept) == 3
+    assert {len(row.body) for row in kept} == {16 * 1024}
+    assert {row.body_sha256 for row in kept} == {hashlib.sha256(b"x" * 100_000).hexdigest()}
+    with sender.house.database.begin() as session:
+        session.execute(update(Delivery).values(received_at=kept[0].received_at - timedelta(hours=2)))
+    client.post(f"/hooks/{sender.name}", data=b"x")
+    assert len(found(sender.house, Delivery)) == 4
+
+
+def test_a_rotated_secret_and_its_successor_both_open(house) -> None:
+    sender = sender_of(house, "github")
+    with house.database.begin() as session:
+        source = session.scalars(select(Source)).one()
+        fresh = connect.rotate_secrets(session, source, actor="ada")
+    body = sender.push()
+    assert sender.send(body, 1).status_code == 202
+    assert sender.send(body + b" ", 2, secret=fresh.secret).status_code == 200
+    with house.database.begin() as session:
+        connect.remove_source(session, session.scalars(select(Source)).one(), actor="ada")
+    assert sender.send(body + b"  ", 3, secret=fresh.secret).status_code == 401
+
+
+def test_hooks_are_posted(house) -> None:
+    sender_of(house, "github")
+    for method in ("get", "put", "delete"):
+        assert getattr(house.app.test_client(), method)("/hooks/widget").status_code == 405
+
+
+@pytest.mark.parametrize("same_id", [True, False])
+def test_many_deliveries_of_one_commit_at_once_make_one_build(each_house, *, same_id: bool) -> None:
+    """Group and project hooks fire together; an SCM that times out sends again."""
+    sender = sender_of(each_house, "github")
+    _ = each_house.app
+    body = sender.push()
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(sender.send, body, 1 if same_id else number) for number in range(6)]
+        answers = [call.result() for call in calls]
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [202]
+    states = {answer.json["state"] for answer in answers}
+    assert states == {"accepted", "duplicate" if same_id else "ignored"}
+    assert len(found(each_house, Build)) == 1
+    assert len(found(each_house, Delivery)) == (1 if same_id else 6)
+
+
+def test_deliveries_of_many_commits_at_once_are_all_taken(each_house) -> None:
+    sender = sender_of(each_house, "github")
+    _ = each_house.app
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(sender.send, sender.push(commit=f"{n:040x}"), n) for n in range(1, 9)]
+        assert [call.result().status_code for call in calls] == [202] * 8
+    assert sorted(build.number for build in found(each_house, Build)) == list(range(1, 9))
