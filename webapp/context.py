@@ -67,8 +67,8 @@ def check_form() -> None:
         Forbidden: `form.foreign`.
     """
     token = request.form.get("csrf", "").encode()
-    site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    if site not in {"same-origin", "none"} or not token or not hmac.compare_digest(token, csrf_token().encode()):
+    is_own = request.headers.get("Sec-Fetch-Site", "same-origin") in {"same-origin", "none"}
+    if not is_own or not token or not hmac.compare_digest(token, csrf_token().encode()):
         raise Forbidden("This form was not sent from a page of ours; load it again.", code="form.foreign")
 
 
