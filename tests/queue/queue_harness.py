@@ -18,7 +18,7 @@ ALLOWED = ("farmjobs.note", "farmjobs.hold", "farmjobs.fail")
 PASSWORD = "pass word/#?"
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 15.0) -> object:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0) -> object:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
