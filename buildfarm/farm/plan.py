@@ -137,6 +137,7 @@ def fail(session: Session, task: Task, err: FarmError, cause: Cause) -> None:
 
 
 def _sibling(session: Session, build: Build) -> Build:
+    builds.hold_source(session, build.source_id)
     twin = Build(
         id=new_id("bld"),
         number=builds.next_number(session, build.source_id),
