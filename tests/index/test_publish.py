@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from buildfarm.farm import claims
 from buildfarm.farm.model import Build, Task
 from buildfarm.index.model import Attestation, ChannelEntry, File, Release
 from buildfarm.index.publish import Publisher
+from buildfarm.journal.log import head
 from buildfarm.journal.model import Checkpoint, JournalRow
+from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 from buildfarm.trust.client import SignerClient
 
@@ -221,6 +224,28 @@ def test_two_builds_publish_at_once(press) -> None:
         serials = [call.result() for call in [pool.submit(publish, press, build_id) for build_id in made]]
     assert len(set(serials)) == 2
     assert [press.state(build_id) for build_id in made] == ["published", "published"]
+
+
+def test_a_publisher_that_was_overtaken_proves_in_the_later_state(press) -> None:
+    class Overtaken(SignerClient):
+        """Somebody else has a later state signed just before the first answer."""
+
+        calls = 0
+
+        def checkpoint(self, *request: Any) -> Any:
+            self.calls += 1
+            if self.calls == 1:
+                with press.database.begin() as session:
+                    record(session, "test")
+                with press.database.read() as session:
+                    log = head(session)
+                    super().checkpoint(log.size, log.root, log.consistency, [])
+            return super().checkpoint(*request)
+
+    build_id, client = press.built(press.source(), press.wheel()), Overtaken(press.socket)
+    replace(publisher(press), signer=client).publish(build_id, press.publish_task(build_id), lambda: None)
+    assert client.calls == 2
+    assert press.state(build_id) == "published"
 
 
 def test_two_builds_that_fight_for_a_name_leave_one_winner(press) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import http.client
 import io
 import json
 import socket
@@ -288,12 +289,13 @@ def test_a_real_server_answers_as_the_decision_says(filled, serve) -> None:
     again = session.get(page.url, headers={"Accept": JSON, "If-None-Match": page.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     # Refusals keep the connection: a client that learns its credential goes on with the next request.
-    with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=20) as connection:
-        for _ in range(2):
-            connection.sendall(b"GET /dev/simple/ HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = connection.recv(65536)
-            assert answer.startswith(b"HTTP/1.1 401")
-            assert b"onnection: close" not in answer
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    for _ in range(2):
+        connection.request("GET", "/dev/simple/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.will_close) == (401, False)
+        answer.read()
+    connection.close()
 
 
 @pytest.mark.system
