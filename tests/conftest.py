@@ -262,7 +262,7 @@ class House:
                     id=f"job_{self.count:012d}", build_id=build.id, target=target, required=target in targets,
                     spec={
                         "build_image": IMAGE, "source_sha256": "c" * 64, "source_date_epoch": 1_700_000_000,
-                        "limits": {"seconds": 600},
+                        "limits": {"seconds": 600, "output_bytes": 1 << 20, "output_count": 20},
                     },
                     **claims.queued_values(QUEUE, clock.now()),
                 )  # fmt: skip

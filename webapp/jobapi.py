@@ -131,11 +131,16 @@ def source() -> Response:
 @blueprint.put("/attempt/artifacts/<filename>")
 def put_artifact(filename: str) -> tuple[Response, int]:
     """Store a file that the attempt made."""
-    attempt, _ = _current()
-    limit = farm().settings.limits.upload_bytes
+    announced = request.headers.get("X-Sha256", "")
+    with farm().database.read() as session:
+        attempt, job = jobs.attempt_of_token(session, _token())
+        if len(announced) != 64:
+            raise InvalidInput("X-Sha256 must announce the digest of the file.", code="artifact.no_digest")
+        room = jobs.artifact_room(session, attempt, job, filename, announced)
     request.max_content_length = None
     chunks = iter(lambda: request.stream.read(1 << 20), b"")
-    sha256, size = farm().blobs.put(chunks, sha256=request.headers.get("X-Sha256"), max_bytes=limit)
+    limit = min(room, farm().settings.limits.upload_bytes)
+    sha256, size = farm().blobs.put(chunks, sha256=announced, max_bytes=limit)
     with farm().database.begin() as session:
         fresh, _ = jobs.attempt_of_token(session, _token())
         jobs.add_artifact(session, fresh, filename, sha256, size)

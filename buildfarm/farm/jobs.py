@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.access.rules import Principal, require
 from buildfarm.access.tokens import digest_of, new_token
-from buildfarm.errors import Conflict, NotFound, StaleAttempt, Unauthenticated
+from buildfarm.errors import Conflict, LimitExceeded, NotFound, StaleAttempt, Unauthenticated
 from buildfarm.farm import builds, claims, logs
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import Cause, State
@@ -107,6 +107,27 @@ def heartbeat(session: Session, attempt: Attempt, phase: str) -> bool:
     return session.execute(cancelled).scalar_one() is None
 
 
+def artifact_room(session: Session, attempt: Attempt, job: Job, filename: str, sha256: str) -> int:
+    """How many bytes the attempt may still send, asked before they are read.
+
+    Raises:
+        Conflict: `artifact.differs`, the name was sent with other bytes.
+        LimitExceeded: `artifact.too_many`, the recipe allows no further file.
+    """
+    sent = {
+        row.filename: row
+        for row in session.scalars(
+            select(Artifact).where(Artifact.job_id == attempt.job_id, Artifact.attempt == attempt.number)
+        )
+    }
+    _demand_same(sent.get(filename), filename, sha256)
+    others = [row for name, row in sent.items() if name != filename]
+    limits = job.spec["limits"]
+    if len(others) >= int(limits["output_count"]):
+        raise LimitExceeded(f"An attempt may send {limits['output_count']} files.", code="artifact.too_many")
+    return int(limits["output_bytes"]) - sum(row.size for row in others)
+
+
 def add_artifact(session: Session, attempt: Attempt, filename: str, sha256: str, size: int) -> None:
     """Note a file that the attempt sent; sending the same bytes again changes nothing.
 
@@ -114,14 +135,18 @@ def add_artifact(session: Session, attempt: Attempt, filename: str, sha256: str,
         Conflict: `artifact.differs`, the name was sent with other bytes.
     """
     known = session.get(Artifact, (attempt.job_id, attempt.number, filename))
-    if known and known.sha256 != sha256:
-        raise Conflict(f"{filename} was sent already with other bytes.", code="artifact.differs")
+    _demand_same(known, filename, sha256)
     if known is None:
         session.add(
             Artifact(
                 job_id=attempt.job_id, attempt=attempt.number, filename=filename, sha256=sha256, size=size
             )
         )
+
+
+def _demand_same(known: Artifact | None, filename: str, sha256: str) -> None:
+    if known and known.sha256 != sha256:
+        raise Conflict(f"{filename} was sent already with other bytes.", code="artifact.differs")
 
 
 def add_dependency(

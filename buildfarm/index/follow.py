@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from buildfarm import clock
+from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.index import render
@@ -28,6 +28,7 @@ from buildfarm.storage.blobs import Blobs
 #: A node that has not reported for so long is gone; nobody waits for it.
 GONE = timedelta(seconds=10)
 _POLL_S = 0.02
+_log = log.get(__name__)
 
 
 class PageFollower:
@@ -89,7 +90,10 @@ class PageFollower:
             "bundle": file.bundle_sha256,
         }
         for side, digest in sides.items():
-            if digest:
+            if digest and not self._blobs.has(digest):
+                # One lost side file must not keep every later change from being shown.
+                _log.error("pages.side_missing", filename=file.filename, side=side, sha256=digest)
+            elif digest:
                 row |= {side: digest, f"{side}_size": self._blobs.path(digest).stat().st_size}
         return row
 
@@ -116,11 +120,12 @@ def wait_visible(database: Database, serial: int, seconds: float) -> bool:
         time.sleep(_POLL_S)
 
 
-def lag(database: Database, node: str) -> int:
-    """How many journal rows this node's pages are behind."""
+def is_current(database: Database, node: str) -> bool:
+    """Whether this node's pages show the journal, or did a moment ago and are being rendered."""
     with database.read() as session:
         row = session.get(Follower, node)
-        return journal_size(session) - (row.serial if row else 0)
+        newest = journal_size(session)
+    return row is not None and (row.serial == newest or row.seen_at > clock.now() - timedelta(seconds=5))
 
 
 def _listed(session: Session) -> dict[str, set[str]]:

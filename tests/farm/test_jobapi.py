@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from buildfarm.farm import builds, registry
-from buildfarm.farm.model import Artifact, Dependency
+from buildfarm.farm.model import Artifact, Dependency, Job
 from buildfarm.index.buildview import Served
 
 TARGET = "cp313-manylinux_2_28_x86_64"
@@ -28,7 +28,10 @@ def job_id(house) -> str:
 
 
 def call(house, token: str, method: str, path: str, **how: Any):
-    headers = {"Authorization": f"Bearer {token}"} | how.pop("headers", {})
+    headers = {"Authorization": f"Bearer {token}"}
+    if method == "PUT" and isinstance(how.get("data"), bytes):
+        headers["X-Sha256"] = hashlib.sha256(how["data"]).hexdigest()
+    headers |= how.pop("headers", {})
     return house.app.test_client().open(f"/jobapi/v1{path}", method=method, headers=headers, **how)
 
 
@@ -144,8 +147,27 @@ def test_a_builder_cannot_fill_the_memory_or_the_disk(open_house) -> None:
     assert (large.status_code, large.json["code"]) == (413, "blob.too_large")
     wrong = call(house, token, "PUT", "/attempt/artifacts/a.whl", data=b"x", headers={"X-Sha256": "0" * 64})
     assert (wrong.status_code, wrong.json["code"]) == (422, "blob.digest")
+    silent = call(house, token, "PUT", "/attempt/artifacts/a.whl", data=b"x", headers={"X-Sha256": ""})
+    assert (silent.status_code, silent.json["code"]) == (400, "artifact.no_digest")
     with house.database.read() as session:
         assert session.scalars(select(Artifact)).all() == []
+
+
+def test_a_builder_sends_no_more_than_its_recipe_allows(house, attempt: str, job_id: str) -> None:
+    with house.database.begin() as session:
+        job = session.get_one(Job, job_id)
+        job.spec = job.spec | {"limits": job.spec["limits"] | {"output_bytes": 10, "output_count": 2}}
+
+    def put(name: str, data: bytes) -> tuple[int, str]:
+        answer = call(house, attempt, "PUT", f"/attempt/artifacts/{name}", data=data)
+        return answer.status_code, answer.json.get("code", "")
+
+    assert put("a.whl", b"12345678") == (201, "")
+    assert put("a.whl", b"12345678") == (201, "")
+    assert put("a.whl", b"other") == (409, "artifact.differs")
+    assert put("b.whl", b"123") == (413, "blob.too_large")
+    assert put("b.whl", b"12") == (201, "")
+    assert put("c.whl", b"") == (413, "artifact.too_many")
 
 
 def test_what_a_build_reads_is_on_its_record(house, attempt: str, job_id: str, monkeypatch) -> None:

@@ -88,9 +88,7 @@ def test_a_builder_that_goes_in_good_order_sends_its_janitor_home(engine, client
 
 
 @pytest.mark.engine
-def test_what_an_earlier_life_left_is_removed_and_nothing_of_others(
-    engine, client, instance, images
-):
+def test_what_an_earlier_life_left_is_removed_and_nothing_of_others(engine, client, instance, images):
     start_container(client, instance, images["test"])
 
     assert reap(engine, f"{instance}-other") == 0
