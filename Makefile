@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 SOURCES := buildfarm workers webapp tests bench conftest.py
 
-.PHONY: help install demo test test-all check bench chaos up fix lock
+.PHONY: help install demo test tests test-all check bench chaos up fix lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,12 @@ demo: ## The tour: git push -> wheel -> pip install, on real input (DEMO_EXIT=1 
 test: ## Everything that must be green on every change (under 20 minutes on 2 cores)
 	@.ci/prepare test
 	@$(MAKE) --no-print-directory check
-	@.ci/with-engine $(PYTEST) -m "not exhaustive"
+	@.ci/with-engine $(MAKE) --no-print-directory tests
+
+# Rooms side by side first; then, alone on the machine, what runs containers and kills processes.
+tests:
+	$(PYTEST) -q -n 2 --dist loadfile -m "not exhaustive and not engine"
+	$(PYTEST) -q -m "engine and not exhaustive"
 
 test-all: ## The exhaustive set (under 80 minutes); a skip fails
 	@.ci/prepare test
