@@ -7,9 +7,10 @@ job id is made of (work, attempt, hand-over), so a repeated hand-over is one job
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
@@ -45,22 +46,12 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
     """
     count = 0
     for kind in (Task, Job):
-        for waiting in _outbox(database, kind):
+        for waiting in _queued(database, kind, kind.handed_over_at.is_(None)):
             number = waiting.hand_over + 1
             queues.hand_over(
                 waiting.queue, FUNCTIONS[kind], waiting.id, waiting.attempt, number, timeout_s=RQ_TIMEOUT_S
             )
-            with database.begin() as session:
-                session.execute(
-                    update(kind)
-                    .where(
-                        kind.id == waiting.id,
-                        kind.attempt == waiting.attempt,
-                        kind.hand_over == waiting.hand_over,
-                        kind.state == State.QUEUED,
-                    )
-                    .values(hand_over=number, handed_over_at=clock.now())
-                )
+            _note(database, waiting, hand_over=number, handed_over_at=clock.now())
             count += 1
     return count
 
@@ -98,41 +89,37 @@ def take_back_lost(database: Database, queues: Queues, grace: timedelta) -> list
     """
     lost = []
     for kind in (Task, Job):
-        for waiting in _handed_over(database, kind, clock.now() - grace):
+        for waiting in _queued(database, kind, kind.handed_over_at < clock.now() - grace):
             if queues.holds(waiting.queue, waiting.id, waiting.attempt, waiting.hand_over):
                 continue
-            with database.begin() as session:
-                session.execute(
-                    update(kind)
-                    .where(
-                        kind.id == waiting.id,
-                        kind.attempt == waiting.attempt,
-                        kind.hand_over == waiting.hand_over,
-                        kind.state == State.QUEUED,
-                    )
-                    .values(handed_over_at=None)
-                )
+            _note(database, waiting, handed_over_at=None)
             lost.append(waiting.id)
     return lost
 
 
-def _outbox(database: Database, kind: WorkKind) -> list[Waiting]:
+def _queued(database: Database, kind: WorkKind, condition: ColumnElement[bool]) -> list[Waiting]:
+    """Queued rows, oldest first, for which the condition on their hand-over holds."""
     with database.read() as session:
         rows = session.execute(
             select(kind.id, kind.queue, kind.attempt, kind.hand_over)
-            .where(kind.state == State.QUEUED, kind.handed_over_at.is_(None))
+            .where(kind.state == State.QUEUED, condition)
             .order_by(kind.id)
             .limit(_BATCH)
         ).all()
     return [Waiting(kind, *row) for row in rows]
 
 
-def _handed_over(database: Database, kind: WorkKind, before: datetime) -> list[Waiting]:
-    with database.read() as session:
-        rows = session.execute(
-            select(kind.id, kind.queue, kind.attempt, kind.hand_over)
-            .where(kind.state == State.QUEUED, kind.handed_over_at < before)
-            .order_by(kind.id)
-            .limit(_BATCH)
-        ).all()
-    return [Waiting(kind, *row) for row in rows]
+def _note(database: Database, waiting: Waiting, **values: Any) -> None:  # noqa: ANN401
+    """Change the row if nobody was quicker."""
+    kind = waiting.kind
+    with database.begin() as session:
+        session.execute(
+            update(kind)
+            .where(
+                kind.id == waiting.id,
+                kind.attempt == waiting.attempt,
+                kind.hand_over == waiting.hand_over,
+                kind.state == State.QUEUED,
+            )
+            .values(**values)
+        )
