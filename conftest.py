@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 
 import pytest
+import structlog
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +19,16 @@ def pytest_configure() -> None:
     """The environment of a farm or of its command line is not the tests' business."""
     for name in [name for name in os.environ if name.startswith("BUILDFARM_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handler_outlives_its_test() -> Generator[None, None, None]:
+    """A test that configures logs writes to the standard error of that test, which is closed afterwards."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)
