@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 from flask import Flask
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from buildfarm.cli.main import main
 
@@ -22,6 +22,13 @@ _HOUSE = importlib.util.module_from_spec(_SPEC)
 sys.modules["house"] = _HOUSE
 _SPEC.loader.exec_module(_HOUSE)
 template, full = _HOUSE.template, _HOUSE.full
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """The command's standard error is what is tested; no access log may get into it."""
+
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
 
 
 class Web:
@@ -38,7 +45,9 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self._server = make_server("127.0.0.1", self.port, self._app, threaded=True)
+        self._server = make_server(
+            "127.0.0.1", self.port, self._app, threaded=True, request_handler=_SilentHandler
+        )
         self.port = self._server.port
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
