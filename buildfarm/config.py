@@ -65,7 +65,6 @@ class Limits(_Group):
     hook_body_bytes: int = Field(25 * 2**20, description="Largest webhook body.")
     upload_bytes: int = Field(1 * 2**30, description="Largest file of a release.")
     log_bytes: int = Field(64 * 2**20, description="Largest log of one attempt, whatever a builder sends.")
-    page_rows: int = Field(200, description="Most rows of one list page.")
     log_viewers: int = Field(40, description="Live log connections of one web process.")
     attempts: int = Field(3, description="Tries of one job when the farm itself is at fault.")
 

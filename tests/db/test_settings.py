@@ -35,7 +35,7 @@ def test_the_environment_is_stronger_than_a_secret_file_and_that_than_the_file(
 ) -> None:
     toml = tmp_path / "farm.toml"
     toml.write_text(
-        'redis = "toml"\ndatabase = "toml"\nnode = "toml"\n[limits]\nattempts = 7\npage_rows = 8\n'
+        'redis = "toml"\ndatabase = "toml"\nnode = "toml"\n[limits]\nattempts = 7\nlog_viewers = 8\n'
     )
     (tmp_path / "secret").write_text("file\n")
     monkeypatch.setenv("BUILDFARM_CONFIG", str(toml))
@@ -45,7 +45,7 @@ def test_the_environment_is_stronger_than_a_secret_file_and_that_than_the_file(
     monkeypatch.setenv("BUILDFARM_LIMITS__ATTEMPTS", "2")
     settings = config.load()
     assert (settings.database, settings.redis, settings.node) == ("variable", "file", "toml")
-    assert (settings.limits.attempts, settings.limits.page_rows) == (2, 8)
+    assert (settings.limits.attempts, settings.limits.log_viewers) == (2, 8)
 
 
 @pytest.mark.parametrize(
