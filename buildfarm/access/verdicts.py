@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from buildfarm import clock
-from buildfarm.access import rules, tokens, users
+from buildfarm.access import tokens, users
 from buildfarm.access.rules import ANONYMOUS, Principal
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, Unauthenticated
@@ -80,18 +80,6 @@ class Verdicts:
             if len(self._known) >= _ENTRIES:
                 self._known.clear()
             self._known[key] = _Remembered(principal, now)
-        return principal
-
-    def require(
-        self, authorization: str | None, verb: str, target: str = "", *, public: bool = False
-    ) -> Principal:
-        """The principal, when it may do that.
-
-        Raises:
-            Unauthenticated, Forbidden: it may not.
-        """
-        principal = self.principal(authorization)
-        rules.require(principal, verb, target, public=public)
         return principal
 
     def _look_up(self, authorization: str) -> Principal:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.access import tokens, users, verdicts
+from buildfarm.access import rules, tokens, users, verdicts
 from buildfarm.access.verdicts import Verdicts, credential_of
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, Forbidden, Unauthenticated
@@ -177,9 +177,11 @@ def test_the_memory_holds_no_credential(door: Door) -> None:
 
 def test_a_verdict_is_a_decision_on_one_thing(door: Door) -> None:
     header = basic("x", door.token)
-    assert door.verdicts.require(header, "read", "dev").name == "ci"
+    known, nobody = door.verdicts.principal(header), door.verdicts.principal(None)
+    assert known.name == "ci"
+    rules.require(known, "read", "dev")
     with pytest.raises(Forbidden):
-        door.verdicts.require(header, "read", "stable")
+        rules.require(known, "read", "stable")
     with pytest.raises(Unauthenticated):
-        door.verdicts.require(None, "read", "dev")
-    assert door.verdicts.require(None, "read", "dev", public=True).is_anonymous
+        rules.require(nobody, "read", "dev")
+    rules.require(nobody, "read", "dev", public=True)
