@@ -101,28 +101,32 @@ def test_of_two_keepers_one_works_and_the_other_takes_over(farm, healed):
         "BUILDFARM_CONFIG": str(farm.data / "run" / "settings.json"),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    second = subprocess.Popen(
-        [sys.executable, "-m", "workers.keeper"], env=environment, stderr=subprocess.DEVNULL
-    )
 
     def holder() -> int:
         rows = farm.sql("SELECT holder FROM lease WHERE name = 'keeper'")
         return int(rows[0][0].rpartition(".")[2]) if rows else 0  # released a moment ago
 
+    first = farm.child("keeper")
+    wait_for(lambda: holder() == first, "the first keeper to take its place", 10)
+    second = subprocess.Popen(
+        [sys.executable, "-m", "workers.keeper"], env=environment, stderr=subprocess.DEVNULL
+    )
     try:
         source = farm.connect()
         builds = [source.build() for _ in range(3)]
         farm.redis().flushall()
-        first = farm.child("keeper")
         assert holder() == first
         began = time.monotonic()
+        with stopped(first):  # a killed one would be started again and could take its own place
+            wait_for(lambda: holder() == second.pid, "the other keeper to take over", 10)
+            healed("keeper hangs: the other works", time.monotonic() - began)
+            farm.redis().flushall()
+            for build in builds:
+                build.published_once(attempt=1)
+            healed("keeper hangs, queues flushed: all published", time.monotonic() - began)
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: holder() == second.pid, "the other keeper to take over", 10)
-        healed("keeper killed: the other works", time.monotonic() - began)
-        farm.redis().flushall()
-        for build in builds:
-            build.published_once(attempt=1)
-        healed("keeper killed, queues flushed: all published", time.monotonic() - began)
+        wait_for(lambda: farm.child("keeper") != first, "the keeper to be started again", 10)
+        assert holder() == second.pid
         second.send_signal(signal.SIGTERM)
         assert second.wait(10) == 0
         wait_for(lambda: holder() == farm.child("keeper"), "the first place to be taken again", 10)
