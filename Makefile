@@ -28,7 +28,7 @@ tests:
 	$(PYTEST) -q -m "engine and not exhaustive"
 
 test-all: ## The exhaustive set (under 80 minutes); a skip fails
-	@.ci/prepare test
+	@.ci/prepare test-all
 	@$(MAKE) --no-print-directory check
 	@.ci/with-engine $(PYTEST) --fail-on-skip
 
