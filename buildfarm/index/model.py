@@ -12,13 +12,21 @@ from buildfarm.db.types import Base, Serial
 
 
 class Channel(Base):
-    """A named index; `rank` orders the ladder that promotions climb."""
+    """A named index.
+
+    `kind` is `durable` (its own files; `rank` orders the ladder that promotions climb), `mirror` (what
+    the upstream indexes have, by policy) or `union` (its `parts` in order; the first that owns a name
+    answers for it). `policy` is what `buildfarm.mirror` decides by; empty lets everything through.
+    """
 
     __tablename__ = "channel"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(default="durable")
     rank: Mapped[int]
     public: Mapped[bool]
+    parts: Mapped[list[Any]] = mapped_column(default=list)
+    policy: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class Project(Base):
@@ -29,6 +37,9 @@ class Project(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     display_name: Mapped[str]
     local_since: Mapped[int]
+    #: PEP 792: `active`, `archived`, `quarantined` or `deprecated`, and why.
+    status: Mapped[str] = mapped_column(default="active")
+    status_reason: Mapped[str | None] = mapped_column(Text)
 
 
 class Release(Base):
@@ -48,7 +59,11 @@ class Release(Base):
 
 
 class File(Base):
-    """A published file. A name means one digest for ever, over all durable channels."""
+    """A published file. A name means one digest for ever, over all durable channels.
+
+    A withdrawn one keeps its row, so that its name never comes back. `findings` are the rules that the
+    validator reported without refusing.
+    """
 
     __tablename__ = "file"
 
@@ -65,6 +80,8 @@ class File(Base):
     bundle_sha256: Mapped[str | None]
     provenance_sha256: Mapped[str | None]
     yanked: Mapped[str | None] = mapped_column(Text)
+    withdrawn_at: Mapped[datetime | None]
+    findings: Mapped[list[Any]] = mapped_column(default=list)
     release: Mapped[Release] = relationship(back_populates="files")
 
 

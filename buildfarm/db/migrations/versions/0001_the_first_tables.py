@@ -30,8 +30,11 @@ def upgrade() -> None:
     op.create_table(
         "channel",
         sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("public", sa.Boolean(), nullable=False),
+        sa.Column("parts", types.Json, nullable=False),
+        sa.Column("policy", types.Json, nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_channel")),
     )
     op.create_table(
@@ -106,6 +109,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("local_since", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("status_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_project")),
     )
     op.create_table(
@@ -321,6 +326,8 @@ def upgrade() -> None:
         sa.Column("bundle_sha256", sa.String(), nullable=True),
         sa.Column("provenance_sha256", sa.String(), nullable=True),
         sa.Column("yanked", sa.Text(), nullable=True),
+        sa.Column("withdrawn_at", types.UtcDateTime(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
         sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_file_build_id")),
         sa.ForeignKeyConstraint(["release_id"], ["release.id"], name=op.f("fk_file_release_id")),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_file")),
