@@ -7,7 +7,6 @@ known name, so that a typing error cannot silently switch something off.
 
 from __future__ import annotations
 
-import difflib
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pydantic_settings import (
 )
 
 from buildfarm.errors import EnvironmentProblem
+from buildfarm.nearest import did_you_mean
 
 #: Variables that begin with `BUILDFARM_` and steer the command line, not the farm.
 CLIENT_VARIABLES = frozenset({"BUILDFARM_URL", "BUILDFARM_TOKEN", "BUILDFARM_CONFIG"})
@@ -179,7 +179,9 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             message = f"Unknown setting {where!r}."
-            raise EnvironmentProblem(message, code="settings.unknown", hint=_nearest(where, known())) from err
+            raise EnvironmentProblem(
+                message, code="settings.unknown", hint=did_you_mean(where, known())
+            ) from err
         message = f"The setting {where!r} does not fit: {problem['msg']}."
         raise EnvironmentProblem(message, code="settings.invalid") from err
     except (OSError, ValueError) as err:
@@ -206,12 +208,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in environ:
         if name.startswith("BUILDFARM_") and name not in variables | groups:
             message = f"Unknown variable {name}."
-            raise EnvironmentProblem(message, code="settings.unknown", hint=_nearest(name, variables))
-
-
-def _nearest(name: str, candidates: Any) -> str:  # noqa: ANN401
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.4)
-    return f"Did you mean {close[0]!r}?" if close else ""
+            raise EnvironmentProblem(message, code="settings.unknown", hint=did_you_mean(name, variables))
 
 
 def shipped(name: str) -> Path:

@@ -16,6 +16,14 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "advisory",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("aliases", types.Json, nullable=False),
+        sa.Column("modified", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_advisory")),
+    )
+    op.create_table(
         "attestation",
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -105,6 +113,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
     )
     op.create_table(
+        "lift",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("rule", sa.String(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("until", types.UtcDateTime(), nullable=True),
+        sa.Column("ended_at", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lift")),
+    )
+    with op.batch_alter_table("lift", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_lift_project"), ["project"], unique=False)
+
+    op.create_table(
         "project",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
@@ -185,6 +210,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_user")),
         sa.UniqueConstraint("name", name=op.f("uq_user_name")),
     )
+    op.create_table(
+        "advisory_cover",
+        sa.Column("advisory_id", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("versions", types.Json, nullable=False),
+        sa.Column("ranges", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["advisory_id"], ["advisory.id"], name=op.f("fk_advisory_cover_advisory_id")),
+        sa.PrimaryKeyConstraint("advisory_id", "project", name=op.f("pk_advisory_cover")),
+    )
+    with op.batch_alter_table("advisory_cover", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_advisory_cover_project"), ["project"], unique=False)
+
     op.create_table(
         "delivery",
         sa.Column("id", sa.String(), nullable=False),
@@ -488,6 +525,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
 
     op.drop_table("delivery")
+    with op.batch_alter_table("advisory_cover", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_advisory_cover_project"))
+
+    op.drop_table("advisory_cover")
     op.drop_table("user")
     op.drop_table("upstream_file")
     with op.batch_alter_table("task", schema=None) as batch_op:
@@ -498,6 +539,10 @@ def downgrade() -> None:
     op.drop_table("source")
     op.drop_table("promotion")
     op.drop_table("project")
+    with op.batch_alter_table("lift", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_lift_project"))
+
+    op.drop_table("lift")
     op.drop_table("lease")
     op.drop_table("journal_node")
     op.drop_table("journal_head")
@@ -510,3 +555,4 @@ def downgrade() -> None:
     op.drop_table("checkpoint")
     op.drop_table("channel")
     op.drop_table("attestation")
+    op.drop_table("advisory")
