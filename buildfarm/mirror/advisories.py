@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from buildfarm.errors import InvalidInput
 from buildfarm.journal.record import record
 from buildfarm.mirror.advisory_model import Advisory, AdvisoryCover
-from buildfarm.mirror.rules import Finding
+from buildfarm.mirror.judge import Finding
 
 _RECORD_BYTES = 8 * 2**20
 _RECORDS = 500_000

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from buildfarm.errors import InvalidInput
+from buildfarm.mirror.judge import Candidate, Finding, Judge
 from buildfarm.mirror.policy import Policy, load, parse
-from buildfarm.mirror.rules import Candidate, Finding, Judge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 GHSA = Finding("GHSA-1", frozenset({"CVE-2026-1"}), is_malware=False, summary="bad")
