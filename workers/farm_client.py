@@ -11,10 +11,9 @@ import requests
 
 from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt
-from buildfarm.sandbox.port import IndexAnswer
+from buildfarm.sandbox.port import PATIENCE_S, IndexAnswer
 
 _TIMEOUT_S = (5.0, 60.0)
-_RETRY_S = 60.0
 _CHUNK = 1 << 18
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
@@ -110,7 +109,7 @@ class FarmClient:
     @staticmethod
     def _patiently(act: Callable[[], _Result]) -> _Result:
         """Try again while the farm is away; it may just be restarting."""
-        end = time.monotonic() + _RETRY_S
+        end = time.monotonic() + PATIENCE_S
         pause = 0.2
         while True:
             try:

@@ -11,7 +11,7 @@ import threading
 
 from buildfarm import bootstrap, config, log
 from buildfarm.errors import ExternalFailure
-from buildfarm.farm import keeper
+from buildfarm.farm import keeper, leases
 
 _log = log.get(__name__)
 #: A keeper that has not renewed its lease for so many rounds is replaced.
@@ -29,12 +29,12 @@ def main() -> int:
     interval = farm.settings.timing.keeper_interval_s
     while not over.wait(interval):
         try:
-            if keeper.hold_lease(farm.database, holder, seconds=interval * _LEASE_INTERVALS):
+            if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 keeper.sweep(farm.database, farm.queues, farm.settings)
         except ExternalFailure as err:
             _log.warning("keeper.round_missed", code=err.code)
     with contextlib.suppress(ExternalFailure):
-        keeper.release_lease(farm.database, holder)
+        leases.release(farm.database, leases.KEEPER, holder)
     return 0
 
 

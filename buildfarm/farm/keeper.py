@@ -6,47 +6,34 @@ Each step is idempotent and safe to run twice at once; the lease only saves work
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, StaleAttempt
-from buildfarm.farm import builds, claims, handover, jobs
-from buildfarm.farm.model import Job, Lease, Task
+from buildfarm.farm import builds, claims, handover, jobs, leases, rules
+from buildfarm.farm.model import Job, Task
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.rules import Cause, State
 
-LEASE = "keeper"
 _log = log.get(__name__)
-
-
-def hold_lease(database: Database, holder: str, seconds: float) -> bool:
-    """Take or renew the keeper's lease; False while another one holds it."""
-    now = clock.now()
-    until = now + timedelta(seconds=seconds)
-    with database.begin() as session:
-        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-        session.execute(insert(Lease).values(name=LEASE, holder=holder, until=until).on_conflict_do_nothing())
-        held = session.execute(
-            update(Lease)
-            .where(Lease.name == LEASE, (Lease.holder == holder) | (Lease.until < now))
-            .values(holder=holder, until=until)
-            .returning(Lease.holder)
-        ).scalar_one_or_none()
-    return held == holder
 
 
 def sweep(database: Database, queues: Queues, settings: Settings) -> None:
     """One round: end lapsed claims and deadlines, take back what Redis lost, hand over what waits."""
-    lapsed = timedelta(seconds=settings.timing.lease_s)
-    _end_lapsed_jobs(database, settings, lapsed)
-    _requeue_lapsed_tasks(database, settings, lapsed)
-    _end_overdue(database)
+    patience = timedelta(seconds=settings.timing.lease_s)
+    with database.read() as session:
+        # Builders are heard by web nodes, workers write to the database that the keeper's own lease is in.
+        answered_since, kept_since = leases.answered_since(session), leases.kept_since(session)
+    if answered_since:
+        _end_lapsed_jobs(database, settings, answered_since, patience)
+        _end_overdue(database, answered_since)
+    if kept_since:
+        _requeue_lapsed_tasks(database, settings, kept_since, patience)
     try:
         lost = handover.take_back_lost(database, queues, timedelta(seconds=settings.timing.handover_grace_s))
         if lost:
@@ -56,21 +43,25 @@ def sweep(database: Database, queues: Queues, settings: Settings) -> None:
         _log.warning("keeper.queue_away", code=err.code)
 
 
-def _end_lapsed_jobs(database: Database, settings: Settings, lapsed: timedelta) -> None:
-    for job_id in _silent(database, Job, lapsed):
+def _end_lapsed_jobs(
+    database: Database, settings: Settings, heard_since: datetime, patience: timedelta
+) -> None:
+    for job_id in _silent(database, Job, heard_since, patience):
         # Stale: it moved on between the look and the change, so there is nothing to repair.
         with contextlib.suppress(StaleAttempt), database.begin() as session:
             job = session.get_one(Job, job_id)
-            if _still_silent(job, lapsed):
+            if rules.is_silent(job.state, job.heartbeat_at, heard_since, clock.now(), patience):
                 state = jobs.lose(session, job, attempts_max=settings.limits.attempts)
                 _log.warning("keeper.job_lost", job_id=job_id, attempt=job.attempt, now=state)
 
 
-def _requeue_lapsed_tasks(database: Database, settings: Settings, lapsed: timedelta) -> None:
-    for task_id in _silent(database, Task, lapsed):
+def _requeue_lapsed_tasks(
+    database: Database, settings: Settings, heard_since: datetime, patience: timedelta
+) -> None:
+    for task_id in _silent(database, Task, heard_since, patience):
         with database.begin() as session:
             task = session.get_one(Task, task_id)
-            if _still_silent(task, lapsed):
+            if rules.is_silent(task.state, task.heartbeat_at, heard_since, clock.now(), patience):
                 fail_or_retry_task(
                     session, task, "The worker fell silent.", attempts_max=settings.limits.attempts
                 )
@@ -87,12 +78,6 @@ def give_back_task(database: Database, settings: Settings, task_id: str, attempt
             _log.warning("task.given_back", task_id=task_id, kind=task.kind)
 
 
-def release_lease(database: Database, holder: str) -> None:
-    """Give the lease up, so that another keeper need not wait for its end."""
-    with database.begin() as session:
-        session.execute(delete(Lease).where(Lease.name == LEASE, Lease.holder == holder))
-
-
 def fail_or_retry_task(session: Session, task: Task, sentence: str, *, attempts_max: int) -> None:
     """A fault of the farm's own: the task gets another attempt, or its build ends with the sentence."""
     try:
@@ -105,21 +90,26 @@ def fail_or_retry_task(session: Session, task: Task, sentence: str, *, attempts_
     builds.end(session, task.subject, State.FAILED, cause=Cause.INFRASTRUCTURE, error=sentence)
 
 
-def _end_overdue(database: Database) -> None:
+def _end_overdue(database: Database, heard_since: datetime) -> None:
+    now = clock.now()
+    if heard_since > now - jobs.DEADLINE_SLACK:
+        return  # what ended in time may not have been able to say so yet
     with database.read() as session:
-        overdue = [job.id for job in builds.overdue(session, clock.now())]
+        overdue = [job.id for job in builds.overdue(session, now)]
     for job_id in overdue:
         with contextlib.suppress(StaleAttempt), database.begin() as session:
             jobs.time_out(session, session.get_one(Job, job_id))
             _log.warning("keeper.deadline", job_id=job_id)
 
 
-def _silent(database: Database, kind: claims.WorkKind, lapsed: timedelta) -> list[str]:
+def _silent(
+    database: Database, kind: claims.WorkKind, heard_since: datetime, patience: timedelta
+) -> list[str]:
     with database.read() as session:
-        silent = select(kind.id).where(kind.state == State.RUNNING, kind.heartbeat_at < clock.now() - lapsed)
-        return list(session.scalars(silent))
-
-
-def _still_silent(work: Job | Task, lapsed: timedelta) -> bool:
-    beat = work.heartbeat_at
-    return work.state == State.RUNNING and beat is not None and beat < clock.now() - lapsed
+        running = session.execute(
+            select(kind.id, kind.state, kind.heartbeat_at).where(kind.state == State.RUNNING)
+        ).all()
+    now = clock.now()
+    return [
+        row.id for row in running if rules.is_silent(row.state, row.heartbeat_at, heard_since, now, patience)
+    ]

@@ -194,10 +194,11 @@ class Image(Base):
 
 
 class Lease(Base):
-    """A role that one process holds at a time (the keeper)."""
+    """A role that one holder has at a time; `since` when it has been held, without a gap."""
 
     __tablename__ = "lease"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     holder: Mapped[str]
     until: Mapped[datetime]
+    since: Mapped[datetime]

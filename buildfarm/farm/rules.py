@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from buildfarm.errors import Conflict
@@ -77,3 +78,14 @@ def fold(jobs: Iterable[tuple[State, bool]]) -> State:
     if S.SUCCEEDED in every:
         return S.BUILT
     return S.CANCELLED if S.CANCELLED in every and every <= {S.CANCELLED, S.SKIPPED} else S.FAILED
+
+
+def is_silent(
+    state: str, beat: datetime | None, heard_since: datetime, now: datetime, patience: timedelta
+) -> bool:
+    """Whether the holder of running work has fallen silent.
+
+    Its silence counts from its last beat, or from the moment since which beats have been heard without
+    a gap, whichever is later: while nobody could have heard it, nobody can say that it was silent.
+    """
+    return state == State.RUNNING and beat is not None and max(beat, heard_since) < now - patience

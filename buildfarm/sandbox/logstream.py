@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from buildfarm import log
 from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
 from buildfarm.sandbox.firsterror import FirstError
-from buildfarm.sandbox.port import FarmPort
+from buildfarm.sandbox.port import PATIENCE_S, FarmPort
 from buildfarm.sandbox.spec import Phase
 
 _log = log.get(__name__)
@@ -29,7 +29,6 @@ LINE_BYTES = 8 * 1024
 _TAIL_BYTES = 64 * 1024
 _BUFFER_BYTES = 1024 * 1024
 _SEND_SECONDS = 0.4
-_PATIENCE_SECONDS = 300.0
 _NO_SPACE = "No space left on device"
 
 
@@ -144,7 +143,7 @@ class LogStream:
             if line:
                 self._line(line, reserved=True)
 
-    def close(self, timeout: float = 60.0) -> None:
+    def close(self, timeout: float = PATIENCE_S) -> None:
         """Send what is left.
 
         Raises:
@@ -264,7 +263,7 @@ class LogStream:
                     self._changed.notify_all()
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the log is sent again
-                if time.monotonic() - started > _PATIENCE_SECONDS:
+                if time.monotonic() - started > PATIENCE_S:
                     with self._changed:
                         self._give_up(ExternalFailure("The farm did not take the log for too long."))
                     return

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+#: How long a builder waits for a farm that is away before it gives a healthy attempt up, in seconds.
+#: The farm does not count the silence meanwhile (docs/adr/0004-queue.md).
+PATIENCE_S = 600.0
+
 
 @dataclass(frozen=True)
 class IndexAnswer:

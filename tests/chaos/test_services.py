@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from chaos_harness import Eyes, children, index_files, stopped, wait_for
+from chaos_harness import CLOCKS, Eyes, children, index_files, stopped, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine]
 
@@ -28,6 +28,22 @@ def test_the_log_has_no_gap_though_web_is_killed_in_the_middle(farm, healed):
         healed("web killed: answers again", time.monotonic() - began)
         build.published_once(attempt=1)
     assert "line 49 of the work" in build.log(1)
+
+
+def test_web_away_for_longer_than_the_lease_costs_no_attempt(farm, healed):
+    """It hangs, and is killed at the end of that: builders could say nothing for one and a half leases."""
+    build = farm.connect().build(seconds=3)
+    with Eyes(build):
+        build.at_work()
+        web = farm.child("web")
+        lease_s = float(CLOCKS["BUILDFARM_TIMING__LEASE_S"])
+        with stopped(web, *children(web)):
+            time.sleep(1.5 * lease_s)
+            began = time.monotonic()
+            for pid in (*children(web), web):
+                os.kill(pid, signal.SIGKILL)
+        build.published_once(attempt=1)
+        healed("web away for longer than the lease: published", time.monotonic() - began)
 
 
 def test_a_build_waits_for_the_signer_and_is_published(farm, healed):

@@ -15,8 +15,8 @@ from sqlalchemy import event, select, update
 from buildfarm import clock
 from buildfarm.access.rules import Principal
 from buildfarm.errors import Conflict, ExternalFailure, Forbidden, NotFound, StaleAttempt, Unauthenticated
-from buildfarm.farm import builds, claims, jobs, keeper, registry
-from buildfarm.farm.model import Attempt, Build, Builder, Job, Task
+from buildfarm.farm import builds, claims, jobs, keeper, leases, registry
+from buildfarm.farm.model import Attempt, Build, Builder, Job, Lease, Task
 from buildfarm.farm.rules import BUILD, FINAL, JOB, Cause, State
 
 T1, T2, T3 = (f"cp31{n}-manylinux_2_28_x86_64" for n in (1, 2, 3))
@@ -178,7 +178,25 @@ class Away:
     holds = hand_over
 
 
-def sweep(house) -> None:
+LONG_AGO = timedelta(hours=2)
+
+
+def answering(
+    house, role: str = "web/one", *, since: timedelta = LONG_AGO, ago: timedelta = timedelta()
+) -> None:
+    """A role that was taken `since` ago, without a gap, and renewed `ago`."""
+    now = clock.now()
+    with house.database.begin() as session:
+        session.merge(
+            Lease(name=role, holder="one", since=now - since, until=now - ago + timedelta(seconds=15))
+        )
+
+
+def sweep(house, *, web: bool = True) -> None:
+    """A round of a keeper that has been there for long, as the web node has."""
+    answering(house, leases.KEEPER)
+    if web:
+        answering(house)
     keeper.sweep(house.database, Away(), house.farm.settings)
 
 
@@ -192,6 +210,41 @@ def test_a_silent_builder_loses_its_job_to_the_next_attempt(each_house) -> None:
     assert job_state(each_house, made[T1]) == (State.QUEUED, 2)
     with pytest.raises(StaleAttempt):
         each_house.finish(token)
+
+
+@pytest.mark.parametrize("back_for", [None, 10])
+def test_silence_does_not_count_while_no_web_node_answered(each_house, back_for: int | None) -> None:
+    """Web was away for an hour, and is away still or back for some seconds."""
+    _, made = each_house.build(each_house.source(), T1)
+    token = each_house.claim(made[T1])
+    silence(each_house, Job, made[T1])
+    if back_for is None:
+        answering(each_house, ago=timedelta(hours=1))
+    else:
+        answering(each_house, since=timedelta(seconds=back_for))
+        answering(each_house, "web/two", since=timedelta(seconds=1))
+    sweep(each_house, web=False)
+    assert job_state(each_house, made[T1]) == (State.RUNNING, 1)
+    assert each_house.finish(token) == State.SUCCEEDED
+
+
+def test_silence_counts_when_web_has_answered_again_for_as_long_as_a_lease(each_house) -> None:
+    _, made = each_house.build(each_house.source(), T1)
+    each_house.claim(made[T1])
+    silence(each_house, Job, made[T1])
+    answering(each_house, since=timedelta(seconds=each_house.farm.settings.timing.lease_s + 1))
+    sweep(each_house, web=False)
+    assert job_state(each_house, made[T1]) == (State.QUEUED, 2)
+
+
+def test_a_deadline_that_passed_while_web_was_away_leaves_time_to_report(each_house) -> None:
+    _, made = each_house.build(each_house.source(), T1)
+    token = each_house.claim(made[T1])
+    with each_house.database.begin() as session:
+        session.get_one(Job, made[T1]).deadline_at = clock.now() - timedelta(minutes=30)
+    answering(each_house, since=timedelta(minutes=1))
+    sweep(each_house, web=False)
+    assert each_house.finish(token) == State.SUCCEEDED
 
 
 def test_a_job_that_only_keeps_talking_is_ended_after_its_deadline(each_house) -> None:
@@ -255,18 +308,37 @@ def test_work_that_waits_is_put_down_without_using_up_an_attempt(each_house) -> 
 
 
 def test_one_keeper_holds_the_lease_until_it_lapses(each_house) -> None:
-    database = each_house.database
-    assert keeper.hold_lease(database, "a", 60)
-    assert keeper.hold_lease(database, "a", 60)
-    assert not keeper.hold_lease(database, "b", 60)
-    assert keeper.hold_lease(database, "a", -1)
-    assert keeper.hold_lease(database, "b", 60)
-    assert not keeper.hold_lease(database, "a", 60)
+    hold = lambda who, seconds: leases.hold(each_house.database, leases.KEEPER, who, seconds)  # noqa: E731
+    assert hold("a", 60)
+    assert hold("a", 60)
+    assert not hold("b", 60)
+    assert hold("a", -1)
+    assert hold("b", 60)
+    assert not hold("a", 60)
 
 
 def test_of_many_keepers_one_gets_the_lease(each_house) -> None:
-    results = together(*[lambda n=n: keeper.hold_lease(each_house.database, f"k{n}", 60) for n in range(5)])
+    hold = lambda who: leases.hold(each_house.database, leases.KEEPER, who, 60)  # noqa: E731
+    results = together(*[lambda n=n: hold(f"k{n}") for n in range(5)])
     assert sorted(results) == [False] * 4 + [True]
+
+
+def test_a_lease_renewed_in_time_keeps_its_beginning_and_one_renewed_late_begins_anew(each_house) -> None:
+    database, role = each_house.database, leases.web_of("one")
+
+    def since():
+        with database.read() as session:
+            return leases.answered_since(session)
+
+    assert since() is None
+    leases.hold(database, role, "one", 60)
+    first = since()
+    leases.hold(database, role, "one", 60)
+    assert since() == first
+    leases.hold(database, role, "one", -1)
+    assert since() is None
+    leases.hold(database, role, "one", 60)
+    assert since() > first
 
 
 def test_cancelling_ends_what_waits_and_tells_what_runs(each_house) -> None:

@@ -192,7 +192,7 @@ def test_a_farm_that_answers_another_size_is_not_believed():
 
 
 def test_a_log_that_cannot_be_sent_is_given_up_after_a_while(monkeypatch):
-    monkeypatch.setattr(logstream, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(logstream, "PATIENCE_S", 0.3)
     stream = stream_of(Away())
     stream.feed(b"x\n")
     with pytest.raises(ExternalFailure, match="too long"):
