@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.errors import InvalidInput
 from buildfarm.journal.record import record
-from buildfarm.mirror.advisory_model import Advisory, AdvisoryCover
+from buildfarm.mirror.guard_model import Advisory, AdvisoryCover
 from buildfarm.mirror.judge import Finding
 
 _RECORD_BYTES = 8 * 2**20

@@ -18,7 +18,7 @@ from buildfarm import clock
 from buildfarm.errors import InvalidInput, NotFound
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
-from buildfarm.mirror.advisory_model import Lift
+from buildfarm.mirror.guard_model import Lift
 from buildfarm.mirror.policy import RULES
 from buildfarm.nearest import did_you_mean
 

@@ -155,6 +155,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_promotion")),
     )
     op.create_table(
+        "release_licence",
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("licences", types.Json, nullable=False),
+        sa.PrimaryKeyConstraint("project", "version", name=op.f("pk_release_licence")),
+    )
+    op.create_table(
         "source",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -538,6 +545,7 @@ def downgrade() -> None:
 
     op.drop_table("task")
     op.drop_table("source")
+    op.drop_table("release_licence")
     op.drop_table("promotion")
     op.drop_table("project")
     with op.batch_alter_table("lift", schema=None) as batch_op:

@@ -1,4 +1,4 @@
-"""Tables of the guard: advisories, what they cover, and what somebody let through in spite of a rule."""
+"""Tables of the guard: advisories, licences, and what somebody let through in spite of a rule."""
 
 from __future__ import annotations
 
@@ -48,3 +48,13 @@ class Lift(Base):
     created_at: Mapped[datetime]
     until: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class ReleaseLicence(Base):
+    """What the metadata of an upstream release says of its licence; an empty list: nothing."""
+
+    __tablename__ = "release_licence"
+
+    project: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    licences: Mapped[list[Any]]
