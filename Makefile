@@ -5,10 +5,10 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 SOURCES := buildfarm workers webapp tests bench conftest.py
 
-.PHONY: help install demo test tests test-all check bench chaos up fix lock
+.PHONY: help install demo test tests test-all check bench chaos real-files up fix lock
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: ## Install what the product needs; leaves .venv/bin/buildfarm
 	@.ci/prepare install
@@ -45,6 +45,10 @@ chaos: ## The failure table of the queue, with real kills
 bench: ## Benchmarks against peers in one run (AREA=farm)
 	@.ci/prepare bench
 	@.ci/with-engine $(PYTHON) -m bench.run $(or $(AREA),farm)
+
+real-files: ## Hold the validator against the 200 projects that are downloaded most (needs the index)
+	@.ci/prepare test
+	@PYTHONPATH=. $(PYTHON) -m tests.wheels.real_files
 
 up: ## A farm of your own on http://127.0.0.1:8080, kept in ./buildfarm-data
 	@.ci/prepare install

@@ -69,6 +69,12 @@ class Limits(_Group):
     attempts: int = Field(3, description="Tries of one job when the farm itself is at fault.")
 
 
+class Validation(_Group):
+    """What the validator lets pass."""
+
+    waived: tuple[str, ...] = Field((), description="Rules that leave a finding instead of refusing.")
+
+
 class Settings(BaseSettings):
     """All settings of one farm; see `docs/settings.md`."""
 
@@ -91,6 +97,7 @@ class Settings(BaseSettings):
     mirror: Mirror = Mirror()
     timing: Timing = Timing()
     limits: Limits = Limits()
+    validation: Validation = Validation()
 
     @classmethod
     def settings_customise_sources(

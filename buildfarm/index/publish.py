@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import select
@@ -100,6 +100,8 @@ class Publisher:
             project=None,
             version=None,
             max_bytes=self.settings.limits.upload_bytes,
+            origin="build",
+            waived=frozenset(self.settings.validation.waived),
         )
         return validate_in_sandbox(self.blobs.path(artifact.sha256), expectation)
 
@@ -260,6 +262,7 @@ class Publisher:
             requires_python=facts.requires_python,
             metadata_sha256=metadata[artifact.filename] if facts.kind == "wheel" else None,
             uploaded_at=clock.now(),
+            findings=[asdict(finding) for finding in facts.findings],
             build_id=build.id,
             job_id=artifact.job_id,
             attempt=artifact.attempt,

@@ -8,7 +8,7 @@ Source: warehouse's upload API as documented for twine, PEP 503, 527, 625.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import select
@@ -120,6 +120,8 @@ class Uploader:
             project=canonicalize_name(form.fields["name"]),
             version=form.fields["version"],
             max_bytes=self.settings.limits.upload_bytes,
+            origin="upload",
+            waived=frozenset(self.settings.validation.waived),
         )
         facts = validate_in_sandbox(content.path, expectation)
         check_digests(facts, form.digests)
@@ -198,4 +200,5 @@ def _file(session: Session, facts: FileFacts, metadata_sha256: str) -> File:
         requires_python=facts.requires_python,
         metadata_sha256=metadata_sha256 if facts.kind == "wheel" else None,
         uploaded_at=clock.now(),
+        findings=[asdict(finding) for finding in facts.findings],
     )

@@ -83,15 +83,16 @@ def check_elf(file: IO[bytes], path: str, name: FileName, report: Report) -> Non
         facts = read_elf(file)
     except NotReadable:
         if is_module(path):
-            report.refuse("E-02", "the extension module cannot be read as ELF.", path)
-        report.note("E-02", "the file starts as ELF but cannot be read.", path)
+            report.judge("E-02", "the extension module cannot be read as ELF.", path)
+        else:
+            report.note("E-02", "the file starts as ELF but cannot be read.", path)
         return
     if facts.machine not in _HOSTS and not is_module(path):
         return  # code for a graphics card or a kernel, which is data to the host
     for platform in linux:
         family, major, minor, arch = platform.groups()
         if facts.is_program and _MACHINES.get(arch) != (facts.machine, facts.bits, facts.little_endian):
-            report.refuse("E-02", f"machine code for {shown(facts.machine)} in a wheel for {arch}.", path)
+            report.judge("E-02", f"machine code for {shown(facts.machine)} in a wheel for {arch}.", path)
         _check_suffix(path, family, arch, name, report)
         if family:
             _check_libc(facts, path, family, (int(major), int(minor)), report)
@@ -121,12 +122,12 @@ def _check_suffix(path: str, family: str | None, arch: str, name: FileName, repo
         return
     libc = {"manylinux": "gnu", "musllinux": "musl"}.get(family or "")
     if suffix["arch"] and _TUPLES.get(suffix["arch"], suffix["arch"]) != arch:
-        report.refuse("E-04", f"the module's name is for {suffix['arch']}, the tag for {arch}.", path)
+        report.judge("E-04", f"the module's name is for {suffix['arch']}, the tag for {arch}.", path)
     # Older CPythons on musl call their modules `gnu` as well; no CPython on glibc looks for `musl`.
     if suffix["libc"] == "musl" and libc == "gnu":
-        report.refuse("E-04", "the module's name is for musl, the tag for glibc.", path)
+        report.judge("E-04", "the module's name is for musl, the tag for glibc.", path)
     if not any(_importable(suffix["python"], tag.interpreter, tag.abi) for tag in name.tags):
-        report.refuse("E-04", f"no Python of the tags imports a module named for {suffix['python']}.", path)
+        report.judge("E-04", f"no Python of the tags imports a module named for {suffix['python']}.", path)
 
 
 def _importable(python: str, interpreter: str, abi: str) -> bool:

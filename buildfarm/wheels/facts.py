@@ -7,18 +7,22 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+#: Where a file comes from: sent by somebody, made by the farm, or taken over from another index.
+Origin = Literal["upload", "build", "mirror"]
+
 
 @dataclass(frozen=True)
 class Expectation:
     """What a file has to be. `project` is normalised; `max_bytes` counts the file as sent.
 
-    `waived` holds ids of `should` rules that leave a finding instead of refusing.
+    `waived` holds ids of rules that leave a finding where they would refuse (`rules.py` says which may).
     """
 
     filename: str
     project: str | None
     version: str | None
     max_bytes: int
+    origin: Origin = "upload"
     waived: frozenset[str] = frozenset()
 
     def to_json(self) -> str:
@@ -37,7 +41,6 @@ class Finding:
     """A rule that was broken without refusing the file."""
 
     rule: str
-    severity: Literal["warn"]
     text: str
     entry: str = ""
 

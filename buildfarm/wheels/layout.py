@@ -27,13 +27,14 @@ def check_entry_points(data: bytes, entry: str, report: Report) -> None:
     try:
         parser.read_string(data.decode("utf-8"))
     except (UnicodeDecodeError, configparser.Error):
-        report.refuse("W-10", "entry_points.txt cannot be read.", entry)
+        report.judge("W-10", "entry_points.txt cannot be read.", entry)
+        return
     for group in _SCRIPT_GROUPS:
         for name, value in parser.items(group) if parser.has_section(group) else ():
             if not _SCRIPT_NAME.fullmatch(name):
                 report.refuse("W-10", f"the script name {shown(name)} is not a plain file name.", entry)
             if not _OBJECT.fullmatch(value):
-                report.refuse(
+                report.judge(
                     "W-10", f"the script {shown(name)} does not name an object as module:name.", entry
                 )
 

@@ -103,7 +103,7 @@ def _wheel(filename: str, report: Report) -> FileName:
                 "N-07", f"{platform} says nothing about the systems it runs on; repair the wheel first."
             )
         elif not _PLATFORM.fullmatch(platform):
-            report.refuse("N-07", f"{platform} is not a known platform tag.")
+            report.judge("N-07", f"{platform} is not a known platform tag.")
     return parsed
 
 

@@ -17,7 +17,8 @@ from buildfarm.wheels.stream import CHUNK, Budget, HashedStream
 from buildfarm.wheels.tarwalk import TarReader, check_links
 from buildfarm.wheels.zipwalk import path_problem
 
-_MAX_PYPROJECT = 1024 * 1024
+#: Files of the top folder that are read, with the most bytes each may have.
+_KEPT = {"PKG-INFO": MAX_METADATA, "pyproject.toml": 1024 * 1024}
 _HAS_NAME, _KNOWN_FLAGS = 0b1000, 0b1001
 _KINDS = {tarfile.REGTYPE: "0", tarfile.AREGTYPE: "0", tarfile.CONTTYPE: "0", tarfile.DIRTYPE: "5"}
 
@@ -30,27 +31,39 @@ def check_sdist(
     Raises:
         InvalidInput: any of the S and M rules, Z-10.
     """
-    wanted = {f"{name.stem}/PKG-INFO": MAX_METADATA, f"{name.stem}/pyproject.toml": _MAX_PYPROJECT}
-    reader = TarReader(report, budget, wanted.get)
+    reader = TarReader(report, budget, _most_to_keep)
     _read_twice(_Gunzip(stream, reader, report, budget), reader, report)
     if zipfile.is_zipfile(file):
         report.refuse("S-09", "the file can be opened as a zip archive as well.")
-    entry = f"{name.stem}/PKG-INFO"
-    tops = {member.name.split("/")[0] for member in reader.members}
-    if tops != {name.stem} or entry not in reader.kept:
-        report.refuse("S-03", f"the archive must hold the one folder {shown(name.stem)} with PKG-INFO in it.")
-    check_links(reader.members, name.stem, report)
+    top = _top(reader, name, report)
+    entry = f"{top}/PKG-INFO"
+    check_links(reader.members, top, set(reader.kept), report)
     metadata = read_metadata(reader.kept[entry], name, entry, report)
     if metadata.metadata_version in ("1.0", "1.1", "1.2", "2.1"):
         report.note(
             "S-07", f"Metadata-Version {metadata.metadata_version} does not tell which fields are static."
         )
-    _check_pyproject(reader.kept, f"{name.stem}/pyproject.toml", report)
+    _check_pyproject(reader.kept, f"{top}/pyproject.toml", report)
     present = {member.name for member in reader.members}
     for path in metadata.license_files:
-        if f"{name.stem}/{path}" not in present:
+        if f"{top}/{path}" not in present:
             report.judge("S-08", f"the licence file {shown(path)} is not in the archive.", entry)
     return metadata
+
+
+def _most_to_keep(path: str) -> int | None:
+    top, _, base = path.partition("/")
+    return _KEPT.get(base) if top else None
+
+
+def _top(reader: TarReader, name: FileName, report: Report) -> str:
+    """The one folder at the top of the archive."""
+    tops = sorted({member.name.split("/")[0] for member in reader.members})
+    if len(tops) != 1 or f"{tops[0]}/PKG-INFO" not in reader.kept:
+        report.refuse("S-03", f"the archive must hold the one folder {shown(name.stem)} with PKG-INFO in it.")
+    if tops[0] != name.stem:
+        report.judge("S-03", f"the folder in the archive should be named {shown(name.stem)}.", tops[0])
+    return tops[0]
 
 
 class _Gunzip:
@@ -104,8 +117,10 @@ class _Gunzip:
             self._report.refuse("S-01", "the file is not a plain gzip stream.")
         if header[3] & _HAS_NAME:
             inner = header[10:].split(b"\0")[0]
-            if len(inner) > 255 or b"/" in inner or b"\\" in inner:
-                self._report.refuse("S-01", "the gzip header names a path.")
+            if len(inner) > 255 or path_problem(inner.decode("latin-1")):
+                self._report.refuse("S-01", "the gzip header names a path that leads out of its folder.")
+            if b"/" in inner:  # as distutils wrote it for decades; no reader follows it
+                self._report.note("S-01", "the gzip header names a path.")
 
 
 def _read_twice(source: _Gunzip, reader: TarReader, report: Report) -> None:

@@ -193,8 +193,11 @@ class TarReader:
             self._report.refuse("S-05", "a name is not UTF-8.", repr(raw[:200]))
 
 
-def check_links(members: list[TarMember], root: str, report: Report) -> None:
-    """Links stay inside `root` and nothing is written through one.
+def check_links(members: list[TarMember], root: str, once: set[str], report: Report) -> None:
+    """Links stay inside `root`, nothing is written through one, and no name has two meanings.
+
+    Of two members with one name the later one is unpacked by every reader; those in `once` may not be
+    doubled at all.
 
     Raises:
         InvalidInput: S-04, S-05.
@@ -203,7 +206,8 @@ def check_links(members: list[TarMember], root: str, report: Report) -> None:
     seen: set[str] = set()
     for member in members:
         if member.name in seen:
-            report.refuse("S-05", "two members have the same name.", member.name)
+            refuse = report.refuse if member.name in once or member.kind != _FILE else report.judge
+            refuse("S-05", "two members have the same name.", member.name)
         seen.add(member.name)
         parts = member.name.split("/")
         if any("/".join(parts[:depth]) in links for depth in range(1, len(parts))):

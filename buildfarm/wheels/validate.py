@@ -41,7 +41,7 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         InvalidInput: a rule is broken: code `file.<rule>`, facts `rule` and `entry`.
         LimitExceeded: the file is larger than `expectation.max_bytes` (file.f-05).
     """
-    report = Report(expectation.waived)
+    report = Report(expectation.origin, expectation.waived)
     name = parse_filename(expectation.filename, report)
     _check_expected(name, expectation, report)
     with _opened(source) as file:
@@ -85,7 +85,8 @@ def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
         InvalidInput: as `validate`; V-01 when the child crashed or ran into a limit.
         LimitExceeded: as `validate`.
     """
-    parse_filename(expectation.filename, Report(expectation.waived))  # a command line takes no NUL
+    # A command line takes no NUL.
+    parse_filename(expectation.filename, Report(expectation.origin, expectation.waived))
     with path.open("rb") as file:
         command = [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child", expectation.to_json()]
         child = subprocess.Popen(

@@ -114,6 +114,14 @@ def test_a_wheel_is_on_the_page(house, uploader, url: str, *, last: bool) -> Non
         assert 0 < session.get_one(Project, "widget").local_since <= row["serial"]
 
 
+def test_what_the_validator_only_notes_is_stored_with_the_file(house, uploader) -> None:
+    filename, data = house.wheel(version="1.0+local")
+    assert send(uploader, filename, data).status_code == 200
+    with house.database.read() as session:
+        (finding,) = session.get_one(File, filename).findings
+    assert finding == {"rule": "N-06", "text": "1.0+local is a local version.", "entry": ""}
+
+
 def test_identical_bytes_again_change_nothing(house, uploader) -> None:
     filename, data = house.wheel()
     for _ in range(3):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_every_rule_says_where_it_comes_from():
     assert all(rule.source[0] in "PAF" and rule.text for rule in RULES.values())
 
 
-def test_the_page_on_validation_lists_every_rule():
+def test_the_page_on_validation_and_the_rule_list_say_the_same():
     page = (Path(__file__).parents[2] / "docs" / "validation.md").read_text()
-    for rule in RULES.values():
-        assert f"| {rule.id} | {rule.severity} | {rule.text} | {rule.source} |\n" in page
+    rows = [line for line in page.splitlines() if re.match(r"\| [A-Z]-\d\d \|", line)]
+    assert rows == [f"| {r.id} | {r.refused} | {r.text} | {r.source} |" for r in RULES.values()]

@@ -180,6 +180,29 @@ def test_old_metadata_is_a_finding(make):
     assert [finding.rule for finding in findings] == ["S-07"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "make_it"),
+    [
+        ("S-03", lambda m: m.sdist(top="De.mo-1.0")),
+        ("S-05", lambda m: more(m, f"{TOP}/demo.py", b"x = 2")),
+        ("S-07", lambda m: m.sdist(pyproject=b"= 1")),
+        ("S-08", lambda m: described(m, f"{CORE}License-File: LICENSE\n")),
+    ],
+)
+def test_what_is_refused_of_ours_is_a_finding_of_a_mirrored_file(make, rule, make_it):
+    assert make.refusal(make_it(make)).facts["rule"] == rule
+    assert [finding.rule for finding in make.check(make_it(make), origin="mirror").findings] == [rule]
+
+
+def test_a_second_pkg_info_is_refused_wherever_it_comes_from(make):
+    made = more(make, f"{TOP}/PKG-INFO", CORE.encode())
+    assert make.refusal(made, origin="mirror").facts["rule"] == "S-05"
+
+
+def test_a_path_in_the_gzip_header_is_a_finding(make):
+    assert [finding.rule for finding in make.check(with_gzip_name(make, b"dist/x.tar")).findings] == ["S-01"]
+
+
 def test_a_gzip_bomb_is_refused_early(make):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = packer.compress(header(f"{TOP}/x", 1 << 32, b"0"))

@@ -168,6 +168,8 @@ HOSTILE = [
     ("Z-07", "empty", lambda m: part(m, "")),
     ("Z-08", "renaming field", lambda m: part(m, "demo/x.py", extra=RENAME)),
     ("Z-08", "Zip64 twice", lambda m: part(m, "demo/x.py", extra=ZIP64 * 2)),
+    ("Z-08", "Zip64 that says otherwise",
+     lambda m: part(m, "demo/x.py", method=0, extra=struct.pack("<HHQQ", 1, 16, 1, 2))),
     ("Z-08", "cut", lambda m: part(m, "demo/x.py", extra=b"\1\2\xff\0")),
     ("Z-09", "symbolic link", lambda m: part(m, "demo/x.py", b"/etc/passwd", mode=0o120777)),
     ("Z-09", "device", lambda m: part(m, "demo/x.py", mode=0o060644)),
@@ -310,6 +312,11 @@ def test_folders_extra_fields_zip64_and_other_hashes_are_accepted(make):
     assert make.check(zip64_end(make)).findings == []
 
 
+def test_zip64_sizes_that_say_the_header_once_more_are_accepted(make):
+    again = struct.pack("<HHQQ", 1, 16, 1, 1)
+    assert make.check(part(make, "demo/x.py", method=0, extra=again, central={"extra": b""})).findings == []
+
+
 def test_zip64_sizes_that_are_right_are_read(make):
     wide = struct.pack("<HHQQ", 1, 16, 1, 1)
     member = make.Part("demo/x.py", b"x", method=0, extra=wide)
@@ -320,26 +327,42 @@ def test_zip64_sizes_that_are_right_are_read(make):
     assert make.check(made(make, bytes(data))).findings == []
 
 
-@pytest.mark.parametrize(
-    ("how", "rule"),
-    [
-        ({"filename": "Demo-1.0-py3-none-any.whl", "info": "Demo-1.0.dist-info"}, "N-04"),
-        ({"files": {"demo.pth": b""}}, "W-11"),
-        (
-            {"metadata": "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Dist: a @ file:///a\n"},
-            "M-05",
-        ),
-    ],
-)
-def test_a_waived_rule_leaves_a_finding(make, how, rule):
-    wheel = make.wheel(**how)
-    assert make.refusal(wheel).facts["rule"] == rule
-    assert [finding.rule for finding in make.check(wheel, waived=frozenset({rule})).findings] == [rule]
+OURS = {
+    "N-04": {"filename": "Demo-1.0-py3-none-any.whl", "info": "Demo-1.0.dist-info"},
+    "N-07": {"tag": "cp311-cp311-amiga_68k", "files": {"demo/x": b"\x7fELF"}},
+    "Z-06": {"files": {"demo/A.py": b"", "demo/a.py": b""}},
+    "Z-07": {"files": {"demo/aux.py": b""}},
+    "W-04": {"tag": "cp311-cp311-manylinux_2_17_x86_64"},
+    "W-10": entry_points("a = b"),
+    "W-11": {"files": {"demo.pth": b""}},
+    "W-13": {"metadata": f"{CORE}License-File: LICENSE\n"},
+    "E-01": {"pure": False, "files": {"demo/x.so": b"\x7fELF"}},
+    "E-02": {"tag": "cp311-cp311-manylinux_2_17_x86_64", "files": {"x.so": b"\x7fELF"}},
+    "M-01": {"metadata": f"{CORE}Colour: blue\n"},
+    "M-02": {"metadata": f"{CORE}Summary: a\nSummary: b\n"},
+    "M-03": {"metadata": f"{CORE.replace('2.4', '9.9')}"},
+    "M-04": {"metadata": f"{CORE.replace('1.0', '1.0.0')}"},
+    "M-05": {"metadata": f"{CORE}Requires-Dist: a @ file:///a\n"},
+    "M-06": {"metadata": f"{CORE}Requires-Python: three\n"},
+    "M-07": {"metadata": f"{CORE}License-Expression: Mine-1.0\n"},
+    "M-08": {"metadata": f"{CORE}Dynamic: Colour\n"},
+}
 
 
-def test_a_must_rule_cannot_be_waived(make):
+@pytest.mark.parametrize("rule", OURS)
+def test_what_is_refused_of_ours_is_a_finding_of_a_mirrored_file_or_where_it_is_waived(make, rule):
+    wheel = make.wheel(**OURS[rule])
+    assert make.refusal(wheel, origin="upload").facts["rule"] == rule
+    assert make.refusal(wheel, origin="build").facts["rule"] == rule
+    mirrored = make.check(wheel, origin="mirror")
+    assert {finding.rule for finding in mirrored.findings} == {rule}
+    assert make.check(wheel, waived=frozenset({rule})) == mirrored
+
+
+def test_a_rule_that_always_refuses_refuses_mirrored_files_and_cannot_be_waived(make):
     wheel = record(make, lambda data: data.replace(b"sha256=", b"sha256=A", 1))
-    assert make.refusal(wheel, waived=frozenset({"W-09"})).facts["rule"] == "W-09"
+    assert make.refusal(wheel, origin="mirror").facts["rule"] == "W-09"
+    assert make.refusal(wheel, waived=frozenset({"W-09"})).code == "settings.invalid"
 
 
 LOCAL = {
@@ -356,6 +379,7 @@ LOCAL = {
         ({"metadata": f"{CORE.replace('2.4', '2.1')}License-File: a\n"}, "M-03"),
         ({"metadata": f"{CORE}Provides-Extra: A_b\n"}, "M-09"),
         ({"metadata": f"{CORE.replace('2.4', '2.5')}Import-Name: other\n"}, "M-09"),
+        ({"metadata": f"{CORE.replace('2.4', '2.99')}"}, "M-03"),
     ],
 )
 def test_a_small_thing_is_a_finding_and_no_refusal(make, how, rule):
