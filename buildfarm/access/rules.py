@@ -25,11 +25,15 @@ _WITH_OBJECT = {"read", "upload", "promote", "builder"}
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking; anonymous has no scopes and no id."""
+    """Who is asking; anonymous has no scopes and no id.
+
+    `subjects` are what lists of owners may call it: `user:NAME`, `token:ID`.
+    """
 
     id: str | None = None
     name: str = "anonymous"
     scopes: frozenset[str] = field(default_factory=frozenset)
+    subjects: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def is_anonymous(self) -> bool:

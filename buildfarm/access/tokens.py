@@ -99,14 +99,15 @@ def principal_of(session: Session, value: str, now: datetime) -> Principal | Non
     """Whose token this is, or None when it is unknown, expired or revoked, or its person disabled."""
     if not is_token(value):
         return None
-    owner = select(User.disabled_at).where(User.id == Token.user_id).scalar_subquery()
-    row = session.execute(select(Token, owner).where(Token.digest == digest_of(value))).first()
+    both = select(Token, User).outerjoin(User, User.id == Token.user_id)
+    row = session.execute(both.where(Token.digest == digest_of(value))).first()
     if row is None:
         return None
-    token, disabled_at = row
-    if token.revoked_at or disabled_at or (token.expires_at and token.expires_at <= now):
+    token, user = row
+    if token.revoked_at or (user and user.disabled_at) or (token.expires_at and token.expires_at <= now):
         return None
-    return Principal(id=token.id, name=token.name, scopes=frozenset(token.scopes))
+    subjects = {f"token:{token.id}"} | ({f"user:{user.name}"} if user else set())
+    return Principal(token.id, token.name, frozenset(token.scopes), frozenset(subjects))
 
 
 def _checksum(body: str) -> str:

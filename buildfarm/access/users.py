@@ -67,7 +67,7 @@ def check_password(session: Session, name: str, password: str) -> Principal:
 def principal_of_user(user: User) -> Principal:
     """What a person may do: administrators everything, others look and install."""
     scopes = frozenset({"admin"}) if user.is_admin else frozenset({"view", "read:*"})
-    return Principal(id=user.id, name=user.name, scopes=scopes)
+    return Principal(user.id, user.name, scopes, frozenset({f"user:{user.name}"}))
 
 
 def open_session(session: Session, principal: Principal) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.errors import NotFound
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
+from buildfarm.index.spelling import version_key
 from buildfarm.journal.record import record
 
 #: The ladder of every farm; files climb it by promotion.
@@ -54,7 +55,7 @@ def files_of(session: Session, channel: str, project: str, version: str) -> list
             .join(ChannelEntry, ChannelEntry.filename == File.filename)
             .where(
                 Release.project == project,
-                Release.version == version,
+                Release.key == version_key(version),
                 ChannelEntry.channel == channel,
                 ChannelEntry.until.is_(None),
             )

@@ -6,9 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
+from buildfarm.index.spelling import skeleton, version_key
+
+
+def _skeleton(row: DefaultExecutionContext) -> str:
+    return skeleton(row.get_current_parameters()["name"])  # type: ignore[no-untyped-call]
+
+
+def _version_key(row: DefaultExecutionContext) -> str:
+    return version_key(row.get_current_parameters()["version"])  # type: ignore[no-untyped-call]
 
 
 class Channel(Base):
@@ -30,27 +40,43 @@ class Channel(Base):
 
 
 class Project(Base):
-    """A local name, normalised (PEP 503); from here on it is never asked upstream."""
+    """A local name, normalised (PEP 503); from here on it is never asked upstream.
+
+    Names with one `skeleton` look alike to a person.
+    """
 
     __tablename__ = "project"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     display_name: Mapped[str]
+    skeleton: Mapped[str] = mapped_column(default=_skeleton, index=True)
     local_since: Mapped[int]
     #: PEP 792: `active`, `archived`, `quarantined` or `deprecated`, and why.
     status: Mapped[str] = mapped_column(default="active")
     status_reason: Mapped[str | None] = mapped_column(Text)
 
 
+class Namespace(Base):
+    """A reserved prefix of names (PEP 752), normalised; `since` is the journal serial of the grant."""
+
+    __tablename__ = "namespace"
+
+    prefix: Mapped[str] = mapped_column(primary_key=True)
+    owners: Mapped[list[Any]]
+    since: Mapped[int] = mapped_column(Serial)
+    created_at: Mapped[datetime]
+
+
 class Release(Base):
-    """One version of a project."""
+    """One version of a project, as it was spelt first; `key` is the same for equal versions (PEP 440)."""
 
     __tablename__ = "release"
-    __table_args__ = (UniqueConstraint("project", "version"),)
+    __table_args__ = (UniqueConstraint("project", "key"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project: Mapped[str] = mapped_column(ForeignKey("project.name"))
     version: Mapped[str]
+    key: Mapped[str] = mapped_column(default=_version_key)
     summary: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     files: Mapped[list[File]] = relationship(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from packaging.utils import InvalidName, canonicalize_name
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from buildfarm.errors import Conflict, InvalidInput
+from buildfarm.access.rules import Principal, may
+from buildfarm.errors import Conflict, Forbidden
+from buildfarm.index import namespaces, status
 from buildfarm.index.model import Project
+from buildfarm.index.spelling import normal_name
 from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 
@@ -47,20 +49,33 @@ def add_local(session: Session, name: str, display_name: str, *, actor: str | No
         record(session, "project.local", project=name, actor=actor, on_serial=_since(project))
 
 
-def normal_name(text: str) -> str:
-    """The one spelling of a project name.
+def demand_publishable(session: Session, principal: Principal, name: str) -> bool:
+    """Refuse an upload of a name that is not the uploader's to publish; an administrator's is a decision.
+
+    Returns:
+        Whether that is all there is to ask: otherwise the name is new here, and upstream may have it.
 
     Raises:
-        InvalidInput: `project.name`, it does not follow the grammar of the name normalisation standard.
+        Forbidden: `project.closed`; `project.not_granted`, a source publishes it.
+        Conflict: `namespace.reserved`.
     """
-    try:
-        return canonicalize_name(text, validate=True)
-    except InvalidName as err:
-        raise InvalidInput(
-            f"{text[:100]!r} is no project name.",
-            code="project.name",
-            hint="Letters, digits, `-`, `_` and `.`; a letter or digit at both ends.",
-        ) from err
+    status.demand_open(session, name)
+    if may(principal, "admin"):
+        return True
+    owner = next((one.name for one in session.scalars(select(Source)) if name in one.projects), None)
+    if owner:
+        raise Forbidden(
+            f"The project {name} is published by the source {owner}, not by uploads.",
+            code="project.not_granted",
+            hint="Let the farm build it, or take the project away from the source first.",
+        )
+    namespaces.demand_owner(session, name, principal.subjects)
+    return is_ours(session, name)
+
+
+def is_ours(session: Session, name: str) -> bool:
+    """Whether a normalised name is local or reserved, so that no upstream is ever asked for it."""
+    return session.get(Project, name) is not None or bool(namespaces.covering(session, name))
 
 
 def _since(project: Project) -> Callable[[int], None]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.ids import new_id
 from buildfarm.index import channels
-from buildfarm.index.model import File, Promotion, Release
+from buildfarm.index.files import get_release
+from buildfarm.index.model import File, Promotion
 from buildfarm.journal.record import record
 
 
@@ -31,7 +29,8 @@ def promote(
         InvalidInput: `promotion.downward`, the ladder is climbed upwards.
         Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`.
     """
-    name, exact = canonicalize_name(project), _version(version)
+    release = get_release(session, project, version)
+    name, exact = release.project, release.version
     lower, upper = channels.get(session, from_channel), channels.hold(session, to_channel)
     if upper.rank <= lower.rank:
         raise InvalidInput(f"{to_channel} does not come after {from_channel}.", code="promotion.downward")
@@ -141,23 +140,11 @@ def unyank(session: Session, *, project: str, version: str, actor: str) -> list[
 def _mark(
     session: Session, project: str, version: str, reason: str | None, kind: str, actor: str
 ) -> list[File]:
-    name, exact = canonicalize_name(project), _version(version)
-    release = session.scalars(
-        select(Release).where(Release.project == name, Release.version == exact)
-    ).first()
-    if release is None:
-        raise NotFound(f"There is no {name} {exact}.", code="release.unknown")
+    release = get_release(session, project, version)
     for file in release.files:
         file.yanked = reason
-    record(session, kind, project=name, version=exact, actor=actor, reason=reason)
+    record(session, kind, project=release.project, version=release.version, actor=actor, reason=reason)
     return release.files
-
-
-def _version(text: str) -> str:
-    try:
-        return str(Version(text))
-    except InvalidVersion as err:
-        raise InvalidInput(f"{text!r} is no version (PEP 440).", code="version.invalid") from err
 
 
 def _then(change: Callable[[int], None], promotion: Promotion) -> Callable[[int], None]:

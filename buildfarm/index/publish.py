@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from packaging.utils import canonicalize_name
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -23,9 +22,9 @@ from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, In
 from buildfarm.farm import builds, claims
 from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.ids import new_id
-from buildfarm.index import channels, names
+from buildfarm.index import channels, names, namespaces, status
 from buildfarm.index.admission import demand_verified
+from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
 from buildfarm.index.provenance import build_facts
 from buildfarm.index.upstream import Upstream
@@ -114,11 +113,12 @@ class Publisher:
         with self.database.read() as session:
             source = session.get_one(Source, session.get_one(Build, build_id).source_id)
             is_local = session.get(Project, project) is not None
+            status.demand_open(session, project)
         if project not in source.projects:
             self._first_claim(source, project, file.display_name, is_local=is_local)
         with self.database.read() as session:
             for name, facts in files.items():
-                demand_same_bytes(session.get(File, name), facts.sha256)
+                demand_free(session.get(File, name), facts.sha256)
 
     def _first_claim(self, source: Source, project: str, display_name: str, *, is_local: bool) -> None:
         hint = f"buildfarm source grant {source.name} {project}"
@@ -130,6 +130,7 @@ class Publisher:
                 hint=f"If it is yours: {hint}",
             )
         with self.database.begin() as session:
+            namespaces.demand_owner(session, project, {f"source:{source.name}"})
             names.make_local(session, [display_name], session.get_one(Source, source.id), actor=FARM)
 
     def _attest(self, artifact: Artifact, file: FileFacts) -> None:
@@ -251,7 +252,7 @@ class Publisher:
     ) -> File:
         known = session.get(File, artifact.filename)
         if known:
-            demand_same_bytes(known, facts.sha256)
+            demand_free(known, facts.sha256)
             return known
         proof = _attestation(session, artifact)
         file = File(
@@ -272,38 +273,6 @@ class Publisher:
         session.add(file)
         session.flush()
         return file
-
-
-def demand_same_bytes(known: File | None, sha256: str) -> None:
-    """A file name means one digest for ever.
-
-    Raises:
-        Conflict: `file.exists`, the name is known with other bytes.
-    """
-    if known and known.sha256 != sha256:
-        raise Conflict(
-            f"File already exists: {known.filename} was published with other bytes.",
-            code="file.exists",
-            hint="A file name means the same bytes for ever; release a new version.",
-        )
-
-
-def release_of(session: Session, facts: FileFacts) -> Release:
-    """The release that a file belongs to, made where it is the first one."""
-    release = session.scalars(
-        select(Release).where(Release.project == facts.project, Release.version == facts.version)
-    ).first()
-    if release is None:
-        release = Release(
-            id=new_id("rel"),
-            project=canonicalize_name(facts.project),
-            version=facts.version,
-            summary=facts.summary or None,
-            created_at=clock.now(),
-        )
-        session.add(release)
-        session.flush()
-    return release
 
 
 def _earlier(session: Session, artifact: Artifact) -> Attestation | None:

@@ -9,13 +9,14 @@ from datetime import datetime
 from itertools import pairwise
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from buildfarm.db import keyset
-from buildfarm.errors import NotFound
+from buildfarm.errors import InvalidInput, NotFound
 from buildfarm.farm.model import Build, Job
+from buildfarm.index.files import get_release
 from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
 from buildfarm.journal.model import JournalRow
 from buildfarm.sources.model import Source
@@ -210,13 +211,10 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
     Raises:
         NotFound: `release.unknown`.
     """
-    release = session.execute(
-        select(Release).where(
-            Release.project == canonicalize_name(project), Release.version == _normal(version)
-        )
-    ).scalar_one_or_none()
-    if release is None:
-        raise NotFound(f"There is no release {project} {version} here.", code="release.unknown")
+    try:
+        release = get_release(session, project, version)
+    except InvalidInput as err:  # an address that cannot be one leads nowhere
+        raise NotFound(f"There is no release {project} {version} here.", code="release.unknown") from err
     entries = _live_entries(session, (file.filename for file in release.files))
     rungs = _rungs(_ladder(session), release, entries)
     return ReleaseDetail(
@@ -302,14 +300,6 @@ def _following(rungs: Sequence[Rung]) -> NextStep | None:
     """From the highest channel that holds something to the one above it."""
     steps = [NextStep(low.channel, high.channel) for low, high in pairwise(rungs) if low.files > high.files]
     return steps[-1] if steps else None
-
-
-def _normal(version: str) -> str:
-    """The version as it is stored (PEP 440); what is none is found nowhere."""
-    try:
-        return str(Version(version))
-    except InvalidVersion:
-        return version
 
 
 def _is_yanked(release: Release) -> bool:

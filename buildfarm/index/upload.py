@@ -16,16 +16,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.access.rules import Principal, may
+from buildfarm.access.rules import Principal
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import Conflict, Forbidden, InvalidInput
+from buildfarm.errors import Conflict, InvalidInput
 from buildfarm.index import channels, names
-from buildfarm.index.model import ChannelEntry, File, Project
-from buildfarm.index.publish import demand_same_bytes, release_of
+from buildfarm.index.files import demand_free, release_of
+from buildfarm.index.model import ChannelEntry, File
 from buildfarm.index.upstream import Upstream
 from buildfarm.journal.record import record
-from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs, Incoming
 from buildfarm.wheels.facts import Expectation, FileFacts
 from buildfarm.wheels.validate import check_digests, validate_in_sandbox
@@ -96,11 +95,11 @@ class Uploader:
         sha256 = content.flush()
         with self.database.read() as session:
             known = session.get(File, filename)
-            demand_same_bytes(known, sha256)
+            demand_free(known, sha256)
             if known and _is_inside(session, channel, filename):
                 return None
         facts = self._validated(form, filename, content)
-        self._demand_name(principal, facts)
+        self._demand_name(principal, facts.project)
         content.keep(sha256)
         metadata = self.blobs.put_bytes(facts.metadata)
         try:
@@ -109,7 +108,7 @@ class Uploader:
             # The same name came twice at once: the other one decides what it means.
             with self.database.read() as session:
                 known = session.get(File, filename)
-            demand_same_bytes(known, sha256)
+            demand_free(known, sha256)
             if known is None:
                 raise
             return self._make_visible(channel, principal, facts, metadata)
@@ -137,21 +136,10 @@ class Uploader:
             )
         return facts
 
-    def _demand_name(self, principal: Principal, facts: FileFacts) -> None:
-        """The name must be the uploader's to take; an administrator's upload is a decision by itself."""
-        if may(principal, "admin"):
-            return
-        name = facts.project
+    def _demand_name(self, principal: Principal, name: str) -> None:
         with self.database.read() as session:
-            is_local = session.get(Project, name) is not None
-            owner = next((one.name for one in session.scalars(select(Source)) if name in one.projects), None)
-        if owner:
-            raise Forbidden(
-                f"The project {name} is published by the source {owner}, not by uploads.",
-                code="project.not_granted",
-                hint="Let the farm build it, or take the project away from the source first.",
-            )
-        if not is_local and self.upstream.rows(name) is not None:
+            is_settled = names.demand_publishable(session, principal, name)
+        if not is_settled and self.upstream.rows(name) is not None:
             raise Conflict(
                 f"The project {name} exists on the upstream index and is not ours.",
                 code="project.upstream",
@@ -164,7 +152,7 @@ class Uploader:
         with self.database.begin() as session:
             channels.hold(session, channel)
             known = session.get(File, facts.filename)
-            demand_same_bytes(known, facts.sha256)
+            demand_free(known, facts.sha256)
             if _is_inside(session, channel, facts.filename):
                 return None
             names.add_local(session, facts.project, facts.display_name, actor=principal.id)

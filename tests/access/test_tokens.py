@@ -63,7 +63,9 @@ def test_a_token_opens_until_it_ends(database: Database) -> None:
         _, eternal = tokens.create(session, "old", ["view"], actor="ada", days=None)
     now = clock.now()
     with database.read() as session:
-        assert tokens.principal_of(session, value, now) == Principal(token.id, "ci", frozenset({"view"}))
+        subjects = frozenset({f"token:{token.id}"})
+        known = Principal(token.id, "ci", frozenset({"view"}), subjects)
+        assert tokens.principal_of(session, value, now) == known
         assert tokens.principal_of(session, value, now + timedelta(days=1, seconds=1)) is None
         assert tokens.principal_of(session, eternal, now + timedelta(days=9999)) is not None
         assert tokens.principal_of(session, tokens.new_token(), now) is None

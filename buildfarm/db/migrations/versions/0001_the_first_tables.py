@@ -131,14 +131,26 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_lift_project"), ["project"], unique=False)
 
     op.create_table(
+        "namespace",
+        sa.Column("prefix", sa.String(), nullable=False),
+        sa.Column("owners", types.Json, nullable=False),
+        sa.Column("since", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("prefix", name=op.f("pk_namespace")),
+    )
+    op.create_table(
         "project",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("skeleton", sa.String(), nullable=False),
         sa.Column("local_since", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("status_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_project")),
     )
+    with op.batch_alter_table("project", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_project_skeleton"), ["skeleton"], unique=False)
+
     op.create_table(
         "promotion",
         sa.Column("id", sa.String(), nullable=False),
@@ -260,11 +272,12 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=False),
         sa.Column("version", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
         sa.Column("summary", sa.Text(), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["project"], ["project.name"], name=op.f("fk_release_project")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_release")),
-        sa.UniqueConstraint("project", "version", name=op.f("uq_release_project_version")),
+        sa.UniqueConstraint("project", "key", name=op.f("uq_release_project_key")),
     )
     op.create_table(
         "source_secret",
@@ -547,7 +560,11 @@ def downgrade() -> None:
     op.drop_table("source")
     op.drop_table("release_licence")
     op.drop_table("promotion")
+    with op.batch_alter_table("project", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_project_skeleton"))
+
     op.drop_table("project")
+    op.drop_table("namespace")
     with op.batch_alter_table("lift", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_lift_project"))
 
