@@ -8,9 +8,10 @@ import structlog
 from flask import Flask, Response, g, request
 
 from buildfarm.bootstrap import Farm
-from webapp import context, errors, health, hooks, jobapi, simple, trusted, upload
+from webapp import context, errors, health, hooks, jobapi, simple, trusted, upload, verdict
 from webapp.api import blueprint as api
 from webapp.pages.register import register as register_pages
+from webapp.peer import Peer
 
 #: No inline script or style, nothing from elsewhere; every page works under it.
 CONTENT_SECURITY_POLICY = (
@@ -26,11 +27,13 @@ def create_app(farm: Farm) -> Flask:
     # The views that take more say so themselves.
     app.config["MAX_CONTENT_LENGTH"] = 4 << 20
     app.url_map.merge_slashes = False
+    app.wsgi_app = Peer(app.wsgi_app)  # type: ignore[method-assign]
     context.install(app, farm)
+    verdict.install(app, farm.database)
     errors.install(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for module in (health, hooks, jobapi, trusted, upload, simple):
+    for module in (health, hooks, jobapi, trusted, upload, verdict, simple):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(api.blueprint)
     register_pages(app)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from buildfarm.access import rules
-from buildfarm.errors import Unauthenticated
-from buildfarm.index.decide import Ask, Verdict, decide
+from buildfarm.index.decide import Ask, decide
 from buildfarm.index.pagetree import PageTree
-from webapp.context import farm, principal
+from webapp.context import farm
 from webapp.sending import send
+from webapp.verdict import verdict_on
 
 blueprint = Blueprint("simple", __name__)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
@@ -32,14 +31,4 @@ def serve(channel: str, _rest: str = "") -> Response:
         wanted_form=request.args.get("format"),
     )
     tree = PageTree(farm().settings.pages_dir)
-    return send(decide(ask, _verdict(channel), tree))
-
-
-def _verdict(channel: str) -> Verdict:
-    try:
-        who = principal()
-    except Unauthenticated:
-        return Verdict.UNKNOWN
-    if rules.may(who, "read", channel):
-        return Verdict.ALLOW
-    return Verdict.UNKNOWN if who.is_anonymous else Verdict.FORBIDDEN
+    return send(decide(ask, verdict_on(channel), tree))

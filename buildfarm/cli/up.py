@@ -117,11 +117,15 @@ def _children(
         "--url", settings.public_url, *_signer_user(), order=0, env=_environment(),
         ready=lambda: _signs(SignerClient(signer_socket, timeout_s=1.0)),
     )  # fmt: skip
+    web_socket = short_socket_path(run / "web.sock")
     web = python(
-        "web", "gunicorn", "webapp.wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-        "--workers", "2", "--threads", "64", "--graceful-timeout", "1", "--keep-alive", "30",
-        "--preload", "--no-control-socket", order=1, env=control, ready=lambda: _answers(port),
-        stop_grace_s=2.0,
+        "web", "gunicorn", "-c", "python:webapp.serving", "--bind", f"unix:{web_socket}", "webapp.wsgi:app",
+        order=1, env=control, stop_grace_s=2.0,
+    )  # fmt: skip
+    front = python(
+        "front", "webapp.front", "--pages", str(settings.pages_dir), "--blobs", str(settings.blobs_dir),
+        "--web", web_socket, "--port", str(port), "--drain-s", str(_STOP_S),
+        order=1, env=_environment(), ready=lambda: _answers(port), stop_grace_s=2.0,
     )  # fmt: skip
     fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]
     return [
@@ -129,6 +133,7 @@ def _children(
         signer,
         python("pages", "webapp.follower", order=1, env=control),
         web,
+        front,
         python("worker", "workers.control", order=2, env=control, stop_grace_s=_STOP_S),
         python("keeper", "workers.keeper", order=2, env=control),
         *(

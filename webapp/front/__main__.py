@@ -1,0 +1,86 @@
+"""The front's process: `python -m webapp.front --pages DIR --web SOCKET --port N`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import resource
+import signal
+import ssl
+import sys
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from buildfarm import log
+from webapp.front.answers import Answers
+from webapp.front.connection import Connection
+from webapp.front.front import Front
+from webapp.front.verdicts import Verdicts
+
+_BACKLOG = 2048
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    log.configure("front")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    uvloop.run(_serve(_options()))
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    tls = _tls(options.certificate, options.key) if options.certificate else None
+    scheme = "https" if tls else "http"
+    front = Front(
+        answers=Answers(options.pages, options.blobs),
+        verdicts=Verdicts(options.web, scheme=scheme, clock=loop.time),
+        web=options.web,
+        scheme=scheme,
+        per_address=options.per_address,
+    )
+    server = await loop.create_server(
+        partial(Connection, front), options.host, options.port, backlog=_BACKLOG, ssl=tls
+    )
+    log.get(__name__).info("front.listens", host=options.host, port=options.port, scheme=scheme)
+    await over.wait()
+    server.close()
+    front.drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(options.drain_s):
+            while front.parties:
+                await asyncio.sleep(0.02)
+    front.flush()
+
+
+def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="webapp.front")
+    parser.add_argument("--pages", type=Path, required=True, help="the page tree")
+    parser.add_argument("--blobs", type=Path, required=True)
+    parser.add_argument("--web", required=True, help="the unix socket of web")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--certificate", type=Path, help="PEM chain; with it the front speaks https")
+    parser.add_argument("--key", type=Path)
+    parser.add_argument("--per-address", type=int, default=1000, help="connections of one address")
+    parser.add_argument("--drain-s", type=float, default=30.0, help="time for what is on its way at the end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""How gunicorn runs the application: `gunicorn -c python:webapp.serving --bind ... webapp.wsgi:app`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+worker_class = "gthread"
+workers = 2
+threads = 64
+preload_app = True
+graceful_timeout = 1
+keepalive = 30
+control_socket_disable = True
+# Who the peer is says `webapp.peer`; gunicorn would believe any header that comes by a unix socket.
+secure_scheme_headers: dict[str, Any] = {}
+forwarder_headers = ""
