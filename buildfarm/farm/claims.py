@@ -78,6 +78,16 @@ def put_down(session: Session, kind: WorkKind, work_id: str, attempt: int) -> No
     _change(session, kind, work_id, attempt, State.RUNNING, values)
 
 
+def refuse(session: Session, kind: WorkKind, work_id: str, attempt: int, **values: Any) -> None:  # noqa: ANN401
+    """From queued to failed: what can be handed to nobody.
+
+    Raises:
+        StaleAttempt: it moved on by itself.
+    """
+    ended = {"state": State.FAILED, "finished_at": clock.now(), **values}
+    _change(session, kind, work_id, attempt, State.QUEUED, ended)
+
+
 def queued_values(queue: str, now: datetime) -> dict[str, Any]:
     """The columns of new work that waits for its first hand-over."""
     return {"state": State.QUEUED, "queue": queue, "attempt": 1, "hand_over": 0, "created_at": now}

@@ -6,6 +6,7 @@ job id is made of (work, attempt, hand-over), so a repeated hand-over is one job
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,11 +15,12 @@ from sqlalchemy import ColumnElement, select, update
 
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
-from buildfarm.errors import ExternalFailure
+from buildfarm.errors import ExternalFailure, InvalidInput, StaleAttempt
+from buildfarm.farm import builds, claims
 from buildfarm.farm.claims import WorkKind
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.queue import Queues
-from buildfarm.farm.rules import State
+from buildfarm.farm.rules import Cause, State
 
 #: The allow-listed functions that RQ may be told to run, by kind of work.
 FUNCTIONS = {Job: "workers.builds.run_build", Task: "workers.tasks.run_task"}
@@ -41,6 +43,8 @@ class Waiting:
 def hand_over_waiting(database: Database, queues: Queues) -> int:
     """Hand over every queued row that was not; returns how many.
 
+    A row that no queue takes ends failed, and the others go on.
+
     Raises:
         ExternalFailure: `queue.unreachable`; what was not handed over stays in the outbox.
     """
@@ -48,9 +52,18 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
     for kind in (Task, Job):
         for waiting in _queued(database, kind, kind.handed_over_at.is_(None)):
             number = waiting.hand_over + 1
-            queues.hand_over(
-                waiting.queue, FUNCTIONS[kind], waiting.id, waiting.attempt, number, timeout_s=RQ_TIMEOUT_S
-            )
+            try:
+                queues.hand_over(
+                    waiting.queue,
+                    FUNCTIONS[kind],
+                    waiting.id,
+                    waiting.attempt,
+                    number,
+                    timeout_s=RQ_TIMEOUT_S,
+                )
+            except InvalidInput as err:
+                _refuse(database, waiting, err)
+                continue
             _note(database, waiting, hand_over=number, handed_over_at=clock.now())
             count += 1
     return count
@@ -107,6 +120,23 @@ def _queued(database: Database, kind: WorkKind, condition: ColumnElement[bool]) 
             .limit(_BATCH)
         ).all()
     return [Waiting(kind, *row) for row in rows]
+
+
+def _refuse(database: Database, waiting: Waiting, err: InvalidInput) -> None:
+    """End a row that can never be handed over; waiting for it would be for ever."""
+    sentence = f"It could not be handed to a worker: {err}"
+    log.get(__name__).error("handover.refused", work=waiting.id, queue=waiting.queue, code=err.code)
+    claim = (waiting.kind, waiting.id, waiting.attempt)
+    with contextlib.suppress(StaleAttempt), database.begin() as session:
+        if waiting.kind is Task:
+            claims.refuse(session, *claim, error=sentence)
+            task = session.get_one(Task, waiting.id)
+            builds.end(session, task.subject, State.FAILED, cause=Cause.INFRASTRUCTURE, error=sentence)
+        else:
+            job = session.get_one(Job, waiting.id)
+            builds.hold(session, job.build_id)
+            claims.refuse(session, *claim, cause=Cause.INFRASTRUCTURE, first_error=sentence)
+            builds.settle(session, job.build_id)
 
 
 def _note(database: Database, waiting: Waiting, **values: Any) -> None:  # noqa: ANN401

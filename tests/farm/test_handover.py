@@ -7,8 +7,9 @@ import pytest
 
 from buildfarm.errors import ExternalFailure
 from buildfarm.farm import claims, handover
-from buildfarm.farm.model import Job, Task
-from buildfarm.farm.rules import State
+from buildfarm.farm.model import Build, Job, Task
+from buildfarm.farm.rules import Cause, State
+from buildfarm.farm.wire import rq_job_id
 
 T1, T2 = "cp312-manylinux_2_28_x86_64", "cp313-manylinux_2_28_x86_64"
 
@@ -27,6 +28,7 @@ class Queues:
         if self.away:
             raise ExternalFailure("away", code="queue.unreachable")
         assert timeout_s > 3600
+        rq_job_id(queue, work_id, attempt, number)  # what the real ones check first
         self.held.add((work_id, attempt, number))
         self.calls.append((queue, function))
 
@@ -120,3 +122,31 @@ def test_tasks_go_to_control_workers(each_house) -> None:
     queues = Queues()
     handover.hand_over_waiting(each_house.database, queues)
     assert queues.calls == [("publish", handover.FUNCTIONS[Task])]
+
+
+def test_a_job_that_no_queue_takes_ends_and_holds_up_no_other(each_house, jobs: list[str]) -> None:
+    with each_house.database.begin() as session:
+        session.get_one(Job, jobs[0]).queue = "build.no such queue"
+    queues = Queues()
+    assert handover.hand_over_waiting(each_house.database, queues) == 1
+    assert queues.held == {(jobs[1], 1, 1)}
+    ended = row(each_house, jobs[0])
+    assert (ended.state, ended.cause) == (State.FAILED, Cause.INFRASTRUCTURE)
+    assert ended.first_error == (
+        "It could not be handed to a worker: There is no queue 'build.no such queue'."
+    )
+    each_house.finish(each_house.claim(jobs[1]))
+    assert each_house.state(ended.build_id) == State.FAILED
+    assert handover.hand_over_waiting(each_house.database, queues) == 0
+
+
+def test_a_task_that_no_queue_takes_ends_its_build(each_house, jobs: list[str]) -> None:
+    build_id = each_house.built(each_house.source("other", projects=()))
+    with each_house.database.begin() as session:
+        session.query(Task).filter_by(subject=build_id, kind="publish").one().queue = "nowhere"
+    queues = Queues()
+    assert handover.hand_over_waiting(each_house.database, queues) == 2
+    with each_house.database.read() as session:
+        build = session.get_one(Build, build_id)
+        assert (build.state, build.cause) == (State.FAILED, Cause.INFRASTRUCTURE)
+        assert "no queue 'nowhere'" in build.first_error
