@@ -42,9 +42,9 @@ chaos: ## The failure table of the queue, with real kills
 	@.ci/prepare test
 	@.ci/with-engine $(PYTEST) tests/chaos
 
-bench: ## Benchmarks against peers in one run (AREA=farm)
+bench: ## Benchmarks against peers in one run (AREA=farm or index)
 	@.ci/prepare bench
-	@.ci/with-engine $(PYTHON) -m bench.run $(or $(AREA),farm)
+	@$(if $(filter index,$(AREA)),,.ci/with-engine) $(PYTHON) -m bench.run $(or $(AREA),farm)
 
 real-files: ## Hold the validator against the 200 projects that are downloaded most (needs the index)
 	@.ci/prepare test
@@ -61,3 +61,4 @@ fix: ## Let ruff mend what it can
 lock: ## Resolve the requirement files anew
 	$(PYTHON) -m uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/base.txt
 	$(PYTHON) -m uv pip compile -q requirements/dev.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/dev.txt
+	for peer in devpi-server pypiserver proxpi; do $(PYTHON) -m uv pip compile -q requirements/bench-$$peer.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/bench-$$peer.txt || exit; done

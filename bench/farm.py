@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import requests
 
+from bench.row import Row
 from buildfarm.sandbox.images import list_images
 from tests.tour import demo
 
@@ -33,8 +34,8 @@ PEER = (
 )
 
 
-def rows() -> list[dict[str, object]]:
-    """Every figure of the area."""
+def rows(only: Sequence[str]) -> list[Row]:
+    """Every figure of the area, or those asked for; all come from the same pushes."""
     folder = Path(tempfile.mkdtemp(prefix="buildfarm-bench-"))
     try:
         demo.FOLDER = folder
@@ -42,12 +43,13 @@ def rows() -> list[dict[str, object]]:
             (folder / name).mkdir()
         wheelhouse = _wheelhouse(folder)
         with _peer_image(folder, wheelhouse) as image, demo.farm() as ready:
-            return _measure(ready, image, wheelhouse, folder / "wheels")
+            measured = _measure(ready, image, wheelhouse, folder / "wheels")
+            return [row for row in measured if not only or row.name.strip() in only]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(ready: dict[str, str], image: str, wheelhouse: Path, out: Path) -> list[dict[str, object]]:
+def _measure(ready: dict[str, str], image: str, wheelhouse: Path, out: Path) -> list[Row]:
     tour = demo.Tour(ready)
     bare, clone, version = demo.make_repositories(PROJECT)
     (clone / "buildfarm.toml").write_text(RECIPE)
@@ -66,18 +68,19 @@ def _measure(ready: dict[str, str], image: str, wheelhouse: Path, out: Path) -> 
             peer["wall"].append(wall)
             peer["cpu"].append(cpu)
         print(f"run {run}: ours {figures['attempt']:.2f} s, cibuildwheel {wall:.2f} s", file=sys.stderr)
-    against = {"peer_name": "cibuildwheel", "ours_command": OURS, "peer_command": PEER, "unit": "s"}
-    alone = {"peer": [], "peer_name": "", "ours_command": OURS, "peer_command": "", "unit": "s"}
     compared = [
-        {
-            "name": "claimed to wheel in the farm (wall)",
-            "ours": ours["attempt"],
-            "peer": peer["wall"],
-            **against,
-        },
-        {"name": "containers (CPU)", "ours": ours["container cpu"], "peer": peer["cpu"], **against},
+        Row(
+            "claimed to wheel in the farm (wall)",
+            "s",
+            ours["attempt"],
+            OURS,
+            peer["wall"],
+            "cibuildwheel",
+            PEER,
+        ),
+        Row("containers (CPU)", "s", ours["container cpu"], OURS, peer["cpu"], "cibuildwheel", PEER),
     ]
-    return compared + [{"name": name, "ours": samples, **alone} for name, samples in ours.items()]
+    return compared + [Row(name, "s", samples, OURS, []) for name, samples in ours.items()]
 
 
 def _push(tour: demo.Tour, ready: dict[str, str], clone: Path, version: str) -> dict[str, float]:

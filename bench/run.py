@@ -1,18 +1,21 @@
-"""`python -m bench.run AREA`: run one area's benchmarks and write bench/results/AREA.json.
+"""`python -m bench.run AREA [--only ROW ...]`: run one area's benchmarks, write bench/results/AREA.json.
 
 The file holds samples, not verdicts: `{"machine": ..., "rows": [{"name", "unit", "ours": [...],
-"peer": [...], "peer_name", "ours_command", "peer_command"}]}`; medians and ratios are computed by the reader.
+"peer": [...], "peer_name", "ours_command", "peer_command", "goal"}]}`; medians and ratios are computed by
+the reader. It is written anew after every row, so what an interrupted run measured is kept. With `--only`
+the table is printed and the file left as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
 import platform
-import statistics
-import sys
 from pathlib import Path
+
+from bench.row import HEADING, Row
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,24 +39,25 @@ def machine() -> dict[str, object]:
     }
 
 
-def main(area: str) -> None:
-    """Run an area and print its medians."""
-    about = machine()
-    rows = importlib.import_module(f"bench.{area}").rows()
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{area}.json"
-    path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
-    print(f"\n{'what':44} {'ours':>9} {'peer':>9} {'ratio':>6}  unit   peer")
-    for row in rows:
-        ours = statistics.median(row["ours"])
-        if row["peer"]:
-            peer = statistics.median(row["peer"])
-            figures = f"{ours:9.3f} {peer:9.3f} {ours / peer:6.2f}"
-            print(f"{row['name']:44} {figures}  {row['unit']:5}  {row['peer_name']}")
-        else:
-            print(f"{row['name']:44} {ours:9.3f} {'':9} {'':6}  {row['unit']}")
-    print(f"\nsamples: {path}")
+def main() -> None:
+    """Run an area; every row is printed when it is there."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("area", nargs="?", default="farm", choices=("farm", "index"))
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows; writes no file")
+    asked = parser.parse_args()
+    about, rows = machine(), list[Row]()
+    path = RESULTS / f"{asked.area}.json"
+    print(HEADING, flush=True)
+    for row in importlib.import_module(f"bench.{asked.area}").rows(asked.only):
+        print(row.line(), flush=True)
+        rows.append(row)
+        if not asked.only:
+            RESULTS.mkdir(exist_ok=True)
+            document = {"machine": about, "rows": [one.as_json() for one in rows]}
+            path.write_text(json.dumps(document, indent=1) + "\n")
+    if not asked.only:
+        print(f"\nsamples: {path}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:] or ["farm"])
+    main()

@@ -1,0 +1,90 @@
+"""What the rows share: our farms and their peers, each started when a row first asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.index import ours, peers
+from bench.index.ours import Ours
+from bench.index.process import Server
+from bench.index.seed import SeedFile, listed, many, seed
+from bench.index.wheels import metadata_of, some_wheel
+from buildfarm.bootstrap import Farm
+
+PROJECTS = 2_000
+BIG_FILES = 1_000
+_LARGE = 200_000_000
+
+
+class Stand:
+    """Everything that is running; ended at the end of the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        #: The ten wheels of the project `small`.
+        self.small = dict(some_wheel("small", f"1.{number}") for number in range(10))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @cached_property
+    def library(self) -> Ours:
+        """Our farm with 20,000 projects, among them `small`, `big` and `large`."""
+        return self._stack.enter_context(ours.farm(self.folder / "library", seed=self._fill_library))
+
+    @cached_property
+    def static(self) -> Server:
+        """nginx with the same bytes."""
+        folder = self.folder / "static"
+        folder.mkdir()
+        peers.copy_channel(self.library.reads, "dev", ("small", "big", "large"), folder / "www")
+        return self._stack.enter_context(
+            peers.nginx(folder, "nginx-static.conf", answers="/dev/simple/small/")
+        )
+
+    @cached_property
+    def devpi(self) -> Server:
+        """devpi with the ten wheels of `small`."""
+        server = self._stack.enter_context(peers.devpi(self.folder / "devpi"))
+        for filename, body in self.small.items():
+            peers.upload(server, "/bench/dev/", filename, body)
+        return server
+
+    @cached_property
+    def pypiserver(self) -> Server:
+        """pypiserver with the ten wheels of `small`."""
+        return self._stack.enter_context(peers.pypiserver(self.folder / "pypiserver", self.small))
+
+    def _fill_library(self, farm: Farm) -> None:
+        def kept(filename: str, version: str, body: bytes, metadata: bytes) -> SeedFile:
+            sha256 = farm.blobs.put_bytes(body)
+            return SeedFile(filename, version, sha256, len(body), farm.blobs.put_bytes(metadata))
+
+        some = metadata_of(next(iter(self.small.values())))
+        metadata = farm.blobs.put_bytes(some)
+        block = hashlib.shake_128(b"large").digest(1 << 20)
+        large = (block * (_LARGE // len(block) + 1))[:_LARGE]
+        own = [
+            (
+                "small",
+                [
+                    kept(name, name.split("-")[1], body, metadata_of(body))
+                    for name, body in self.small.items()
+                ],
+            ),
+            listed("big", BIG_FILES, metadata),
+            ("large", [kept("large-1.0-py3-none-any.whl", "1.0", large, some)]),
+        ]
+        seed(farm, "dev", own)
+        seed(farm, "dev", many(PROJECTS - len(own), metadata))
