@@ -5,8 +5,8 @@ Every lift is journalled with its author, names one rule, and ends by itself unl
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from packaging.utils import InvalidName, canonicalize_name
@@ -21,6 +21,14 @@ from buildfarm.journal.record import record
 from buildfarm.mirror.guard_model import Lift
 from buildfarm.mirror.policy import RULES
 from buildfarm.nearest import did_you_mean
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """The rules that are lifted for a version, and when the first of them holds again."""
+
+    rules: frozenset[str]
+    until: datetime | None
 
 
 def add(
@@ -84,8 +92,8 @@ def end(session: Session, lift_id: str, *, actor: str) -> Lift:
     return lift
 
 
-def in_force(session: Session, channel: str, project: str, now: datetime) -> Mapping[Version, set[str]]:
-    """The lifted rules of a (normalised) project's versions in a channel."""
+def in_force(session: Session, channel: str, project: str, now: datetime) -> Mapping[Version, Lifted]:
+    """What is lifted for a (normalised) project in a channel, by version."""
     rows = session.scalars(
         select(Lift).where(
             Lift.channel == channel,
@@ -94,9 +102,11 @@ def in_force(session: Session, channel: str, project: str, now: datetime) -> Map
             or_(Lift.until.is_(None), Lift.until > now),
         )
     )
-    lifted: dict[Version, set[str]] = defaultdict(set)
+    lifted: dict[Version, Lifted] = {}
     for row in rows:
-        lifted[Version(row.version)].add(row.rule)
+        before = lifted.get(Version(row.version), Lifted(frozenset(), None))
+        ends = [end for end in (before.until, row.until) if end]
+        lifted[Version(row.version)] = Lifted(before.rules | {row.rule}, min(ends, default=None))
     return lifted
 
 

@@ -25,7 +25,7 @@ def in_force(database, after: timedelta = timedelta()):
 
 def test_a_lift_holds_for_its_version_until_it_is_ended(database):
     lift = add(database)
-    assert in_force(database) == {Version("1.0"): {"age"}}
+    assert in_force(database) == {Version("1.0"): lifts.Lifted(frozenset({"age"}), None)}
     with database.begin() as session:
         lifts.end(session, lift, actor="ann")
     assert in_force(database) == {}
