@@ -12,7 +12,7 @@ from typing import TypeVar
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from buildfarm import log
+from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
 from buildfarm.errors import InvalidInput, Unauthenticated
 from buildfarm.farm import handover, jobs, logs, registry
@@ -91,6 +91,15 @@ def lost() -> Response:
         log.get(__name__).warning("attempt.lost", builder=builder.name, job_state=state)
     handover.try_hand_over(farm().database, farm().queues)
     return jsonify(state=state)
+
+
+@blueprint.post("/builder/seen")
+def seen() -> Response:
+    """Note that a builder is there though it runs nothing; `again_s` is when to say so again."""
+    principal = verdicts().principal(request.headers.get("Authorization"))
+    with farm().database.begin() as session:
+        registry.builder_of(session, principal).seen_at = clock.now()
+    return jsonify(again_s=farm().settings.timing.builder_seen_s)
 
 
 @blueprint.post("/attempt/heartbeat")

@@ -19,12 +19,35 @@ _log = log.get(__name__)
 _PAUSE_S = 5.0
 
 
+class Presence:
+    """Says from time to time that this builder is there, in which the farm's answer sets the pace.
+
+    Attempts beat for themselves; this is for a builder that has none, or no engine.
+    """
+
+    def __init__(self, farm: FarmClient) -> None:
+        self._farm = farm
+        self._due = 0.0
+
+    def tell(self) -> None:
+        """Say it, if it is time to."""
+        if time.monotonic() < self._due:
+            return
+        try:
+            pause = self._farm.seen()
+        except FarmError as err:
+            pause = _PAUSE_S
+            _log.info("builder.not_seen", code=err.code, message=err.message)
+        self._due = time.monotonic() + pause
+
+
 def main() -> int:
     """Work until told to stop; waits for its engine first."""
     log.configure("builder")
     try:
         own = builder_config.load()
-        _begin_clean(own)
+        presence = Presence(FarmClient(own.farm_url, own.token))
+        _begin_clean(own, presence)
         janitor = start_janitor(own.docker_host, own.instance)
         try:
             return run_worker(
@@ -33,6 +56,7 @@ def main() -> int:
                 {RUN_BUILD},
                 name=own.redis_user,
                 on_lost=lambda _job_id, _attempt: _clear_leftovers(own),
+                on_idle=presence.tell,
             )
         finally:
             janitor.stop()
@@ -41,7 +65,7 @@ def main() -> int:
         return 2
 
 
-def _begin_clean(own: BuilderConfig) -> None:
+def _begin_clean(own: BuilderConfig, presence: Presence) -> None:
     """Remove what an earlier life of this builder left, and wait until its engine can be used."""
     _clear_leftovers(own)
     while not (report := check_engine(own.docker_host)).usable:
@@ -49,6 +73,7 @@ def _begin_clean(own: BuilderConfig) -> None:
             "builder.no_engine",
             findings=[item.hint or item.value for item in report.findings if not item.good],
         )
+        presence.tell()
         time.sleep(_PAUSE_S)
         _clear_leftovers(own)
 

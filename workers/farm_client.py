@@ -14,6 +14,7 @@ from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, St
 from buildfarm.sandbox.port import PATIENCE_S, IndexAnswer
 
 _TIMEOUT_S = (5.0, 60.0)
+_BRIEF_S = (2.0, 2.0)
 _CHUNK = 1 << 18
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
@@ -47,6 +48,14 @@ class FarmClient:
             ExternalFailure: the farm is away.
         """
         self._patiently(lambda: self._json("POST", "/builder/lost", {"job": job_id, "attempt": attempt}))
+
+    def seen(self) -> float:
+        """Say that this builder is there; how many seconds to wait until it is said again.
+
+        Raises:
+            FarmError: the farm is away, or does not know this builder any more.
+        """
+        return float(self._json("POST", "/builder/seen", timeout=_BRIEF_S)["again_s"])
 
     def fetch_source(self, into: Path) -> None:
         """Write the source snapshot to `into`."""
@@ -89,8 +98,15 @@ class FarmClient:
         """Report the end; the job's state afterwards."""
         return str(self._patiently(lambda: self._json("POST", "/attempt/finish", outcome))["state"])
 
-    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = self._send(method, path, json=body).json()
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout: tuple[float, float] = _TIMEOUT_S,
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = self._send(method, path, json=body, timeout=timeout).json()
         return result
 
     def _send(self, method: str, path: str, **more: Any) -> requests.Response:  # noqa: ANN401
@@ -99,10 +115,17 @@ class FarmClient:
             return answer
         raise _failure(answer)
 
-    def _request(self, method: str, path: str, **more: Any) -> requests.Response:  # noqa: ANN401
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: tuple[float, float] = _TIMEOUT_S,
+        **more: Any,  # noqa: ANN401
+    ) -> requests.Response:
         headers = self._headers | more.pop("headers", {})
         try:
-            return requests.request(method, self._root + path, headers=headers, timeout=_TIMEOUT_S, **more)
+            return requests.request(method, self._root + path, headers=headers, timeout=timeout, **more)
         except requests.RequestException as err:
             raise ExternalFailure("The farm does not answer.", code="farm.unreachable") from err
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Told of (work id, attempt) whose horse was killed; must not raise.
 OnLost = Callable[[str, int], None]
+#: Called before each pop, about once in a second; must not raise, and should be brief.
+OnIdle = Callable[[], None]
 
 _logger = log.get(__name__)
 
@@ -60,6 +62,7 @@ class FarmWorker(Worker):
         name: begins the worker's name in Redis; a builder's login covers the names of its user.
         on_lost: called in this process when a horse was killed, so that nobody has to wait for the
             lease of its work to lapse.
+        on_idle: called in this process whenever it is about to wait for work.
     """
 
     queue_class = FarmQueue
@@ -74,8 +77,10 @@ class FarmWorker(Worker):
         wire: Wire,
         name: str,
         on_lost: OnLost = lambda _work_id, _attempt: None,
+        on_idle: OnIdle = lambda: None,
     ) -> None:
         self._on_lost = on_lost
+        self._on_idle = on_idle
         self._horse_status = 0
         self._farm_queues = [FarmQueue(queue, connection=connection, serializer=wire) for queue in queues]
         super().__init__(
@@ -216,6 +221,8 @@ class FarmWorker(Worker):
         """A sign of life; one that cannot be given is given later."""
         with _outliving_outage():
             super().heartbeat(timeout, pipeline)
+        if timeout is None and pipeline is None:  # how RQ calls it before a pop
+            self._on_idle()
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Signs of life of worker, execution and job while a horse runs."""
@@ -240,6 +247,7 @@ def run_worker(
     *,
     name: str,
     on_lost: OnLost = lambda _work_id, _attempt: None,
+    on_idle: OnIdle = lambda: None,
 ) -> int:
     """Work until SIGTERM or SIGINT, finishing what runs; a second signal ends that too.
 
@@ -250,6 +258,7 @@ def run_worker(
             forks from this process and finds everything loaded.
         name: begins the worker's name; for a builder its Redis user, else the process's role.
         on_lost: see `FarmWorker`.
+        on_idle: likewise.
 
     Returns:
         Exit code: 0 after a stop that was asked for, 1 when Redis was lost at the start.
@@ -270,7 +279,7 @@ def run_worker(
         redis_url, socket_connect_timeout=2.0, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
     )
     try:
-        worker = FarmWorker(queues, connection, wire=Wire(allow), name=name, on_lost=on_lost)
+        worker = FarmWorker(queues, connection, wire=Wire(allow), name=name, on_lost=on_lost, on_idle=on_idle)
         _logger.info("worker.started", worker=worker.name, queues=list(queues))
         worker.work()
     except _OUTAGE as error:

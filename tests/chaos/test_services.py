@@ -46,6 +46,17 @@ def test_web_away_for_longer_than_the_lease_costs_no_attempt(farm, healed):
         healed("web away for longer than the lease: published", time.monotonic() - began)
 
 
+def test_idle_builders_are_seen_whether_web_was_away_or_not(farm):
+    seen = lambda: farm.get("builders")["items"][0]["seen_at"] or ""  # noqa: E731
+    before = seen()
+    wait_for(lambda: seen() > before, "an idle builder to be seen", 20)
+    web = farm.child("web")
+    os.kill(web, signal.SIGKILL)
+    wait_for(lambda: farm.child("web") != web, "another web process", 30)
+    before = seen()
+    wait_for(lambda: seen() > before, "an idle builder to be seen again", 20)
+
+
 def test_a_build_waits_for_the_signer_and_is_published(farm, healed):
     source = farm.connect()
     build = source.build()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from buildfarm.farm import builds, registry
+from buildfarm.farm import builds, fleet, registry
 from buildfarm.farm.model import Artifact, Dependency, Job
 from buildfarm.index.buildview import Served
 
@@ -86,6 +86,24 @@ def test_a_builder_gives_back_what_it_held_and_nothing_else(
     assert call(house, attempt, "POST", "/attempt/heartbeat", json={"phase": "build"}).status_code == 200
     assert call(house, builder, "POST", "/builder/lost", json=lost).json == {"state": "queued"}
     assert call(house, attempt, "POST", "/attempt/heartbeat", json={"phase": "build"}).status_code == 409
+
+
+def test_a_builder_without_work_is_seen(open_house) -> None:
+    house = open_house(timing={"builder_seen_s": 7})
+    with house.database.begin() as session:
+        builder = registry.add_builder(session, "one", ["dev"], actor="test")[1]
+
+    def seen_at():
+        with house.database.read() as session:
+            return fleet.list_builders(session)[0].seen_at
+
+    assert seen_at() is None
+    assert call(house, builder, "POST", "/builder/seen").json == {"again_s": 7}
+    first = seen_at()
+    call(house, builder, "POST", "/builder/seen")
+    assert seen_at() > first
+    other = call(house, house.token("admin"), "POST", "/builder/seen")
+    assert (other.status_code, other.json["code"]) == (403, "builder.token")
 
 
 def test_strangers_get_nothing(house, job_id: str, attempt: str) -> None:

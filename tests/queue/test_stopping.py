@@ -34,6 +34,21 @@ def test_a_stop_is_noted_without_raising_and_the_next_pop_takes_nothing(server, 
     assert queues.depths() == {"fetch": 1}
 
 
+def test_a_worker_that_waits_can_say_so_before_each_pop(server):
+    calls = []
+
+    def idle() -> None:
+        calls.append(worker.horse_pid)
+        if len(calls) == 3:
+            worker._shutdown()
+
+    with redis.Redis.from_url(server.url) as connection:
+        worker = FarmWorker(["fetch"], connection, wire=Wire(ALLOWED), name="test", on_idle=idle)
+        with pytest.raises(StopRequested):
+            worker.dequeue_job_and_maintain_ttl(worker.dequeue_timeout)
+    assert calls == [0, 0, 0]
+
+
 def test_a_stop_that_comes_during_the_pop_does_not_drop_what_it_brings(server, queues, worker):
     def stop_then_give() -> None:
         wait_for(lambda: any(c["cmd"] == "blpop" for c in server.admin.client_list()), "the pop")
