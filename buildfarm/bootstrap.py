@@ -13,8 +13,8 @@ from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
 from buildfarm.index.upload import Uploader
-from buildfarm.index.upstream import Upstream
 from buildfarm.journal.record import append_recorded
+from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 from buildfarm.trust import root
 from buildfarm.trust.client import SignerClient

@@ -41,10 +41,12 @@ class Storage(_Group):
 
 
 class Mirror(_Group):
-    """The upstream indexes that builds may read through the farm."""
+    """The upstream indexes that builds, mirror and union channels read through the farm."""
 
     upstreams: tuple[str, ...] = Field((), description="Simple API roots; empty: the index pip uses here.")
     timeout_s: float = Field(30.0, description="Patience with an upstream, seconds for each read.")
+    fresh_s: float = Field(600.0, description="How long a page is shown before upstream is asked again.")
+    stale_wait_s: float = Field(2.0, description="How long upstream may think before the old page is shown.")
 
 
 class Timing(_Group):
@@ -136,6 +138,11 @@ class Settings(BaseSettings):
     def pages_dir(self) -> Path:
         """The folder of this node's rendered index pages."""
         return self.data / "pages"
+
+    @property
+    def mirror_dir(self) -> Path:
+        """The folder of what is being fetched from upstream indexes: locks and growing files."""
+        return self.data / "mirror"
 
     @property
     def trust_dir(self) -> Path:

@@ -6,7 +6,8 @@ from buildfarm.farm import model as farm
 from buildfarm.index import model as index
 from buildfarm.journal import model as journal
 from buildfarm.mirror import guard_model as guard
+from buildfarm.mirror import model as mirror
 from buildfarm.scm import model as scm
 from buildfarm.sources import model as sources
 
-__all__ = ["Base", "access", "farm", "guard", "index", "journal", "scm", "sources"]
+__all__ = ["Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sources"]

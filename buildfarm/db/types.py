@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, LargeBinary, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -29,6 +31,21 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give the zone back."""
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class Packed(TypeDecorator[Any]):
+    """A large JSON value that no query looks into, deflated: a project page may have megabytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:  # noqa: ANN401
+        """Pack."""
+        return None if value is None else zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:  # noqa: ANN401
+        """Unpack."""
+        return None if value is None else json.loads(zlib.decompress(value))
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")

@@ -25,7 +25,7 @@ from buildfarm.db.engine import Database
 from buildfarm.errors import NotFound
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.index.render import API_VERSION
-from buildfarm.index.upstream import Upstream
+from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 
 
@@ -101,8 +101,8 @@ class BuildView:
             return session.get(Project, name) is not None
 
     def _upstream_files(self, name: str) -> list[dict[str, Any]]:
-        rows = self._upstream.rows(name)
-        if rows is None:
+        page = self._upstream.rows(name)
+        if page is None:
             raise NotFound(f"There is no project {name}, here or upstream.", code="project.unknown")
         return [
             _entry(
@@ -117,7 +117,8 @@ class BuildView:
                     "core-metadata": {"sha256": row.metadata_sha256} if row.metadata_sha256 else False,
                 },
             )
-            for row in rows.values()
+            for row in page.files.values()
+            if not row.gone_since
         ]
 
     def _local_files(self, name: str, channel: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tables of the index: channels, projects, releases, files, promotions, attestations, upstream files."""
+"""Tables of the index: channels, projects, releases, files, promotions, attestations, followers."""
 
 from __future__ import annotations
 
@@ -154,19 +154,6 @@ class Promotion(Base):
     applied_at: Mapped[datetime | None]
     serial: Mapped[int | None] = mapped_column(Serial)
     filenames: Mapped[list[Any]]
-
-
-class UpstreamFile(Base):
-    """First sight of an upstream file: from then on its name means these bytes."""
-
-    __tablename__ = "upstream_file"
-
-    filename: Mapped[str] = mapped_column(primary_key=True)
-    project: Mapped[str]
-    sha256: Mapped[str]
-    size: Mapped[int] = mapped_column(Serial)
-    url: Mapped[str]
-    seen_at: Mapped[datetime]
 
 
 class Follower(Base):

@@ -27,9 +27,9 @@ from buildfarm.index.admission import demand_verified
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
 from buildfarm.index.provenance import build_facts
-from buildfarm.index.upstream import Upstream
 from buildfarm.journal.log import head, store_checkpoint
 from buildfarm.journal.record import record
+from buildfarm.mirror.upstream import Upstream
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 from buildfarm.trust import bundle as bundles

@@ -23,8 +23,8 @@ from buildfarm.errors import Conflict, InvalidInput
 from buildfarm.index import channels, names
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import ChannelEntry, File
-from buildfarm.index.upstream import Upstream
 from buildfarm.journal.record import record
+from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs, Incoming
 from buildfarm.wheels.facts import Expectation, FileFacts
 from buildfarm.wheels.validate import check_digests, validate_in_sandbox

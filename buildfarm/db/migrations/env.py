@@ -8,15 +8,15 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON
 
-from buildfarm.db.types import UtcDateTime
+from buildfarm.db.types import Packed, UtcDateTime
 from buildfarm.tables import Base
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:  # noqa: ANN401
     """Write our column types by name in new migrations."""
-    if kind == "type" and isinstance(item, UtcDateTime | JSON):
+    if kind == "type" and isinstance(item, UtcDateTime | Packed | JSON):
         autogen.imports.add("from buildfarm.db import types")
-        return "types.UtcDateTime()" if isinstance(item, UtcDateTime) else "types.Json"
+        return "types.Json" if isinstance(item, JSON) else f"types.{type(item).__name__}()"
     return False
 
 

@@ -217,8 +217,33 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("seen_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=False),
+        sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("refused", sa.Text(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_upstream_file")),
     )
+    with op.batch_alter_table("upstream_file", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_upstream_file_project"), ["project"], unique=False)
+        batch_op.create_index(batch_op.f("ix_upstream_file_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
+        "upstream_page",
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("upstream", sa.String(), nullable=False),
+        sa.Column("etag", sa.String(), nullable=True),
+        sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("is_json", sa.Boolean(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("content", types.Packed(), nullable=False),
+        sa.Column("fetched_at", types.UtcDateTime(), nullable=False),
+        sa.Column("checked_at", types.UtcDateTime(), nullable=False),
+        sa.Column("changed_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("project", name=op.f("pk_upstream_page")),
+    )
+    with op.batch_alter_table("upstream_page", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_upstream_page_checked_at"), ["checked_at"], unique=False)
+
     op.create_table(
         "user",
         sa.Column("id", sa.String(), nullable=False),
@@ -551,6 +576,14 @@ def downgrade() -> None:
 
     op.drop_table("advisory_cover")
     op.drop_table("user")
+    with op.batch_alter_table("upstream_page", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upstream_page_checked_at"))
+
+    op.drop_table("upstream_page")
+    with op.batch_alter_table("upstream_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upstream_file_sha256"))
+        batch_op.drop_index(batch_op.f("ix_upstream_file_project"))
+
     op.drop_table("upstream_file")
     with op.batch_alter_table("task", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_task_subject"))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from buildfarm import clock
 from buildfarm.errors import ExternalFailure, IntegrityFailure, LimitExceeded, NotFound
-from buildfarm.index import upstream as mirror
-from buildfarm.index.model import UpstreamFile
-from buildfarm.index.upstream_page import parse
+from buildfarm.mirror import client, pages
+from buildfarm.mirror.model import UpstreamFile
+from buildfarm.mirror.page import parse
 
 WHEEL = "gadget-1.0-py3-none-any.whl"
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -51,9 +53,11 @@ def view(house, name: str = "gadget") -> list[dict[str, Any]]:
     return json.loads(house.farm.build_view.page(name, "dev"))["files"]
 
 
-def later(house, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the remembered pages were old."""
-    monkeypatch.setattr(mirror, "FRESH_S", -1.0)
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if eleven minutes had passed, and nobody minded that upstream failed a moment ago."""
+    moment = clock.now() + timedelta(minutes=11)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    monkeypatch.setattr(pages, "_RETRY_S", 0.0)
 
 
 # Pages ----------------------------------------------------------------------------------------------
@@ -120,25 +124,65 @@ def test_an_unknown_project_is_remembered_as_such(mirrored, upstream) -> None:
 
 def test_a_page_is_revalidated_and_followed(mirrored, upstream, monkeypatch) -> None:
     upstream.page("gadget", entry(), ETag='"one"')
-    later(mirrored, monkeypatch)
+    assert len(view(mirrored)) == 1
+    later(monkeypatch)
     assert len(view(mirrored)) == len(view(mirrored)) == 1
-    assert upstream.asked[1][1]["If-None-Match"] == '"one"'
-    upstream.page("gadget", ETag='"two"')
-    assert view(mirrored) == []
+    assert [headers.get("If-None-Match") for _path, headers in upstream.asked] == [None, '"one"']
+    upstream.page("gadget", entry(), entry(filename="gadget-2.0.tar.gz"), ETag='"two"')
+    assert len(view(mirrored)) == 1
+    later(monkeypatch)
+    assert len(view(mirrored)) == 2
+
+
+def test_a_file_that_vanishes_is_gone_when_a_second_page_says_so_ten_minutes_later(
+    mirrored, upstream, monkeypatch
+) -> None:
+    view(mirrored)
+    upstream.page("gadget", ETag='"empty"')
+    for left in (1, 0, 0):
+        later(monkeypatch)
+        assert len(view(mirrored)) == left
+    upstream.page("gadget", entry())
+    later(monkeypatch)
+    assert len(view(mirrored)) == 1
+
+
+def test_a_project_that_vanishes_is_treated_like_its_files(mirrored, upstream, monkeypatch) -> None:
+    view(mirrored)
+    upstream.pages.pop("/simple/gadget/")
+    for left in (1, 0):
+        later(monkeypatch)
+        assert len(view(mirrored)) == left
+
+
+def test_an_older_page_is_not_followed(mirrored, upstream, monkeypatch) -> None:
+    upstream.page("gadget", entry(), entry(filename="gadget-2.0.tar.gz"), **{"X-PyPI-Last-Serial": "7"})
+    view(mirrored)
+    upstream.page("gadget", entry(), **{"X-PyPI-Last-Serial": "6"})
+    for _ in range(3):
+        later(monkeypatch)
+        assert len(view(mirrored)) == 2
+    page = mirrored.farm.upstream.pages.stored("gadget")
+    assert (page.serial, page.version) == (7, 1)
 
 
 def test_while_upstream_is_away_slow_or_confused_the_last_page_stands(
     mirrored, upstream, monkeypatch
 ) -> None:
     good = view(mirrored)
-    later(mirrored, monkeypatch)
+    later(monkeypatch)
     upstream.put("/simple/gadget/", b"oops", status=502)
     assert view(mirrored) == good
     upstream.put("/simple/gadget/", b"<<<", JSON)
     assert view(mirrored) == good
+    upstream.put("/simple/gadget/", b"<a href='login.html'>Log in</a>", "text/html")
+    assert view(mirrored) == good
+    upstream.put("/simple/gadget/", b"{}", "application/octet-stream")
+    assert view(mirrored) == good
     upstream.before = lambda _path: time.sleep(1.2)
     assert view(mirrored) == good
     upstream.before = lambda _path: None
+    later(monkeypatch)
     for status in (502, 403):
         upstream.put("/simple/other/", b"oops", status=status)
         with pytest.raises(ExternalFailure) as caught:
@@ -147,7 +191,7 @@ def test_while_upstream_is_away_slow_or_confused_the_last_page_stands(
 
 
 def test_an_endless_page_is_cut_off(mirrored, upstream, monkeypatch) -> None:
-    monkeypatch.setattr(mirror, "_PAGE_BYTES", 1000)
+    monkeypatch.setattr(client, "PAGE_BYTES", 1000)
     for kind in (JSON, "text/html"):
         upstream.put("/simple/gadget/", b'<a href="x-1.tar.gz">x</a>' * 100, kind)
         with pytest.raises(ExternalFailure):
@@ -205,12 +249,13 @@ def test_more_bytes_than_the_page_says_are_cut_off(mirrored, upstream) -> None:
 
 def test_a_name_means_the_bytes_of_its_first_sight(mirrored, upstream, monkeypatch) -> None:
     mirrored.farm.build_view.file("gadget", WHEEL, "dev")
-    later(mirrored, monkeypatch)
+    later(monkeypatch)
     upstream.page("gadget", entry(b"other"))
     upstream.put(f"/files/{WHEEL}", b"other")
     assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").sha256 == sha(b"wheel")
     mirrored.farm.blobs.delete(sha(b"wheel"))
     refused(mirrored, IntegrityFailure, "mirror.digest_changed")
+    later(monkeypatch)
     upstream.page("gadget", entry(hashes={}))  # a page without digests does not open a way around
     refused(mirrored, IntegrityFailure, "blob.digest")
 
@@ -218,9 +263,8 @@ def test_a_name_means_the_bytes_of_its_first_sight(mirrored, upstream, monkeypat
 def test_a_file_that_is_gone_or_not_listed(mirrored, upstream) -> None:
     upstream.pages.pop(f"/files/{WHEEL}")
     refused(mirrored, ExternalFailure, "mirror.unreachable")
-    upstream.page("gadget")
-    mirrored.farm.upstream._pages.clear()
-    refused(mirrored, NotFound, "mirror.unknown_file")
+    with pytest.raises(NotFound):
+        mirrored.farm.build_view.file("gadget", "gadget-9.0.tar.gz", "dev")
 
 
 def test_many_at_once_see_one_file(mirrored) -> None:
@@ -232,9 +276,9 @@ def test_many_at_once_see_one_file(mirrored) -> None:
 def test_metadata_is_held_against_its_digest(mirrored, upstream) -> None:
     with pytest.raises(NotFound):
         mirrored.farm.build_view.metadata("gadget", WHEEL, "dev")
-    mirrored.farm.upstream._pages.clear()
     told = {"core-metadata": {"sha256": sha(b"Name: gadget")}, "url": f"../../files/{WHEEL}#sha256=0"}
     upstream.page("gadget", entry(**told))
+    mirrored.farm.upstream.pages.refresh("gadget")
     upstream.put(f"/files/{WHEEL}.metadata", b"Name: other")
     with pytest.raises(IntegrityFailure):
         mirrored.farm.build_view.metadata("gadget", WHEEL, "dev")
@@ -242,23 +286,11 @@ def test_metadata_is_held_against_its_digest(mirrored, upstream) -> None:
     assert mirrored.farm.build_view.metadata("gadget", WHEEL, "dev") == b"Name: gadget"
 
 
-def test_what_is_stored_is_served_while_upstream_is_away(mirrored, upstream) -> None:
+def test_what_is_stored_is_served_while_upstream_is_away(mirrored, upstream, monkeypatch) -> None:
     mirrored.farm.build_view.file("gadget", WHEEL, "dev")
     upstream.pages.clear()
-    mirrored.farm.upstream._pages.clear()
+    later(monkeypatch)
     assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").size == 5
-
-
-def test_local_files_are_served_under_their_own_project_alone(mirrored, put) -> None:
-    put(mirrored, "widget-1.0-py3-none-any.whl", b"ours", metadata=b"meta")
-    put(mirrored, "other-1.0-py3-none-any.whl", b"theirs")
-    served = mirrored.farm.build_view.file("widget", "widget-1.0-py3-none-any.whl", "dev")
-    assert (served.size, served.origin) == (4, "http://farm.example/dev/simple")
-    assert mirrored.farm.build_view.metadata("widget", "widget-1.0-py3-none-any.whl", "dev") == b"meta"
-    with pytest.raises(NotFound):
-        mirrored.farm.build_view.file("widget", "other-1.0-py3-none-any.whl", "dev")
-    with pytest.raises(NotFound):
-        mirrored.farm.build_view.file("widget", "widget-1.0-py3-none-any.whl", "stable")
 
 
 # Parsing --------------------------------------------------------------------------------------------
@@ -278,7 +310,7 @@ ENTRIES = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING | ODD)
 def test_rows_that_cannot_be_understood_are_left_out(entries: list[Any]) -> None:
     good = entry(filename="good-1.tar.gz")
     page = json.dumps({"files": [*entries, good]}).encode()
-    rows = parse(page, JSON, BASE)
+    rows = parse(page, JSON, BASE).files
     assert rows["good-1.tar.gz"].sha256 == sha(b"wheel")
     for row in rows.values():
         assert "/" not in row.filename
@@ -309,5 +341,5 @@ def test_pages_that_are_none(body: bytes) -> None:
     "href", ["file:///etc/passwd", "ftp://x/a-1.tar.gz", "javascript:x", "data:,a-1.tar.gz", "http://["]
 )
 def test_other_schemes_are_not_followed(href: str) -> None:
-    assert parse(json.dumps({"files": [entry(url=href)]}).encode(), JSON, BASE) == {}
-    assert parse(f'<a href="{href}">x</a>'.encode(), "text/html", BASE) == {}
+    assert parse(json.dumps({"files": [entry(url=href)]}).encode(), JSON, BASE).files == {}
+    assert parse(f'<a href="{href}">x</a>'.encode(), "text/html", BASE).files == {}
