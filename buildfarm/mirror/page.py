@@ -41,10 +41,11 @@ _OWN_PAGE_KEYS = frozenset(
 class MirrorFile:
     """One file that an upstream page lists; `sha256` may be missing on old HTML pages.
 
-    Times are ISO text as upstream or `clock.iso` gave them; `yanked` is the reason, or True without one.
-    `other` holds unknown keys verbatim. `first_seen`: when this mirror saw the name first. `missing_since`: upstream lists it no more since then, which one
-    page alone does not prove; `gone_since`: that was confirmed. `changed_to`: the digest that upstream
-    later showed for the same name, which is never followed.
+    Times are ISO text as upstream or `clock.iso` gave them; `yanked` is the reason, or True without one;
+    `other` holds unknown keys verbatim. `first_seen`: when this mirror saw the name first.
+    `missing_since`: upstream lists it no more since then, which one page alone does not prove;
+    `gone_since`: that was confirmed. `changed_to`: the digest that upstream later showed for the same
+    name, which is never followed.
     """
 
     filename: str
