@@ -12,8 +12,10 @@ from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
+from buildfarm.index.guarded import Guard
 from buildfarm.index.upload import Uploader
 from buildfarm.journal.record import append_recorded
+from buildfarm.mirror.licences import Licences
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 from buildfarm.trust import root
@@ -53,6 +55,12 @@ class Farm:
     def uploader(self) -> Uploader:
         """Takes files that were made elsewhere."""
         return Uploader(self.database, self.blobs, self.upstream, self.settings)
+
+    @cached_property
+    def guard(self) -> Guard:
+        """What of upstream's pages the mirror channels show."""
+        licences = Licences(self.database, self.upstream.metadata)
+        return Guard(self.database, licences, self.upstream.pages.every)
 
     @cached_property
     def upstream(self) -> Upstream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -75,6 +76,11 @@ class Client:
     def put(self, *path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
         """Replace something; errors as for `get`."""
         return self._send("PUT", path, json=body)
+
+    def send_file(self, *path: str, file: Path) -> Any:  # noqa: ANN401
+        """Replace something by the bytes of a file; errors as for `get`."""
+        with file.open("rb") as body:
+            return self._send("PUT", path, data=body)
 
     def delete(self, *path: str) -> Any:  # noqa: ANN401
         """End something; errors as for `get`."""

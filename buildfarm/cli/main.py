@@ -26,6 +26,7 @@ NOUNS = {
     "project": "Names that are ours.",
     "release": "Show, promote and yank releases.",
     "channel": "The ladder that releases climb.",
+    "mirror": "The upstream indexes, and what of them is shown here.",
     "promotion": "Releases that climbed, and taking them down.",
     "verify": "Check a file's provenance.",
     "key": "The keys behind statements.",

@@ -82,6 +82,14 @@ class Pages:
         row = self._row(name)
         return _page(row) if row else None
 
+    def every(self) -> Iterator[MirrorPage]:
+        """All projects that upstream was ever asked for and had, by name."""
+        with self._database.read() as session:
+            names = list(session.scalars(select(UpstreamPage.project).order_by(UpstreamPage.project)))
+        for name in names:
+            if page := self.stored(name):
+                yield page
+
     @property
     def _patience_s(self) -> float:
         # Longer than every limit of the client but one: headers that drip.

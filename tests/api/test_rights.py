@@ -4,6 +4,7 @@ import pytest
 
 SOURCE = {"name": "gadget", "url": "https://git.example/acme/gadget.git"}
 IMAGES = {"images": []}
+LIFT = {"channel": "mirror", "project": "widget", "version": "1.0", "rule": "age", "reason": "a fix"}
 #: method, path, body, status for who may look, status for an administrator
 ROUTES = [
     ("GET", "/sources", None, 200, 200),
@@ -27,6 +28,14 @@ ROUTES = [
     ("POST", "/releases/widget/1.0/yank", {"reason": "broken"}, 403, 200),
     ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
     ("GET", "/channels", None, 200, 200),
+    ("GET", "/channels/dev/policy", None, 200, 200),
+    ("PUT", "/channels/dev/policy", {"toml": ""}, 403, 409),
+    ("POST", "/channels/dev/policy/check", {"toml": ""}, 200, 200),
+    ("GET", "/lifts", None, 200, 200),
+    ("POST", "/lifts", LIFT, 403, 201),
+    ("DELETE", "/lifts/lft_nothing", None, 403, 404),
+    ("GET", "/advisories", None, 200, 200),
+    ("PUT", "/advisories", None, 403, 400),
     ("GET", "/promotions", None, 200, 200),
     (
         "POST",

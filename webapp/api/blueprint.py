@@ -10,6 +10,7 @@ from webapp.api import (
     builds,
     channels,
     deliveries,
+    guard,
     images,
     jobs,
     journal,
@@ -30,7 +31,7 @@ _MAX_BODY = 1 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    builders, builds, channels, deliveries, images, jobs, journal, keys, projects, promotions,
+    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, projects, promotions,
     releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")

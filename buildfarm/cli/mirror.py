@@ -1,0 +1,16 @@
+"""`buildfarm mirror`: the upstream indexes, and what of them is shown here."""
+
+from __future__ import annotations
+
+import click
+
+from buildfarm.cli.policy import advisories, lift, policy
+
+
+@click.group()
+def mirror() -> None:
+    """The upstream indexes, and what of them is shown here."""
+
+
+for _part in (policy, lift, advisories):
+    mirror.add_command(_part)
