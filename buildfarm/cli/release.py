@@ -1,4 +1,4 @@
-"""`buildfarm release`: show, promote and yank."""
+"""`buildfarm release`: show, promote, yank and withdraw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RELEASE = click.argument("release", metavar="NAME==VERSION")
 
 @click.group()
 def release() -> None:
-    """Show, promote and yank releases."""
+    """Show, promote, yank and withdraw releases."""
 
 
 @release.command()
@@ -38,7 +38,7 @@ def show(release: str, *, as_json: bool) -> None:
         columns: Columns = {
             "name": "filename",
             "bytes": "size",
-            "channels": lambda row: " ".join(row["channels"]),
+            "channels": lambda row: "withdrawn" if row["withdrawn_at"] else " ".join(row["channels"]),
             "provenance": lambda row: "provenance" if row["has_provenance"] else "",
             "from": lambda row: _origin(row["origin"]),
         }
@@ -82,6 +82,18 @@ def unyank(release: str, *, as_json: bool) -> None:
     _say(
         from_environment().post("releases", *release_of(release), "unyank"), "is not yanked", as_json=as_json
     )
+
+
+@release.command()
+@_RELEASE
+@click.option("--file", "files", multiple=True, help="Only this file of it.")
+@click.option("--reason", required=True, help="Why, for the journal.")
+@json_option
+def withdraw(release: str, *, files: tuple[str, ...], reason: str, as_json: bool) -> None:
+    """Take files out of every channel for good; their names never come back."""
+    body = {"files": list(files), "reason": reason}
+    found = from_environment().post("releases", *release_of(release), "withdraw", body=body)
+    _say(found, "is withdrawn" if not files else f"no longer has {plain(files)}", as_json=as_json)
 
 
 def _say(found: dict[str, Any], what: str, *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from buildfarm.cli.output import (
     print_rows,
     short_ref,
 )
+from buildfarm.cli.project import warn_of_lookalikes
 
 _FACTS: Columns = {
     "name": "name",
@@ -62,8 +63,9 @@ def add(
     Prints the hook URL and secrets to enter in the SCM; the secrets are shown this once.
     """
     body = {"name": name, "url": url, "projects": list(projects), "branches": list(branches), "tier": tier}
-    made = from_environment().post("sources", body=body | ({"scm": scm} if scm else {}))
-    print_facts(made, _FACTS, as_json=as_json)
+    farm = from_environment()
+    print_facts(farm.post("sources", body=body | ({"scm": scm} if scm else {})), _FACTS, as_json=as_json)
+    warn_of_lookalikes(farm, projects)
 
 
 @source.command(name="list")
@@ -115,8 +117,10 @@ def remove(name: str, *, as_json: bool) -> None:
 @json_option
 def grant(name: str, projects: tuple[str, ...], *, as_json: bool) -> None:
     """Let the source publish PROJECTS; their names are ours from then on."""
-    granted = from_environment().post("sources", name, "projects", body={"projects": list(projects)})
+    farm = from_environment()
+    granted = farm.post("sources", name, "projects", body={"projects": list(projects)})
     _say(granted, f"{name} may publish {plain(granted['projects'])}.", as_json=as_json)
+    warn_of_lookalikes(farm, projects)
 
 
 @source.command()

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from buildfarm.errors import NotFound
+from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
 from buildfarm.index.spelling import version_key
 from buildfarm.journal.record import record
+from buildfarm.mirror import policy
 
 #: The ladder of every farm; files climb it by promotion.
 LADDER = ("dev", "staging", "stable")
+#: First path parts of URLs that are no channel's, now or later.
+RESERVED = frozenset(
+    {
+        *("account", "admin", "api", "assets", "attention", "builders", "builds", "buildtypes", "channels"),
+        *("deliveries", "docs", "files", "healthz", "help", "home", "hooks", "images", "index", "jobapi"),
+        *("jobs", "journal", "keys", "legacy", "login", "logout", "machinery", "metrics", "mirrors"),
+        *("namespace", "namespaces", "new", "policies", "projects", "promotions", "pypi", "queue", "readyz"),
+        *("releases", "replica", "rss", "search", "settings", "signer", "simple", "sources", "stage"),
+        *("static", "stats", "status", "theme", "tokens", "trust", "tuf", "upload", "users"),
+    }
+)
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
+_KINDS = "One of: durable, mirror, union."
+
+
+class Kind(StrEnum):
+    """What a channel shows: files of its own, an upstream's by policy, or its parts in order."""
+
+    DURABLE = "durable"
+    MIRROR = "mirror"
+    UNION = "union"
 
 
 def create_ladder(session: Session) -> None:
@@ -22,6 +47,71 @@ def create_ladder(session: Session) -> None:
         if session.get(Channel, name) is None:
             session.add(Channel(name=name, rank=rank, public=False))
             record(session, "channel.create", channel=name, actor="farm")
+
+
+def create(
+    session: Session,
+    name: str,
+    *,
+    kind: str,
+    parts: Sequence[str],
+    public: bool,
+    policy: dict[str, Any],
+    actor: str,
+) -> Channel:
+    """A new channel; a durable one is the highest rung of the ladder, the others stand beside it.
+
+    Raises:
+        InvalidInput: `channel.name`, `channel.kind`, `channel.parts`, `policy.…`.
+        Conflict: `channel.exists`.
+    """
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise InvalidInput(
+            f"{name[:60]!r} cannot be a channel's name.",
+            code="channel.name",
+            hint="Small letters, digits and hyphens, a letter first; and no first part of other URLs here.",
+        )
+    if session.get(Channel, name):
+        raise Conflict(f"There is a channel {name} already.", code="channel.exists")
+    if kind not in set(Kind):
+        raise InvalidInput(f"{kind[:40]!r} is no kind of channel.", code="channel.kind", hint=_KINDS)
+    channel = Channel(
+        name=name,
+        kind=kind,
+        rank=1 + (session.scalar(select(func.max(Channel.rank))) or 0),
+        public=public,
+        parts=_checked_parts(session, name, kind, parts),
+        policy=_checked_policy(kind, policy),
+    )
+    session.add(channel)
+    record(session, "channel.create", channel=name, actor=actor, **_facts(channel))
+    return channel
+
+
+def change(
+    session: Session,
+    name: str,
+    *,
+    public: bool | None = None,
+    parts: Sequence[str] | None = None,
+    policy: dict[str, Any] | None = None,
+    actor: str,
+) -> Channel:
+    """Change what is given of a channel.
+
+    Raises:
+        NotFound: `channel.unknown`.
+        InvalidInput: `channel.parts`, `policy.…`.
+    """
+    channel = hold(session, name)
+    if public is not None:
+        channel.public = public
+    if parts is not None:
+        channel.parts = _checked_parts(session, name, channel.kind, parts)
+    if policy is not None:
+        channel.policy = _checked_policy(channel.kind, policy)
+    record(session, "channel.set", channel=name, actor=actor, **_facts(channel))
+    return channel
 
 
 def get(session: Session, name: str) -> Channel:
@@ -44,6 +134,32 @@ def hold(session: Session, name: str) -> Channel:
     """
     get(session, name)
     return session.get_one(Channel, name, with_for_update=True, populate_existing=True)
+
+
+def hold_durable(session: Session, name: str) -> Channel:
+    """One channel that has files of its own, held as by `hold`.
+
+    Raises:
+        NotFound: `channel.unknown`.
+        Conflict: `channel.not_durable`, it shows what others have.
+    """
+    channel = hold(session, name)
+    demand_durable(channel)
+    return channel
+
+
+def demand_durable(channel: Channel) -> None:
+    """Refuse a channel that has no files of its own.
+
+    Raises:
+        Conflict: `channel.not_durable`.
+    """
+    if channel.kind != Kind.DURABLE:
+        raise Conflict(
+            f"The channel {channel.name} is a {channel.kind}: it takes no files of its own.",
+            code="channel.not_durable",
+            hint="`buildfarm channel list` shows which are durable.",
+        )
 
 
 def files_of(session: Session, channel: str, project: str, version: str) -> list[File]:
@@ -102,3 +218,34 @@ def leaving(session: Session, channel: str, filenames: Sequence[str]) -> Callabl
         )
 
     return leave
+
+
+def _checked_parts(session: Session, name: str, kind: str, parts: Sequence[str]) -> list[Any]:
+    if (kind == Kind.UNION) != bool(parts):
+        raise InvalidInput("A union has parts, and no other channel has.", code="channel.parts")
+    for part in parts:
+        found = session.get(Channel, part)
+        if found is None or found.kind == Kind.UNION or part == name:
+            raise InvalidInput(
+                f"{part[:60]!r} cannot be a part: it is no durable channel and no mirror.",
+                code="channel.parts",
+            )
+    if len(set(parts)) != len(parts):
+        raise InvalidInput("A union names each of its parts once.", code="channel.parts")
+    return list(parts)
+
+
+def _checked_policy(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    if data and kind == Kind.DURABLE:
+        raise InvalidInput("A durable channel has no policy: what is in it was let in.", code="policy.value")
+    policy.load(data)
+    return data
+
+
+def _facts(channel: Channel) -> dict[str, Any]:
+    return {
+        "channel_kind": channel.kind,
+        "public": channel.public,
+        "parts": channel.parts,
+        "policy": channel.policy,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from buildfarm.access.rules import Principal, may
 from buildfarm.errors import Conflict, Forbidden
 from buildfarm.index import namespaces, status
 from buildfarm.index.model import Project
-from buildfarm.index.spelling import normal_name
+from buildfarm.index.spelling import normal_name, skeleton
 from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 
@@ -41,12 +42,14 @@ def make_local(session: Session, names: list[str], source: Source, *, actor: str
 
 
 def add_local(session: Session, name: str, display_name: str, *, actor: str | None) -> None:
-    """Make a normalised name ours, where it is not yet."""
+    """Make a normalised name ours, where it is not yet; the journal notes which names look like it."""
     if session.get(Project, name) is None:
+        alike = similar(session, name)
         project = Project(name=name, display_name=display_name, local_since=0)
         session.add(project)
         session.flush()
-        record(session, "project.local", project=name, actor=actor, on_serial=_since(project))
+        note: dict[str, Any] = {"looks_like": alike} if alike else {}
+        record(session, "project.local", project=name, actor=actor, on_serial=_since(project), **note)
 
 
 def demand_publishable(session: Session, principal: Principal, name: str) -> bool:
@@ -71,6 +74,26 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
         )
     namespaces.demand_owner(session, name, principal.subjects)
     return is_ours(session, name)
+
+
+def add_name(session: Session, text: str, *, actor: str) -> Project:
+    """Make a name local before anything is published under it.
+
+    Raises:
+        InvalidInput: `project.name`.
+        Conflict: `project.exists`.
+    """
+    name = normal_name(text)
+    if session.get(Project, name):
+        raise Conflict(f"The name {name} is local already.", code="project.exists")
+    add_local(session, name, text, actor=actor)
+    return session.get_one(Project, name)
+
+
+def similar(session: Session, name: str) -> list[str]:
+    """Local names that a person may take for this one."""
+    alike = select(Project.name).where(Project.skeleton == skeleton(name), Project.name != name)
+    return list(session.scalars(alike.order_by(Project.name)))
 
 
 def is_ours(session: Session, name: str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.ids import new_id
-from buildfarm.index import channels
+from buildfarm.index import channels, status
 from buildfarm.index.files import get_release
 from buildfarm.index.model import File, Promotion
 from buildfarm.journal.record import record
@@ -27,11 +27,15 @@ def promote(
     Raises:
         NotFound: `channel.unknown`, or `release.unknown`: the channel holds nothing of that release.
         InvalidInput: `promotion.downward`, the ladder is climbed upwards.
-        Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`.
+        Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`;
+            `channel.not_durable`.
+        Forbidden: `project.closed`.
     """
     release = get_release(session, project, version)
     name, exact = release.project, release.version
-    lower, upper = channels.get(session, from_channel), channels.hold(session, to_channel)
+    status.demand_open(session, name)
+    lower, upper = channels.get(session, from_channel), channels.hold_durable(session, to_channel)
+    channels.demand_durable(lower)
     if upper.rank <= lower.rank:
         raise InvalidInput(f"{to_channel} does not come after {from_channel}.", code="promotion.downward")
     files = channels.files_of(session, from_channel, name, exact)

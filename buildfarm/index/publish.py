@@ -216,7 +216,7 @@ class Publisher:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.get(session, build_id)
             # Of two builds of one new release the later one must see the earlier one's files.
-            channels.hold(session, build.channel)
+            channels.hold_durable(session, build.channel)
             facts = next(iter(files.values()))
             release = release_of(session, facts)
             listed = []

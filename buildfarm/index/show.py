@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from buildfarm.db import keyset
 from buildfarm.errors import InvalidInput, NotFound
 from buildfarm.farm.model import Build, Job
+from buildfarm.index import channels, names, namespaces
 from buildfarm.index.files import get_release
 from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
 from buildfarm.journal.model import JournalRow
@@ -24,11 +26,14 @@ from buildfarm.sources.model import Source
 
 @dataclass(frozen=True)
 class ChannelRow:
-    """A channel; `rank` orders the ladder, `files` counts what is in it now."""
+    """A channel; `rank` orders the durable ones into a ladder, `files` counts what is in it now."""
 
     name: str
+    kind: str
     rank: int
     public: bool
+    parts: tuple[str, ...]
+    policy: dict[str, Any]
     files: int
 
 
@@ -67,11 +72,19 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class ProjectDetail:
-    """A project with its releases, the highest version first; `local_since` is a journal serial."""
+    """A project with its releases, the highest version first; `local_since` is a journal serial.
+
+    `status` is PEP 792's; `looks_like` are local names that a person may take for this one; `namespaces`
+    the reserved prefixes that cover it.
+    """
 
     name: str
     display_name: str
     local_since: int
+    status: str
+    status_reason: str | None
+    looks_like: tuple[str, ...]
+    namespaces: tuple[str, ...]
     releases: tuple[ReleaseRow, ...]
 
 
@@ -99,6 +112,7 @@ class FileRow:
     uploaded_at: datetime
     channels: tuple[str, ...]
     yanked: str | None
+    withdrawn_at: datetime | None
     has_provenance: bool
     origin: Origin | None
 
@@ -143,17 +157,25 @@ class PromotionRow:
 
 
 def list_channels(session: Session) -> list[ChannelRow]:
-    """The ladder, the lowest channel first."""
+    """The ladder, the lowest channel first, then mirrors and unions."""
     live = select(ChannelEntry.channel, func.count().label("files")).where(ChannelEntry.until.is_(None))
     counts = live.group_by(ChannelEntry.channel).subquery()
     found = session.execute(
         select(Channel, counts.c.files)
         .outerjoin(counts, counts.c.channel == Channel.name)
-        .order_by(Channel.rank)
+        .order_by(Channel.kind != channels.Kind.DURABLE, Channel.rank)
     )
-    return [
-        ChannelRow(row.Channel.name, row.Channel.rank, row.Channel.public, row.files or 0) for row in found
-    ]
+    return [_channel_row(row.Channel, row.files or 0) for row in found]
+
+
+def channel_detail(session: Session, name: str) -> ChannelRow:
+    """One channel.
+
+    Raises:
+        NotFound: `channel.unknown`.
+    """
+    live = select(func.count()).where(ChannelEntry.channel == name, ChannelEntry.until.is_(None))
+    return _channel_row(channels.get(session, name), session.scalar(live) or 0)
 
 
 def list_projects(
@@ -191,6 +213,10 @@ def project_detail(session: Session, name: str) -> ProjectDetail:
         name=project.name,
         display_name=project.display_name,
         local_since=project.local_since,
+        status=project.status,
+        status_reason=project.status_reason,
+        looks_like=tuple(names.similar(session, project.name)),
+        namespaces=tuple(one.prefix for one in namespaces.covering(session, project.name)),
         releases=tuple(
             ReleaseRow(
                 version=release.version,
@@ -264,6 +290,18 @@ def promotion_row(promotion: Promotion) -> PromotionRow:
     )
 
 
+def _channel_row(channel: Channel, files: int) -> ChannelRow:
+    return ChannelRow(
+        name=channel.name,
+        kind=channel.kind,
+        rank=channel.rank,
+        public=channel.public,
+        parts=tuple(channel.parts),
+        policy=channel.policy,
+        files=files,
+    )
+
+
 #: Live entries of files: file name -> channel -> since when.
 _Entries = dict[str, dict[str, datetime]]
 
@@ -281,7 +319,8 @@ def _live_entries(session: Session, filenames: Iterable[str]) -> _Entries:
 
 
 def _ladder(session: Session) -> list[str]:
-    return list(session.scalars(select(Channel.name).order_by(Channel.rank)))
+    durable = select(Channel.name).where(Channel.kind == channels.Kind.DURABLE)
+    return list(session.scalars(durable.order_by(Channel.rank)))
 
 
 def _rungs(ladder: Sequence[str], release: Release, entries: _Entries) -> tuple[Rung, ...]:
@@ -331,6 +370,7 @@ def _file_rows(session: Session, files: Sequence[File], entries: _Entries) -> li
                 sorted(entries.get(file.filename, {}), key=lambda channel: entries[file.filename][channel])
             ),
             yanked=file.yanked,
+            withdrawn_at=file.withdrawn_at,
             has_provenance=file.provenance_sha256 is not None,
             origin=origins.get(file.filename),
         )

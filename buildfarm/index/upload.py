@@ -150,7 +150,7 @@ class Uploader:
         self, channel: str, principal: Principal, facts: FileFacts, metadata_sha256: str
     ) -> int | None:
         with self.database.begin() as session:
-            channels.hold(session, channel)
+            channels.hold_durable(session, channel)
             known = session.get(File, facts.filename)
             demand_free(known, facts.sha256)
             if _is_inside(session, channel, facts.filename):

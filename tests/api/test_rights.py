@@ -24,10 +24,18 @@ ROUTES = [
     ("GET", "/jobs/{job}/log", None, 200, 200),
     ("GET", "/projects", None, 200, 200),
     ("GET", "/projects/widget", None, 200, 200),
+    ("POST", "/projects", {"name": "gadget"}, 403, 201),
+    ("PUT", "/projects/widget/status", {"status": "archived"}, 403, 200),
+    ("GET", "/namespaces", None, 200, 200),
+    ("POST", "/namespaces", {"prefix": "acme"}, 403, 201),
+    ("GET", "/namespaces/acme", None, 404, 404),
+    ("DELETE", "/namespaces/acme", None, 403, 404),
     ("GET", "/releases/widget/1.0", None, 200, 200),
     ("POST", "/releases/widget/1.0/yank", {"reason": "broken"}, 403, 200),
     ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
+    ("POST", "/releases/widget/1.0/withdraw", {"reason": "leaked"}, 403, 200),
     ("GET", "/channels", None, 200, 200),
+<<<<<<< HEAD
     ("GET", "/channels/dev/policy", None, 200, 200),
     ("PUT", "/channels/dev/policy", {"toml": ""}, 403, 409),
     ("POST", "/channels/dev/policy/check", {"toml": ""}, 200, 200),
@@ -36,6 +44,11 @@ ROUTES = [
     ("DELETE", "/lifts/lft_nothing", None, 403, 404),
     ("GET", "/advisories", None, 200, 200),
     ("PUT", "/advisories", None, 403, 400),
+=======
+    ("POST", "/channels", {"name": "canary"}, 403, 201),
+    ("GET", "/channels/dev", None, 200, 200),
+    ("PATCH", "/channels/dev", {"public": True}, 403, 200),
+>>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
     ("GET", "/promotions", None, 200, 200),
     (
         "POST",

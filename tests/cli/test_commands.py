@@ -111,3 +111,45 @@ def test_builders_images_channels_projects_and_the_journal_are_listed(run):
 def test_a_list_says_that_there_is_more(run):
     listed = run("journal", "list", "--limit", "2")
     assert "go on after 2" in listed.err
+
+
+def test_channels_are_made_changed_and_shown(run, tmp_path):
+    made = run("channel", "add", "canary", "--json")
+    assert (made.code, made.json["index_url"]) == (0, "http://farm.example/canary/simple/")
+    policy = tmp_path / "policy.toml"
+    policy.write_text("only_attested = true\n")
+    assert run("channel", "add", "guarded", "--kind", "mirror", "--policy", str(policy)).code == 0
+    union = ("channel", "add", "all", "--kind", "union", "--part", "stable", "--part", "guarded")
+    assert run(*union, "--public", "--json").json["parts"] == ["stable", "guarded"]
+    assert run("channel", "set", "all", "--private", "--json").json["public"] is False
+    assert run("channel", "show", "guarded", "--json").json["policy"] == {"only_attested": True}
+    assert [row["name"] for row in run("channel", "list", "--json").json["items"]][-2:] == ["guarded", "all"]
+    assert (run("channel", "set", "all").code, run("channel", "show", "none").code) == (2, 1)
+    policy.write_text("only_attested = ")
+    assert run("channel", "set", "guarded", "--policy", str(policy)).code == 2
+
+
+def test_namespaces_are_reserved_shown_and_given_up(run):
+    made = run("namespace", "add", "Acme", "--owner", "source:widget", "--json")
+    assert (made.code, made.json["prefix"], made.json["owners"]) == (0, "acme", ["source:widget"])
+    assert run("namespace", "add", "acme").code == 1
+    assert "acme" in run("namespace", "list").out
+    assert run("project", "add", "acme-one").code == 0
+    assert run("namespace", "show", "acme", "--json").json["projects"] == ["acme-one"]
+    assert run("namespace", "remove", "acme").out == "The namespace acme is given up.\n"
+
+
+def test_a_project_is_added_and_marked_and_told_apart(run):
+    added = run("project", "add", "w1dget")
+    assert (added.code, added.err) == (0, "Mind: w1dget looks like widget.\n")
+    marked = run("project", "status", "widget", "archived", "--reason", "See gadget.", "--json").json
+    assert (marked["status"], marked["status_reason"]) == ("archived", "See gadget.")
+    assert "archived" in run("project", "show", "widget").out
+
+
+def test_a_release_is_withdrawn(run):
+    assert run("release", "withdraw", "widget==1.0").code == 2
+    done = run("release", "withdraw", "widget==1.0.0", "--reason", "A key leaked.")
+    assert (done.code, done.out) == (0, "widget 1.0 is withdrawn.\n")
+    assert "withdrawn" in run("release", "show", "widget==1.0").out
+    assert run("release", "withdraw", "widget==1.0", "--reason", "Again.").code == 1

@@ -15,6 +15,7 @@ from webapp.api import (
     jobs,
     journal,
     keys,
+    namespaces,
     projects,
     promotions,
     releases,
@@ -31,7 +32,11 @@ _MAX_BODY = 1 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
+<<<<<<< HEAD
     builders, builds, channels, deliveries, guard, images, jobs, journal, keys, projects, promotions,
+=======
+    builders, builds, channels, deliveries, images, jobs, journal, keys, namespaces, projects, promotions,
+>>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
     releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
 from buildfarm.access.rules import Principal
-from buildfarm.index import promote, show
+from buildfarm.index import promote, show, withdraw
 from buildfarm.index.show import ReleaseDetail
 from webapp.api.answer import answer
 from webapp.api.effects import wait_visible
@@ -21,6 +21,13 @@ class Yank(Body):
     """Why; clients show it."""
 
     reason: str = ""
+
+
+class Withdrawal(Body):
+    """Which files, all without a name; and why, for the journal."""
+
+    files: list[str] = []
+    reason: str
 
 
 @blueprint.get("/releases/<project>/<version>")
@@ -49,6 +56,19 @@ def unyank(project: str, version: str) -> Response:
     with farm().database.begin() as session:
         who = _require_all(session, project, version)
         promote.unyank(session, project=project, version=version, actor=who.name)
+    return _shown(session, project, version)
+
+
+@blueprint.post("/releases/<project>/<version>/withdraw")
+@spec.validate(resp=answers(ReleaseDetail), tags=_TAGS)
+def take_out(project: str, version: str, json: Withdrawal) -> Response:
+    """Take files out of every channel for good; their names never come back."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        withdraw.withdraw(
+            session, project=project, version=version, filenames=json.files, reason=json.reason,
+            actor=who.name,
+        )  # fmt: skip
     return _shown(session, project, version)
 
 

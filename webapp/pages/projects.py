@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from buildfarm.index import show
+from buildfarm.index import namespaces, show
 from webapp.context import farm, require
 from webapp.pages.query import text
 from webapp.pages.shell import page
@@ -19,8 +19,11 @@ def list_all() -> Response:
     require("view")
     with farm().database.read() as session:
         rows, following = show.list_projects(session, q=text("q"), after=text("after"))
-        ladder = show.list_channels(session)
-    return page("projects/list.html", rows=rows, following=following, ladder=ladder, q=text("q") or "")
+        ladder, reserved = show.list_channels(session), namespaces.list_rows(session)
+    return page(
+        "projects/list.html", rows=rows, following=following, ladder=ladder, namespaces=reserved,
+        q=text("q") or "",
+    )  # fmt: skip
 
 
 @blueprint.get("/projects/<name>")
