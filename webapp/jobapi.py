@@ -19,6 +19,7 @@ from buildfarm.farm import handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import Served
 from buildfarm.index.decide import Answer
+from buildfarm.index.pagetree import Stored
 from webapp.context import farm, verdicts
 from webapp.sending import send
 
@@ -222,5 +223,7 @@ def _parsed(shape: type[Shape]) -> Shape:
 
 
 def _blob(sha256: str) -> Response:
-    size = farm().blobs.path(sha256).stat().st_size
-    return send(Answer(200, (("Content-Type", "application/octet-stream"),), blob=sha256, length=size))
+    path = farm().blobs.path(sha256)
+    blob = Stored.of(str(path), path.stat())
+    answer = Answer(200, (("Content-Type", "application/octet-stream"),), file=blob, length=blob.size)
+    return send(lambda: answer)

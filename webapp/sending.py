@@ -1,27 +1,58 @@
-"""Sending an `Answer`: bytes, or a slice of a blob by the server's own `sendfile` where it has one."""
+"""Sending an `Answer`: bytes, or a slice of a file by the server's own `sendfile` where it has one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from flask import Response, request
 
+from buildfarm.errors import ExternalFailure
 from buildfarm.index.decide import Answer
-from webapp.context import farm
+from buildfarm.index.pagetree import Stored
 
 _CHUNK = 1 << 18
+_GZIP = 31
+_TRIES = 10
 
 
-def send(answer: Answer) -> Response:
-    """The answer as a response; a HEAD carries the headers of its GET."""
+def send(decision: Callable[[], Answer]) -> Response:
+    """What the decision says, as a response; a HEAD carries the headers of its GET.
+
+    The decision is asked again when its file was replaced before it could be opened.
+
+    Raises:
+        ExternalFailure: `pages.restless`, it was replaced each time.
+    """
+    for _ in range(_TRIES):
+        answer = decision()
+        if answer.file is None:
+            return _response(answer, [answer.body])
+        if (source := _open(answer.file)) is not None:
+            return _with_file(answer, source)
+    raise ExternalFailure("The page changes faster than it can be read.", code="pages.restless")
+
+
+def _with_file(answer: Answer, source: BinaryIO) -> Response:
+    if answer.inflate:
+        with source:
+            body = zlib.decompress(source.read(), _GZIP)
+        response = _response(answer, [body])
+        response.headers["Content-Length"] = str(len(body))
+        return response
+    if request.method == "HEAD":
+        source.close()
+        return _response(answer, [])
+    return _response(answer, _file_body(answer, source))
+
+
+def _response(answer: Answer, body: Iterable[bytes]) -> Response:
     # Never plain bytes: for them Flask would write a Content-Length of its own, wrong for HEAD and 304.
-    body: Iterable[bytes] = [answer.body]
     if request.method == "HEAD" or answer.status == 304:
         body = []
-    elif answer.blob:
-        body = _file_body(answer)
     response = Response(body, status=answer.status, headers=list(answer.headers))
     response.automatically_set_content_length = False
     # Wrapped by nothing, so that the server sees its own file wrapper and sends with sendfile.
@@ -31,12 +62,22 @@ def send(answer: Answer) -> Response:
     return response
 
 
-def _file_body(answer: Answer) -> Iterator[bytes]:
-    source = farm().blobs.open(answer.blob or "")
+def _open(file: Stored) -> BinaryIO | None:
+    """The file, when it is still the one that was decided about."""
+    try:
+        source = Path(file.path).open("rb")  # noqa: SIM115 - whoever sends it closes it
+    except FileNotFoundError:
+        return None
+    if Stored.of(file.path, os.fstat(source.fileno())) == file:
+        return source
+    source.close()
+    return None
+
+
+def _file_body(answer: Answer, source: BinaryIO) -> Iterable[bytes]:
     source.seek(answer.start)
     wrapper = request.environ.get("wsgi.file_wrapper")
-    size = os.fstat(source.fileno()).st_size
-    if wrapper and answer.start + answer.length == size:
+    if wrapper and answer.file and answer.start + answer.length == answer.file.size:
         return wrapper(source, _CHUNK)  # type: ignore[no-any-return] # gunicorn sends it with sendfile
     return _slices(source, answer.length)
 

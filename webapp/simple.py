@@ -16,9 +16,12 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 
 @blueprint.route("/<channel>/simple", methods=_METHODS, provide_automatic_options=False)
 @blueprint.route("/<channel>/simple/", methods=_METHODS, provide_automatic_options=False)
-@blueprint.route("/<channel>/simple/<path:_rest>", methods=_METHODS, provide_automatic_options=False)
-@blueprint.route("/<channel>/files/<path:_rest>", methods=_METHODS, provide_automatic_options=False)
-def serve(channel: str, _rest: str = "") -> Response:
+@blueprint.route(
+    "/<channel>/<any(simple, files, pypi, rss):_part>/<path:_rest>",
+    methods=_METHODS,
+    provide_automatic_options=False,
+)
+def serve(channel: str, _part: str = "", _rest: str = "") -> Response:
     """A page or a file of a channel."""
     # The decision reads the path as it came, still encoded: `%2F` is no slash.
     raw = request.environ.get("RAW_URI", request.full_path).partition("?")[0]
@@ -28,7 +31,6 @@ def serve(channel: str, _rest: str = "") -> Response:
         path=raw.partition(f"/{channel}/")[2],
         headers={name.lower(): value for name, value in request.headers.items()},
         query=request.query_string.decode("latin-1"),
-        wanted_form=request.args.get("format"),
     )
-    tree = PageTree(farm().settings.pages_dir)
-    return send(decide(ask, verdict_on(channel), tree))
+    verdict, tree = verdict_on(channel), PageTree(farm().settings.pages_dir)
+    return send(lambda: decide(ask, verdict, tree))

@@ -23,6 +23,7 @@ from sqlalchemy import select
 
 from buildfarm.db.engine import Database
 from buildfarm.errors import NotFound
+from buildfarm.index import render
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.index.render import API_VERSION
 from buildfarm.mirror.upstream import Upstream
@@ -91,7 +92,7 @@ class BuildView:
         if not self.is_local(normal):
             return self._upstream.metadata(normal, filename)
         file = self._local_file(normal, filename, channel)
-        if file.metadata_sha256 is None:
+        if file.metadata_sha256 is None or not filename.endswith(".whl"):
             raise NotFound("This file has no metadata beside it.", code="file.no_metadata")
         return self._blobs.read(file.metadata_sha256)
 
@@ -138,7 +139,7 @@ class BuildView:
                 **{
                     "requires-python": file.requires_python,
                     "yanked": file.yanked or file.yanked is not None,
-                    "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
+                    "core-metadata": render.core_metadata(file.filename, file.metadata_sha256),
                 },
             )
             for file in files

@@ -6,6 +6,7 @@ Source: RFC 9110 sections 12 (negotiation), 13 (conditions), 14 (ranges); PEP 69
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -52,10 +53,20 @@ def form_named(text: str) -> Form | None:
     return next((form for form, names in _NAMES.items() if wanted in names), None)
 
 
-def accepts_gzip(header: str | None) -> bool:
-    """Whether `Accept-Encoding` takes gzip."""
+def coding(header: str | None, offers: Sequence[str]) -> str | None:
+    """The content coding to answer with: of `offers`, the dearest to us first, or `identity`.
+
+    None when the client takes neither them nor identity (RFC 9110 section 12.5.3).
+    """
     weights = _weighted(header or "")
-    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+    wild = weights.get("*")
+    # Identity is always acceptable until it is ruled out, and the last choice until it is asked for.
+    best, quality = "identity", weights.get("identity", 0.0001 if wild is None else wild)
+    for offer in reversed(offers):
+        offered = weights.get(offer, weights.get(f"x-{offer}", wild or 0.0))
+        if offered and offered >= quality:
+            best, quality = offer, offered
+    return best if quality else None
 
 
 def matches(header: str | None, etag: str) -> bool:

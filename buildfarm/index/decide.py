@@ -1,32 +1,35 @@
 """The one decision: path, verdict, conditions and ranges in, an answer out.
 
-Pure but for the page table it is handed. Every server of the index, whatever its shape, answers what
-this says. Source: PEP 503, 658, 691, 714, 740; RFC 9110.
+Pure but for the page tree, of which it asks what a file's size and time are. Every server of the index,
+whatever its shape, answers what this says. Source: PEP 503, 658, 691, 714, 740; RFC 9110.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Protocol
+from urllib.parse import parse_qs, unquote
 
 from packaging.utils import canonicalize_name
 
-from buildfarm.index.conditions import Form, accepts_gzip, byte_range, form_named, matches, negotiate
-from buildfarm.index.pagetree import ROOT
+from buildfarm.index.conditions import Form, byte_range, coding, form_named, matches, negotiate
+from buildfarm.index.pagetree import ON_DEMAND, ROOT, Stored
 
 PAGE_CACHE = "max-age=0, must-revalidate"
 FILE_CACHE = "max-age=31536000, immutable"
 #: A normalised project name (PEP 503) that fits into a file name.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,198}[a-z0-9])?", re.ASCII)
+_CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+#: A file name or a version; none of ours begins with a dot.
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", re.ASCII)
 _SIDES = {
-    ".metadata": ("metadata", "application/octet-stream"),
-    ".provenance": ("provenance", "application/vnd.pypi.integrity.v1+json"),
-    ".sigstore.json": ("bundle", "application/vnd.dev.sigstore.bundle.v0.3+json"),
+    ".provenance": "application/vnd.pypi.integrity.v1+json",
+    ".sigstore.json": "application/vnd.dev.sigstore.bundle.v0.3+json",
 }
+_JSON, _XML = "application/json", "text/xml; charset=utf-8"
 
 
 class Verdict(StrEnum):
@@ -38,57 +41,40 @@ class Verdict(StrEnum):
     FORBIDDEN = "forbidden"
 
 
-class ServedPage(Protocol):
-    """A page as the decision reads it."""
-
-    @property
-    def etags(self) -> Mapping[str, str]:
-        """ETag by form."""
-
-    @property
-    def files(self) -> Mapping[str, Mapping[str, Any]]:
-        """Facts by file name."""
-
-    @property
-    def serial(self) -> int:
-        """The journal serial at which the page was rendered."""
-
-    def body(self, form: str) -> bytes:
-        """The bytes of a form."""
-
-
 class Pages(Protocol):
     """Where pages come from."""
 
-    def read(self, channel: str, name: str) -> ServedPage | None:
-        """The page of a project, or None."""
-
-    def has_channel(self, channel: str) -> bool:
-        """Whether there is such a channel."""
+    def find(self, path: str) -> Stored | None:
+        """The file at a path of the tree, or None."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request below `/<channel>/`; `path` is still percent-encoded."""
+    """A request below `/<channel>/`; `path` is still percent-encoded, header names are lower case."""
 
     method: str
     channel: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     query: str = ""
-    wanted_form: str | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send: bytes, or a slice of a blob; a HEAD carries the headers of its GET."""
+    """What to send: `body`, or `length` bytes of `file` from `start`; a HEAD carries the headers of its GET.
+
+    `inflate`: `file` is to be unzipped first, whole; the headers lack its Content-Length.
+    `ask_web`: the tree does not have it, but web may (the answer is for where there is no web to ask).
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    blob: str | None = None
+    file: Stored | None = None
     start: int = 0
     length: int = 0
+    inflate: bool = False
+    ask_web: bool = False
 
 
 def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
@@ -98,7 +84,7 @@ def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
         return _text(401, "Credentials are needed to read this channel.", ("WWW-Authenticate", realm))
     if verdict is Verdict.FORBIDDEN:
         return _text(403, f"These credentials may not read the channel {ask.channel}.")
-    if not pages.has_channel(ask.channel):
+    if not _CHANNEL.fullmatch(ask.channel):
         return _text(404, "There is no such channel.")
     if ask.method not in {"GET", "HEAD"}:
         return _text(405, "Only GET and HEAD are known here.", ("Allow", "GET, HEAD"))
@@ -109,70 +95,80 @@ def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
         case ["simple", ""]:
             return _page(ask, pages, ROOT, private)
         case ["simple", name]:
-            normal = _normal(name)
-            return _moved(f"{normal}/", ask.query) if _known(ask, pages, normal) else _unknown()
+            return _moved_to_name(ask, pages, name, "", "/")
         case ["simple", name, ""]:
-            normal = _normal(name)
-            if normal != name and _known(ask, pages, normal):
-                return _moved(f"../{normal}/", ask.query)
-            return _page(ask, pages, name, private) if normal == name else _unknown()
-        case ["files", name, filename]:
+            if _NAME.fullmatch(name):
+                return _page(ask, pages, name, private)
+            return _moved_to_name(ask, pages, name, "../", "/")
+        case ["files", name, filename] if _NAME.fullmatch(name):
             return _file(ask, pages, name, unquote(filename), private)
+        case ["pypi", name, *version, "json"] if len(version) < 2 and all(map(_PART.fullmatch, version)):
+            rest = "/".join([*version, "json"])
+            if _NAME.fullmatch(name):
+                return _document(ask, pages, f"pypi/{name}/{rest}", _JSON, private)
+            return _moved_to_name(ask, pages, name, "../" * (len(version) + 1), f"/{rest}")
+        case ["rss", ("updates.xml" | "packages.xml") as feed]:
+            return _document(ask, pages, f"rss/{feed}", _XML, private)
+        case ["rss", "project", name, "releases.xml"] if _NAME.fullmatch(name):
+            return _document(ask, pages, f"rss/project/{name}.xml", _XML, private)
     return _unknown()
 
 
 def _page(ask: Ask, pages: Pages, name: str, private: str) -> Answer:
-    page = pages.read(ask.channel, name)
-    if page is None:
-        return _unknown()
-    form = form_named(ask.wanted_form) if ask.wanted_form else negotiate(ask.headers.get("accept"))
+    wanted = parse_qs(ask.query).get("format") if "format" in ask.query else None
+    form = form_named(wanted[0]) if wanted else negotiate(ask.headers.get("accept"))
     if form is None:
         return _text(406, "This index speaks JSON (PEP 691) and HTML (PEP 503).", ("Vary", "Accept"))
-    stored = "index.json" if form is Form.JSON else "index.html"
-    if accepts_gzip(ask.headers.get("accept-encoding")):
-        stored += ".gz"
-    etag = page.etags[stored]
-    if form is Form.VENDOR_HTML:
-        # Same bytes under another type are another representation, so another validator.
-        etag = f'"v{etag[1:]}'
+    offers = ("zstd", "gzip") if form is Form.JSON else ("gzip",)
+    path = f"{ask.channel}/simple/{name}.{'json' if form is Form.JSON else 'html'}"
+    content_type = form.value if form is not Form.HTML else "text/html; charset=utf-8"
+    # Same bytes under another type are another representation, so another validator.
+    mark = "v" if form is Form.VENDOR_HTML else ""
+    return _encoded(ask, pages, path, offers, content_type, ("Accept, Accept-Encoding", mark, private))
+
+
+def _document(ask: Ask, pages: Pages, path: str, content_type: str, private: str) -> Answer:
+    vary = ("Accept-Encoding", "", private)
+    return _encoded(ask, pages, f"{ask.channel}/{path}", ("gzip",), content_type, vary)
+
+
+def _encoded(
+    ask: Ask, pages: Pages, path: str, offers: tuple[str, ...], content_type: str, shown: tuple[str, str, str]
+) -> Answer:
+    vary, mark, private = shown
+    chosen = coding(ask.headers.get("accept-encoding"), offers)
+    if chosen is None:
+        return _text(406, "This index sends pages as they are, or in gzip.", ("Vary", vary))
+    file = pages.find(f"{path}.{'zst' if chosen == 'zstd' else 'gz'}")
+    if file is None:
+        return _missing(ask, pages)
+    inflate = chosen == "identity"
+    etag = f'"{file.validator}{mark}{"i" if inflate else ""}"'
     headers = [
         ("ETag", etag),
-        ("Vary", "Accept, Accept-Encoding"),
+        ("Vary", vary),
         ("Cache-Control", PAGE_CACHE + private),
-        ("X-PyPI-Last-Serial", str(page.serial)),
+        ("X-PyPI-Last-Serial", str(file.serial)),
     ]
     if matches(ask.headers.get("if-none-match"), etag):
         return Answer(304, tuple(headers))
-    body = page.body(stored)
-    content_type = form if form is not Form.HTML else "text/html; charset=utf-8"
-    headers += [
-        ("Content-Type", content_type),
-        ("Content-Length", str(len(body))),
-        ("Content-Security-Policy", "default-src 'none'"),
-    ]
-    if stored.endswith(".gz"):
-        headers.append(("Content-Encoding", "gzip"))
-    return Answer(200, tuple(headers), body)
+    headers += [("Content-Type", content_type), ("Content-Security-Policy", "default-src 'none'")]
+    if not inflate:
+        headers += [("Content-Length", str(file.size)), ("Content-Encoding", chosen)]
+    return Answer(200, tuple(headers), file=file, length=file.size, inflate=inflate)
 
 
 def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Answer:
-    page = pages.read(ask.channel, name) if _NAME.fullmatch(name) else None
-    if page is None:
-        return _unknown()
-    key, content_type, wanted, cache = "sha256", "", filename, FILE_CACHE
-    for suffix, (side, side_type) in _SIDES.items():
+    file = pages.find(f"{ask.channel}/files/{name}/{filename}") if _PART.fullmatch(filename) else None
+    if file is None:
+        return _missing(ask, pages)
+    content_type, cache = "application/octet-stream", FILE_CACHE
+    for suffix, side_type in _SIDES.items():
         if filename.endswith(suffix):
-            key, content_type, wanted = side, side_type, filename.removesuffix(suffix)
-            cache = FILE_CACHE if side == "metadata" else PAGE_CACHE
-    facts = page.files.get(wanted)
-    if facts is None or not facts.get(key):
-        return _unknown()
-    size = int(facts["size"] if key == "sha256" else facts[f"{key}_size"])
-    content_type = content_type or (
-        "application/gzip" if wanted.endswith(".tar.gz") else "application/octet-stream"
-    )
-    digest = str(facts[key])
-    etag = f'"{digest}"'
+            content_type, cache = side_type, PAGE_CACHE
+    if filename.endswith(".tar.gz"):
+        content_type = "application/gzip"
+    etag = f'"{file.validator}"'
     headers = [("ETag", etag), ("Accept-Ranges", "bytes"), ("Cache-Control", cache + private)]
     if matches(ask.headers.get("if-none-match"), etag):
         return Answer(304, tuple(headers))
@@ -181,29 +177,37 @@ def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Ans
     asked = ask.headers.get("range") if ask.method == "GET" else None
     if asked and ask.headers.get("if-range", etag) != etag:
         asked = None
-    part = byte_range(asked, size)
+    part = byte_range(asked, file.size)
     if part == "unsatisfiable":
-        return _text(416, "No byte of that range is in the file.", ("Content-Range", f"bytes */{size}"))
-    start, length = part if isinstance(part, tuple) else (0, size)
+        return _text(416, "No byte of that range is in the file.", ("Content-Range", f"bytes */{file.size}"))
+    start, length = part if isinstance(part, tuple) else (0, file.size)
     headers.append(("Content-Length", str(length)))
     if part is not None:
-        headers.append(("Content-Range", f"bytes {start}-{start + length - 1}/{size}"))
-    return Answer(206 if part is not None else 200, tuple(headers), blob=digest, start=start, length=length)
+        headers.append(("Content-Range", f"bytes {start}-{start + length - 1}/{file.size}"))
+    return Answer(206 if part is not None else 200, tuple(headers), file=file, start=start, length=length)
 
 
-def _normal(name: str) -> str | None:
-    """The one spelling of an encoded project name; None when it can be none, which no table is asked for."""
+def _moved_to_name(ask: Ask, pages: Pages, name: str, before: str, after: str) -> Answer:
+    """To the one spelling of an encoded project name, where there is such a project."""
     normal = canonicalize_name(unquote(name))
-    return normal if _NAME.fullmatch(normal) else None
-
-
-def _known(ask: Ask, pages: Pages, normal: str | None) -> bool:
-    return normal is not None and pages.read(ask.channel, normal) is not None
+    if not _NAME.fullmatch(normal):
+        return _unknown()
+    if pages.find(f"{ask.channel}/simple/{normal}.json.gz") or _is_on_demand(ask, pages):
+        return _moved(before + normal + after, ask.query)
+    return _unknown()
 
 
 def _moved(where: str, query: str) -> Answer:
     location = where + (f"?{query}" if query else "")
     return Answer(301, (("Location", location), ("Cache-Control", PAGE_CACHE), ("Content-Length", "0")))
+
+
+def _is_on_demand(ask: Ask, pages: Pages) -> bool:
+    return pages.find(f"{ask.channel}/{ON_DEMAND}") is not None
+
+
+def _missing(ask: Ask, pages: Pages) -> Answer:
+    return replace(_unknown(), ask_web=_is_on_demand(ask, pages))
 
 
 def _unknown() -> Answer:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -19,7 +21,7 @@ from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.index import render
 from buildfarm.index.model import Channel, ChannelEntry, File, Follower, Release
-from buildfarm.index.pagetree import ROOT, PageTree
+from buildfarm.index.pagetree import ON_DEMAND, ROOT, PageTree
 from buildfarm.index.render import PageFile
 from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import size as journal_size
@@ -56,46 +58,64 @@ class PageFollower:
         return {name for name in session.scalars(rows.distinct()) if name}
 
     def _render(self, session: Session, names: set[str] | None, serial: int) -> None:
-        channels = session.scalars(select(Channel.name)).all()
         listed = _listed(session)
-        for channel in channels:
-            wanted = listed[channel] | self._tree.names(channel) if names is None else names
+        for channel in session.scalars(select(Channel)).all():
+            if channel.kind != "durable":
+                self._hand_to_web(channel.name, names)
+                continue
+            before = set(self._tree.names(channel.name))
+            wanted = listed[channel.name] | before if names is None else names
             for name in sorted(wanted):
-                self._render_project(session, channel, name, serial)
-            before = self._tree.read(channel, ROOT)
-            if before is None or set(before.files) != listed[channel]:
-                bodies = {
-                    "index.json": render.root_json(sorted(listed[channel]), serial=serial),
-                    "index.html": render.root_html(sorted(listed[channel])),
-                }
-                self._tree.write(channel, ROOT, bodies, {name: {} for name in listed[channel]}, serial)
+                self._render_project(session, channel.name, name)
+            if before != listed[channel.name] or not self._tree.find(f"{channel.name}/simple/{ROOT}.json.gz"):
+                self._render_root(channel.name, listed[channel.name], serial)
 
-    def _render_project(self, session: Session, channel: str, name: str, serial: int) -> None:
+    def _hand_to_web(self, channel: str, names: set[str] | None) -> None:
+        """Pages of mirrors and unions are made by web when somebody asks; a changed one is made anew."""
+        self._tree.put(f"{channel}/{ON_DEMAND}", b"", 0)
+        for name in names or ():
+            self._tree.drop_page(channel, name)
+
+    def _render_root(self, channel: str, names: set[str], serial: int) -> None:
+        forms = render.compressed(
+            render.root_json(sorted(names), serial=serial), render.root_html(sorted(names))
+        )
+        self._tree.put_page(channel, ROOT, forms, serial)
+
+    def _render_project(self, session: Session, channel: str, name: str) -> None:
         files = _page_files(session, channel, name)
         if not files:
-            self._tree.drop(channel, name)
+            self._tree.drop_page(channel, name)
             return
+        serial = (
+            session.scalars(select(func.max(JournalRow.serial)).where(JournalRow.project == name)).one() or 0
+        )
+        links = {path: target for file in files for path, target in self._links(file)}
+        for path, target in links.items():
+            self._tree.link(f"{channel}/files/{name}/{path}", target)
         root = f"{self._settings.public_url}/{channel}/files/{name}"
-        bodies = {
-            "index.json": render.project_json(name, files, provenance_root=root, serial=serial),
-            "index.html": render.project_html(name, files, provenance_root=root),
-        }
-        self._tree.write(channel, name, bodies, {file.filename: self._row(file) for file in files}, serial)
+        forms = render.compressed(
+            render.project_json(name, files, provenance_root=root, serial=serial),
+            render.project_html(name, files, provenance_root=root),
+        )
+        self._tree.put_page(channel, name, forms, serial)
+        for path in self._tree.links(channel, name) - links.keys():
+            self._tree.drop(f"{channel}/files/{name}/{path}")
 
-    def _row(self, file: PageFile) -> dict[str, object]:
-        row: dict[str, object] = {"sha256": file.sha256, "size": file.size}
+    def _links(self, file: PageFile) -> Iterator[tuple[str, Path]]:
+        """What stands in the project's folder for a file: its bytes, and what belongs to them."""
         sides = {
-            "metadata": file.metadata_sha256,
-            "provenance": file.provenance_sha256,
-            "bundle": file.bundle_sha256,
+            "": file.sha256,
+            ".metadata": file.metadata_sha256 if file.filename.endswith(".whl") else None,
+            ".provenance": file.provenance_sha256,
+            ".sigstore.json": file.bundle_sha256,
         }
-        for side, digest in sides.items():
-            if digest and not self._blobs.has(digest):
-                # One lost side file must not keep every later change from being shown.
-                _log.error("pages.side_missing", filename=file.filename, side=side, sha256=digest)
+        for suffix, digest in sides.items():
+            if digest and self._blobs.has(digest):
+                yield file.filename + suffix, self._blobs.path(digest).absolute()
             elif digest:
-                row |= {side: digest, f"{side}_size": self._blobs.path(digest).stat().st_size}
-        return row
+                # One lost file must not keep every later change from being shown.
+                _log.error("pages.blob_missing", filename=file.filename + suffix, sha256=digest)
 
     def _report(self, serial: int) -> None:
         with self._database.begin() as session:

@@ -1,135 +1,147 @@
-"""Rendered pages on disk: what serving reads, without database and Redis.
+"""The page tree: plain files that any server may answer reads from (docs/adr/0010-page-tree.md).
 
-`<channel>/<project>` is a symbolic link to a generation folder that holds every form of the page and
-`page.json` (ETags, and the files that the channel serves). The link is replaced by a rename, so a
-reader sees one generation whole; replaced ones stay for a minute, for readers that are in the middle.
+Every file is replaced whole: written under a temporary name, given its time, renamed. A reader opens,
+looks at size and time of what it has opened, and reads: it has one version whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from buildfarm.index.render import compressed
 
 #: The list of all projects; no project can have this name.
-ROOT = "_root"
-_FORMS = ("index.json", "index.html")
-#: How long a replaced generation stays, seconds: far longer than a reader needs from link to last byte.
-_KEEP_S = 60.0
+ROOT = ".root"
+#: Exists for channels whose names are not all in the tree: what is missing, web answers.
+ON_DEMAND = ".on-demand"
+#: The forms of a page by what is added to eight times its serial (its time, in seconds).
+FORMS = ("json.gz", "json.zst", "html.gz")
+_SERIAL = "serial"
 
 
 @dataclass(frozen=True)
-class Page:
-    """One generation of a page, as serving needs it."""
+class Stored:
+    """A file as it was found: size in bytes, time in seconds."""
 
-    folder: Path
-    etags: Mapping[str, str]
-    files: Mapping[str, Mapping[str, Any]]
-    serial: int
+    path: str
+    size: int
+    mtime: int
 
-    def body(self, form: str) -> bytes:
-        """The bytes of `index.json`, `index.html` or their `.gz` forms."""
-        return (self.folder / form).read_bytes()
+    @classmethod
+    def of(cls, path: str, stat: os.stat_result) -> Stored:
+        """What `stat` says of the file."""
+        return cls(path, stat.st_size, int(stat.st_mtime))
+
+    @property
+    def validator(self) -> str:
+        """The opaque part of its ETag, which is what nginx makes of a file."""
+        return f"{self.mtime:x}-{self.size:x}"
+
+    @property
+    def serial(self) -> int:
+        """Of a page: the journal serial of the last row that touched it."""
+        return self.mtime // 8
 
 
 class PageTree:
-    """All pages of one web node."""
+    """The tree of one web host, for any number of readers and writers."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()
 
-    def read(self, channel: str, name: str) -> Page | None:
-        """The page, or None when the channel lists no such project."""
+    def find(self, path: str) -> Stored | None:
+        """The file or blob at a path below the root; None when there is none."""
+        full = f"{self.root}/{path}"
         try:
-            generation = os.readlink(self.root / channel / name)
-        except OSError:
+            return Stored.of(full, os.stat(full))
+        except (OSError, ValueError):
             return None
-        return _load(self.root / channel / generation)
 
-    def has_channel(self, channel: str) -> bool:
-        """Whether there is such a channel."""
-        return (self.root / channel / ROOT).is_symlink()
+    def put(self, path: str, data: bytes, mtime: int) -> None:
+        """Replace a file."""
+        place = self.root / path
+        temporary = _beside(place)
+        try:
+            temporary.write_bytes(data)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+        os.utime(temporary, (mtime, mtime))
+        temporary.rename(place)
 
-    def write(
-        self, channel: str, name: str, bodies: Mapping[str, bytes], files: Mapping[str, Any], serial: int
-    ) -> None:
-        """Replace a page; readers see the old generation or this one, never a mixture."""
-        generations = self.root / channel / ".generations" / name
-        # A name is never used twice, for readers remember what a generation held.
-        folder = generations / f"{serial}.{secrets.token_hex(4)}"
-        folder.mkdir(parents=True)
-        etags = {}
-        for form in _FORMS:
-            for suffix, body in (("", bodies[form]), (".gz", compressed(bodies[form]))):
-                (folder / (form + suffix)).write_bytes(body)
-                etags[form + suffix] = '"' + hashlib.sha256(body).hexdigest()[:32] + '"'
-        (folder / "page.json").write_text(json.dumps({"etags": etags, "files": files, "serial": serial}))
-        self._retire(channel, name)
-        self._point(self.root / channel / name, f".generations/{name}/{folder.name}")
-        self._sweep(generations, keep=folder)
+    def put_page(self, channel: str, name: str, forms: dict[str, bytes], serial: int) -> None:
+        """Replace a page in every form (`FORMS`)."""
+        for number, form in enumerate(FORMS):
+            self.put(f"{channel}/simple/{name}.{form}", forms[form], 8 * serial + number)
 
-    def drop(self, channel: str, name: str) -> None:
-        """Take a page away."""
-        self._retire(channel, name)
-        (self.root / channel / name).unlink(missing_ok=True)
-        self._sweep(self.root / channel / ".generations" / name)
+    def drop_page(self, channel: str, name: str) -> None:
+        """Take a page away, then the files of the project."""
+        for form in FORMS:
+            self.drop(f"{channel}/simple/{name}.{form}")
+        shutil.rmtree(self.root / channel / "files" / name, ignore_errors=True)
 
-    def names(self, channel: str) -> set[str]:
-        """The projects that the channel has pages of."""
+    def link(self, path: str, target: Path) -> None:
+        """Make a path mean a blob; nothing is done when it does already."""
+        place = self.root / path
+        with contextlib.suppress(OSError):
+            if os.readlink(place) == str(target):
+                return
+        temporary = _beside(place)
+        try:
+            temporary.symlink_to(target)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.symlink_to(target)
+        temporary.rename(place)
+
+    def links(self, channel: str, name: str) -> set[str]:
+        """The names of a project's files, with what belongs to them."""
         with contextlib.suppress(FileNotFoundError):
-            return {path.name for path in (self.root / channel).iterdir() if path.is_symlink()} - {ROOT}
+            return set(os.listdir(self.root / channel / "files" / name))
         return set()
+
+    def drop(self, path: str) -> None:
+        """Take a file away."""
+        (self.root / path).unlink(missing_ok=True)
+
+    def names(self, channel: str) -> Iterator[str]:
+        """The projects that the channel has pages of, in no order."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.root / channel / "simple") as entries:
+            for entry in entries:
+                name, _, form = entry.name.partition(".")
+                if name and form == FORMS[0]:
+                    yield name
 
     @property
     def serial(self) -> int:
         """The journal serial that these pages show; -1 when they were never rendered."""
         try:
-            return int((self.root / "serial").read_text())
+            return int((self.root / _SERIAL).read_text())
         except (OSError, ValueError):
             return -1
 
     def set_serial(self, serial: int) -> None:
         """Note the serial that the pages show."""
-        temporary = self.root / "serial.new"
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(self.root / _SERIAL)
         temporary.write_text(str(serial))
-        temporary.rename(self.root / "serial")
+        temporary.rename(self.root / _SERIAL)
+        self.note_change()
 
-    def _retire(self, channel: str, name: str) -> None:
-        # From now on the age of the present generation counts from its replacement.
+    def note_change(self) -> None:
+        """Tell readers that keep pages in memory that some page has changed: the serial's time moves."""
+        path = self.root / _SERIAL
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.root / channel / name)
-
-    @staticmethod
-    def _sweep(generations: Path, keep: Path | None = None) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            for path in generations.iterdir():
-                if path != keep and path.stat().st_mtime < time.time() - _KEEP_S:
-                    shutil.rmtree(path, ignore_errors=True)
-
-    @staticmethod
-    def _point(link: Path, target: str) -> None:
-        temporary = link.with_name(f".{link.name}.new.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        temporary.rename(link)
+            # Two changes within one tick of the file system's clock are two times nevertheless.
+            moment = max(time.time_ns(), path.stat().st_mtime_ns + 1)
+            os.utime(path, ns=(moment, moment))
 
 
-@lru_cache(maxsize=4096)
-def _load(folder: Path) -> Page | None:
-    # A generation never changes, so its parsed table may be kept for as long as memory allows.
-    try:
-        table = json.loads((folder / "page.json").read_bytes())
-    except OSError:
-        return None
-    return Page(folder, table["etags"], table["files"], table["serial"])
+def _beside(place: Path) -> Path:
+    # Nothing that a request may name has a leading dot.
+    return place.with_name(f".new.{secrets.token_hex(4)}.{place.name}"[:255])

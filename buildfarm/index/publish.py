@@ -261,7 +261,7 @@ class Publisher:
             sha256=facts.sha256,
             size=facts.size,
             requires_python=facts.requires_python,
-            metadata_sha256=metadata[artifact.filename] if facts.kind == "wheel" else None,
+            metadata_sha256=metadata[artifact.filename],
             uploaded_at=clock.now(),
             findings=[asdict(finding) for finding in facts.findings],
             build_id=build.id,

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+import zstandard
 from packaging.version import Version
 
 from buildfarm import clock
@@ -61,7 +62,7 @@ def project_html(name: str, files: Sequence[PageFile], *, provenance_root: str) 
             attributes.append(f'data-requires-python="{html.escape(file.requires_python)}"')
         if file.yanked is not None:
             attributes.append(f'data-yanked="{html.escape(file.yanked)}"')
-        if file.metadata_sha256:
+        if core_metadata(file.filename, file.metadata_sha256):
             attributes.append(f'data-dist-info-metadata="sha256={file.metadata_sha256}"')
             attributes.append(f'data-core-metadata="sha256={file.metadata_sha256}"')
         if file.provenance_sha256:
@@ -83,13 +84,22 @@ def root_html(names: Sequence[str]) -> bytes:
     )
 
 
-def compressed(body: bytes) -> bytes:
-    """The gzip form of a body, the same for the same bytes."""
-    return gzip.compress(body, 6, mtime=0)
+def compressed(json_body: bytes, html_body: bytes) -> dict[str, bytes]:
+    """Every stored form of a page (`pagetree.FORMS`), the same for the same bytes."""
+    return {
+        "json.gz": gzip.compress(json_body, 6, mtime=0),
+        "json.zst": zstandard.compress(json_body, 1),
+        "html.gz": gzip.compress(html_body, 6, mtime=0),
+    }
+
+
+def core_metadata(filename: str, sha256: str | None) -> dict[str, str] | bool:
+    """What a page says of the metadata beside a file: clients trust a wheel's, so only that is shown."""
+    return {"sha256": sha256} if sha256 and filename.endswith(".whl") else False
 
 
 def _file_entry(name: str, file: PageFile, provenance_root: str) -> dict[str, Any]:
-    metadata = {"sha256": file.metadata_sha256} if file.metadata_sha256 else False
+    metadata = core_metadata(file.filename, file.metadata_sha256)
     entry: dict[str, Any] = {
         "filename": file.filename,
         "url": _href(name, file.filename),

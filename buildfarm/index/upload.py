@@ -186,7 +186,7 @@ def _file(session: Session, facts: FileFacts, metadata_sha256: str) -> File:
         sha256=facts.sha256,
         size=facts.size,
         requires_python=facts.requires_python,
-        metadata_sha256=metadata_sha256 if facts.kind == "wheel" else None,
+        metadata_sha256=metadata_sha256,
         uploaded_at=clock.now(),
         findings=[asdict(finding) for finding in facts.findings],
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.index.conditions import Form, accepts_gzip, byte_range, form_named, matches, negotiate
+from buildfarm.index.conditions import Form, byte_range, coding, form_named, matches, negotiate
 
 J, H, T = Form.JSON, Form.VENDOR_HTML, Form.HTML
 PIP = f"{J}, {H}; q=0.1, text/html; q=0.01"
@@ -51,17 +51,24 @@ def test_forms_by_name_for_people() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "takes"),
+    ("header", "chosen"),
     [
-        ("gzip, deflate", True), ("gzip, deflate, br, zstd", True), ("GZIP", True), ("*", True),
-        ("x-gzip", True),
-        ("gzip;q=0", False), ("*;q=0", False), ("identity", False), ("", False), (None, False),
-        ("gzip;q=0, *", False),
-        ("br", False), ("gzip;q=0.001", True),
+        ("gzip, deflate", "gzip"), ("gzip, deflate, br, zstd", "zstd"), ("zstd,gzip,deflate", "zstd"),
+        ("GZIP", "gzip"), ("*", "zstd"), ("x-gzip", "gzip"), ("gzip;q=0.001", "gzip"),
+        ("zstd;q=0.5, gzip", "gzip"), ("gzip;q=0.5, zstd;q=0.5", "zstd"), ("zstd;q=0, *", "gzip"),
+        ("gzip;q=0", "identity"), ("identity", "identity"), ("br", "identity"), ("", "identity"),
+        (None, "identity"), ("gzip;q=0, zstd;q=0, *", "identity"), ("gzip;q=0.5, identity", "identity"),
+        ("gzip;q=0.5, identity;q=0.4", "gzip"), ("*;q=0.1, identity;q=0.2", "identity"),
+        ("*;q=0", None), ("identity;q=0", None), ("identity;q=0, br", None), ("*;q=0, gzip", "gzip"),
     ],
 )  # fmt: skip
-def test_compression_only_for_those_who_take_it(header: str | None, *, takes: bool) -> None:
-    assert accepts_gzip(header) == takes
+def test_the_coding_is_the_best_that_the_client_takes(header: str | None, chosen: str | None) -> None:
+    assert coding(header, ("zstd", "gzip")) == chosen
+
+
+@given(st.text("gzipstd;q=0.1, *", max_size=40) | st.text(max_size=40))
+def test_no_accept_encoding_crashes(header: str) -> None:
+    assert coding(header, ("zstd", "gzip")) in {"zstd", "gzip", "identity", None}
 
 
 @pytest.mark.parametrize(

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.index.decide import Answer, Ask, Verdict, decide
+from buildfarm.index.pagetree import Stored
 
 JSON = "application/vnd.pypi.simple.v1+json"
 WHEEL = "my_widget-1.0-py3-none-any.whl"
-FORMS = ("index.json", "index.json.gz", "index.html", "index.html.gz")
+FILES = {
+    "dev/simple/.root.json.gz": (96, 50),
+    "dev/simple/.root.json.zst": (97, 51),
+    "dev/simple/.root.html.gz": (98, 52),
+    "dev/simple/my-widget.json.gz": (96, 60),
+    "dev/simple/my-widget.json.zst": (97, 61),
+    "dev/simple/my-widget.html.gz": (98, 62),
+    f"dev/files/my-widget/{WHEEL}": (0xAAAA, 10),
+    f"dev/files/my-widget/{WHEEL}.metadata": (0xBBBB, 3),
+    f"dev/files/my-widget/{WHEEL}.provenance": (0xCCCC, 4),
+    f"dev/files/my-widget/{WHEEL}.sigstore.json": (0xDDDD, 5),
+    "dev/files/my-widget/my_widget-1.0.tar.gz": (0xEEEE, 20),
+    "dev/pypi/my-widget/json.gz": (96, 70),
+    "dev/pypi/my-widget/1.0/json.gz": (88, 71),
+    "dev/rss/updates.xml.gz": (96, 80),
+    "dev/rss/packages.xml.gz": (96, 81),
+    "dev/rss/project/my-widget.xml.gz": (96, 82),
+    "all/.on-demand": (0, 0),
+    "all/simple/my-widget.json.gz": (96, 60),
+}
 
 
 @dataclass
 class Table:
-    """Pages in memory; notes the names it was asked for."""
+    """A tree in memory; notes the paths it was asked for."""
 
     asked: list[str] = field(default_factory=list)
-    etags: Mapping[str, str] = field(default_factory=lambda: {form: f'"{form}"' for form in FORMS})
-    files: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: {
-            WHEEL: {
-                "sha256": "a" * 64,
-                "size": 10,
-                "metadata": "b" * 64,
-                "metadata_size": 3,
-                "provenance": "c" * 64,
-                "provenance_size": 4,
-                "bundle": "d" * 64,
-                "bundle_size": 5,
-            },
-            "my_widget-1.0.tar.gz": {"sha256": "e" * 64, "size": 20},
-        }
-    )
-    serial: int = 12
 
-    def read(self, channel: str, name: str) -> Table | None:
-        self.asked.append(name)
-        return self if (channel, name) in {("dev", "my-widget"), ("dev", "_root")} else None
-
-    def has_channel(self, channel: str) -> bool:
-        return channel == "dev"
-
-    def body(self, form: str) -> bytes:
-        return form.encode()
+    def find(self, path: str) -> Stored | None:
+        self.asked.append(path)
+        return Stored(path, FILES[path][1], FILES[path][0]) if path in FILES else None
 
 
 def ask(
@@ -58,11 +54,10 @@ def ask(
     method: str = "GET",
     channel: str = "dev",
     query: str = "",
-    form: str | None = None,
     **headers: str,
 ) -> Answer:
     wanted = {name.replace("_", "-"): value for name, value in headers.items()}
-    return decide(Ask(method, channel, path, wanted, query, form), verdict, Table())
+    return decide(Ask(method, channel, path, wanted, query), verdict, Table())
 
 
 def header(answer: Answer, name: str) -> str | None:
@@ -91,6 +86,9 @@ def test_who_may_not_read_cannot_tell_what_exists(path: str, verdict: Verdict, s
         ("simple/My.Widget/", 301, "../my-widget/"),
         ("simple/my%2Dwidget/", 301, "../my-widget/"),
         ("simple/MY---WIDGET/", 301, "../my-widget/"),
+        ("pypi/My_Widget/json", 301, "../my-widget/json"),
+        ("pypi/My.Widget/1.0/json", 301, "../../my-widget/1.0/json"),
+        ("pypi/None/json", 404, None),
         ("simple/My_Widget?", 404, None),
         ("simple/none", 404, None),
         ("simple/None/", 404, None),
@@ -120,15 +118,29 @@ HOSTILE = [
     "simple/%2Fbin",
     "simple/..%2f..%2f/",
     "simple/" + "x" * 5000 + "/",
-    "simple/_root/",
-    "simple/_root",
-    "simple/.generations/",
+    "simple/.root/",
+    "simple/.root.json.gz/",
+    "simple/.root",
+    "simple/my-widget.json.gz",
+    "simple/my-widget.json.gz/",
+    "files/my-widget/.new.1.x",
+    "pypi/.new/json",
+    "pypi/my-widget/../json",
+    "pypi/my-widget/%2e%2e/json",
+    "pypi/my-widget/1.0/json.gz",
+    "pypi/my-widget/1.0/2.0/json",
+    "pypi/my-widget/json/",
+    "pypi/json",
+    "rss/updates.xml.gz",
+    "rss/../serial",
+    "rss/project/../releases.xml",
+    "rss/project/My_Widget/releases.xml",
     "simple/my-widget/index.json",
     "simple/%ff%fe/",
     "simple/my-widget;x/",
     "simple/my-widget%20/",
     "simple/%0d%0aSet-Cookie:x/",
-    "files/_root/x",
+    "files/.root/x",
     "files/../x",
     "files/my-widget/",
     "files/",
@@ -156,9 +168,11 @@ def test_hostile_paths_are_not_found(path: str) -> None:
     table = Table()
     answer = decide(Ask("GET", "dev", path), Verdict.ALLOW, table)
     assert answer.status == 404
-    assert all(
-        name.isascii() and "/" not in name and "\0" not in name and len(name) <= 200 for name in table.asked
-    )
+    for asked in table.asked:
+        # Nothing but a plain name ever becomes a part of a path.
+        assert re.fullmatch(r"dev/([a-z]+/)*[A-Za-z0-9._+!/-]+|dev/.on-demand", asked), asked
+        assert ".." not in asked.split("/")
+        assert not any(part.startswith(".") for part in asked.split("/")[2:-1])
 
 
 @given(st.text(max_size=40), st.sampled_from(["GET", "HEAD", "POST"]), st.text(max_size=10))
@@ -169,6 +183,9 @@ def test_no_path_crashes_the_decision(path: str, method: str, prefix: str) -> No
         f"simple/{path}/",
         f"files/my-widget/{path}",
         f"files/{path}/{prefix}",
+        f"pypi/my-widget/{path}/json",
+        f"pypi/{path}/json",
+        f"rss/project/{path}/releases.xml",
     ):
         assert decide(Ask(method, "dev", whole), Verdict.ALLOW, Table()).status in {200, 301, 404, 405}
 
@@ -200,28 +217,79 @@ def test_pages_are_only_read(method: str) -> None:
     assert (answer.status, header(answer, "Allow")) == (405, "GET, HEAD")
 
 
+VENDOR = "application/vnd.pypi.simple.v1+html"
+
+
 @pytest.mark.parametrize("path", ["simple/", "simple/my-widget/"])
 def test_a_page_in_each_form_has_its_own_validator(path: str) -> None:
     seen = {}
-    for accept in (JSON, "application/vnd.pypi.simple.v1+html", "text/html"):
-        for encoding in ("", "gzip"):
+    for accept in (JSON, VENDOR, "text/html"):
+        for encoding in ("", "gzip", "zstd, gzip"):
             answer = ask(path, accept=accept, accept_encoding=encoding)
             assert answer.status == 200
+            assert answer.file
             assert header(answer, "Content-Type") == accept + (
                 "; charset=utf-8" if accept == "text/html" else ""
             )
-            assert header(answer, "Content-Encoding") == (encoding or None)
+            chosen = encoding and ("zstd" if encoding.startswith("zstd") and accept == JSON else "gzip")
+            assert header(answer, "Content-Encoding") == (chosen or None)
+            assert answer.inflate == (not chosen)
             assert header(answer, "Vary") == "Accept, Accept-Encoding"
             assert header(answer, "Cache-Control") == "max-age=0, must-revalidate, private"
             assert header(answer, "X-PyPI-Last-Serial") == "12"
-            assert header(answer, "Content-Length") == str(len(answer.body))
+            assert header(answer, "Content-Length") == (str(answer.file.size) if chosen else None)
             assert header(answer, "Content-Security-Policy") == "default-src 'none'"
             assert header(answer, "Last-Modified") is None
-            seen[header(answer, "ETag")] = (accept, encoding, answer.body)
-    assert len(seen) == 6
-    assert all(etag.startswith('"') for etag in seen if etag)
-    html = {body for accept, encoding, body in seen.values() if "html" in accept and not encoding}
-    assert len(html) == 1
+            seen[header(answer, "ETag")] = (accept, chosen)
+    assert len(seen) == 7
+    assert all(str(etag).startswith('"') for etag in seen)
+
+
+def test_a_validator_is_time_and_size_as_nginx_says_them() -> None:
+    def etag(**headers: str) -> str | None:
+        return header(ask("simple/my-widget/", **headers), "ETag")
+
+    assert etag(accept=JSON, accept_encoding="gzip") == '"60-3c"'
+    assert etag(accept=JSON, accept_encoding="zstd") == '"61-3d"'
+    assert etag(accept=JSON) == '"60-3ci"'
+    assert etag(accept="text/html", accept_encoding="gzip") == '"62-3e"'
+    assert etag(accept=VENDOR, accept_encoding="gzip") == '"62-3ev"'
+    assert etag(accept=VENDOR) == '"62-3evi"'
+    assert header(ask(f"files/my-widget/{WHEEL}"), "ETag") == '"aaaa-a"'
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "content_type"),
+    [
+        ("pypi/my-widget/json", "dev/pypi/my-widget/json.gz", "application/json"),
+        ("pypi/my-widget/1.0/json", "dev/pypi/my-widget/1.0/json.gz", "application/json"),
+        ("rss/updates.xml", "dev/rss/updates.xml.gz", "text/xml; charset=utf-8"),
+        ("rss/packages.xml", "dev/rss/packages.xml.gz", "text/xml; charset=utf-8"),
+        ("rss/project/my-widget/releases.xml", "dev/rss/project/my-widget.xml.gz", "text/xml; charset=utf-8"),
+    ],
+)
+def test_documents_beside_the_pages(path: str, file: str, content_type: str) -> None:
+    answer = ask(path, accept_encoding="gzip", accept="image/png")
+    assert answer.file
+    assert (answer.status, answer.file.path, header(answer, "Content-Type")) == (200, file, content_type)
+    assert header(answer, "Vary") == "Accept-Encoding"
+    assert header(answer, "Cache-Control") == "max-age=0, must-revalidate, private"
+    assert ask(path, accept_encoding="gzip", if_none_match=header(answer, "ETag") or "").status == 304
+
+
+def test_what_the_tree_lacks_web_may_have_in_channels_that_are_made_on_demand() -> None:
+    for path in ("simple/other/", "simple/", "files/other/other-1.0.tar.gz", "pypi/other/json"):
+        answer = ask(path, channel="all")
+        assert (answer.status, answer.ask_web) == (404, True)
+        assert not ask(path.replace("simple/", "simple/x"), channel="dev").ask_web
+    assert ask("simple/my-widget/", channel="all", accept=JSON, accept_encoding="gzip").status == 200
+    assert header(ask("simple/Other", channel="all"), "Location") == "other/"
+    assert not ask("x", channel="all").ask_web
+    assert ask("simple/other/", Verdict.UNKNOWN, channel="all").status == 401
+
+
+def test_no_coding_that_the_client_takes() -> None:
+    assert ask("simple/", accept_encoding="*;q=0").status == 406
 
 
 def test_revalidation_answers_without_a_body() -> None:
@@ -237,8 +305,8 @@ def test_revalidation_answers_without_a_body() -> None:
 def test_forms_that_are_not_spoken() -> None:
     answer = ask("simple/", accept="image/png")
     assert (answer.status, answer.body.count(b"\n")) == (406, 1)
-    assert ask("simple/", form="yaml", accept=JSON).status == 406
-    assert header(ask("simple/", form=JSON, accept="text/html"), "Content-Type") == JSON
+    assert ask("simple/", query="format=yaml", accept=JSON).status == 406
+    assert header(ask("simple/", query=f"x=1&format={JSON}", accept="text/html"), "Content-Type") == JSON
 
 
 def test_public_pages_may_be_shared() -> None:
@@ -250,20 +318,20 @@ def test_public_pages_may_be_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "digest", "size", "content_type", "cache"),
+    ("suffix", "etag", "size", "content_type", "cache"),
     [
-        ("", "a", 10, "application/octet-stream", "max-age=31536000, immutable, private"),
-        (".metadata", "b", 3, "application/octet-stream", "max-age=31536000, immutable, private"),
+        ("", "aaaa-a", 10, "application/octet-stream", "max-age=31536000, immutable, private"),
+        (".metadata", "bbbb-3", 3, "application/octet-stream", "max-age=31536000, immutable, private"),
         (
             ".provenance",
-            "c",
+            "cccc-4",
             4,
             "application/vnd.pypi.integrity.v1+json",
             "max-age=0, must-revalidate, private",
         ),
         (
             ".sigstore.json",
-            "d",
+            "dddd-5",
             5,
             "application/vnd.dev.sigstore.bundle.v0.3+json",
             "max-age=0, must-revalidate, private",
@@ -271,12 +339,14 @@ def test_public_pages_may_be_shared() -> None:
     ],
 )
 def test_a_file_and_what_belongs_to_it(
-    suffix: str, digest: str, size: int, content_type: str, cache: str
+    suffix: str, etag: str, size: int, content_type: str, cache: str
 ) -> None:
     answer = ask(f"files/my-widget/{WHEEL}{suffix}", accept_encoding="gzip")
-    assert (answer.status, answer.blob, answer.start, answer.length) == (200, digest * 64, 0, size)
+    assert answer.file
+    assert (answer.status, answer.file.path) == (200, f"dev/files/my-widget/{WHEEL}{suffix}")
+    assert (answer.start, answer.length) == (0, size)
     assert dict(answer.headers) == {
-        "ETag": f'"{digest * 64}"',
+        "ETag": f'"{etag}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": cache,
         "Content-Type": content_type,
@@ -302,7 +372,7 @@ def test_parts_of_a_file() -> None:
 
 
 def test_a_resumed_download_is_of_the_same_file() -> None:
-    path, etag = f"files/my-widget/{WHEEL}", f'"{"a" * 64}"'
+    path, etag = f"files/my-widget/{WHEEL}", '"aaaa-a"'
     assert ask(path, range="bytes=2-", if_range=etag).status == 206
     for other in ('"b"', f"W/{etag}", "Wed, 21 Oct 2026 07:28:00 GMT"):
         assert ask(path, range="bytes=2-", if_range=other).status == 200

@@ -1,25 +1,42 @@
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from buildfarm import clock
-from buildfarm.index import promote
+from buildfarm.index import promote, render
 from buildfarm.index.follow import is_current, wait_visible
-from buildfarm.index.model import Follower
+from buildfarm.index.model import Channel, Follower
+from buildfarm.index.pagetree import ROOT
 from buildfarm.journal.record import record, size
 
 WHEEL = "widget-1.0-py3-none-any.whl"
 
 
-def listed(house, channel: str, name: str = "_root") -> list[str]:
-    page = house.tree.read(channel, name)
-    if page is None:
-        return []
-    told = json.loads(page.body("index.json"))
-    return [entry.get("filename", entry.get("name")) for entry in told.get("files", told.get("projects"))]
+def page(house, channel: str, name: str) -> dict[str, Any]:
+    file = house.tree.find(f"{channel}/simple/{name}.json.gz")
+    return json.loads(gzip.decompress(Path(file.path).read_bytes())) if file else {}
+
+
+def html(house, channel: str, name: str) -> str:
+    return gzip.decompress(
+        Path(house.tree.find(f"{channel}/simple/{name}.html.gz").path).read_bytes()
+    ).decode()
+
+
+def listed(house, channel: str, name: str = ROOT) -> list[str]:
+    told = page(house, channel, name)
+    return [entry.get("filename", entry.get("name")) for entry in told.get("files", told.get("projects", []))]
+
+
+def stored(house, folder: str) -> dict[str, tuple[int, bytes]]:
+    paths = [path for path in (house.tree.root / folder).rglob("*") if path.is_file()]
+    return {path.name: (int(path.stat().st_mtime), path.read_bytes()) for path in paths}
 
 
 def test_pages_follow_every_kind_of_change(each_house, put) -> None:
@@ -39,39 +56,49 @@ def test_pages_follow_every_kind_of_change(each_house, put) -> None:
         promote.yank(session, project="widget", version="1.0", reason="broken", actor="ada")
     house.follower.catch_up()
     for channel in ("dev", "staging"):
-        page = house.tree.read(channel, "widget")
-        assert json.loads(page.body("index.json"))["files"][0]["yanked"] == "broken"
-        assert b'data-yanked="broken"' in page.body("index.html")
+        assert page(house, channel, "widget")["files"][0]["yanked"] == "broken"
+        assert 'data-yanked="broken"' in html(house, channel, "widget")
     with house.database.begin() as session:
         promote.unyank(session, project="widget", version="1.0", actor="ada")
         promote.undo(session, promotion.id, actor="ada")
     house.follower.catch_up()
     assert listed(house, "staging") == listed(house, "staging", "widget") == []
-    assert json.loads(house.tree.read("dev", "widget").body("index.json"))["files"][0]["yanked"] is False
+    assert house.tree.links("staging", "widget") == set()
+    assert house.tree.links("dev", "widget") == {WHEEL, f"{WHEEL}.metadata"}
+    assert page(house, "dev", "widget")["files"][0]["yanked"] is False
 
 
 def test_two_renderings_without_a_change_give_the_same_bytes(house, put, tmp_path) -> None:
     put(house, WHEEL, b"one")
-    page = house.tree.read("dev", "widget")
-    before = {form: page.body(form) for form in page.etags}
+    with house.database.begin() as session:
+        record(session, "test")
+    before = stored(house, "dev")
     house.tree.set_serial(-1)
     house.follower.catch_up()
-    again = house.tree.read("dev", "widget")
-    assert again.folder != page.folder
-    assert {form: again.body(form) for form in again.etags} == before
-    assert again.etags == page.etags
+    assert stored(house, "dev") == before
 
 
 def test_a_tree_ahead_of_its_database_is_rendered_anew_and_forgets_what_is_gone(house, put) -> None:
     """A database restored from a backup is behind the pages that are still on disk."""
     put(house, WHEEL, b"one")
-    house.tree.write("dev", "later", {"index.json": b"{}", "index.html": b""}, {}, 99)
+    house.tree.put_page("dev", "later", render.compressed(b"{}", b""), 99)
     house.tree.set_serial(99)
     with house.database.read() as session:
         newest = size(session)
     assert house.follower.catch_up() == newest == house.tree.serial
-    assert house.tree.read("dev", "later") is None
+    assert page(house, "dev", "later") == {}
     assert listed(house, "dev") == ["widget"]
+
+
+def test_pages_of_channels_that_web_answers_for_are_made_when_somebody_asks(house, put) -> None:
+    with house.database.begin() as session:
+        session.add(Channel(name="all", kind="union", rank=9, public=False, parts=["dev"]))
+        record(session, "channel.create", channel="all")
+    house.follower.catch_up()
+    assert house.tree.find("all/.on-demand")
+    house.tree.put_page("all", "widget", render.compressed(b"{}", b""), 1)
+    put(house, WHEEL, b"one")
+    assert page(house, "all", "widget") == {}
 
 
 def test_a_writer_waits_until_every_live_node_shows_its_change(house) -> None:

@@ -1,72 +1,61 @@
 from __future__ import annotations
 
-import gzip
 import os
 import threading
-import time
 from pathlib import Path
 
-from buildfarm.index.pagetree import _KEEP_S, ROOT, PageTree
+from buildfarm.index.pagetree import FORMS, ROOT, PageTree, Stored
 
 
 def write(tree: PageTree, number: int, *, name: str = "widget", pad: int = 0) -> None:
     body = f"{number}".encode() + b"x" * pad
-    bodies = {"index.json": b"j" + body, "index.html": b"h" + body}
-    tree.write("dev", name, bodies, {f"w-{number}.whl": {"sha256": str(number)}}, number)
+    tree.put_page("dev", name, {form: form.encode() + body for form in FORMS}, number)
 
 
-def test_a_page_is_whole(tmp_tree: PageTree) -> None:
-    assert tmp_tree.read("dev", "widget") is None
+def found(tree: PageTree, path: str = "dev/simple/widget.json.gz") -> Stored:
+    file = tree.find(path)
+    assert file is not None
+    return file
+
+
+def test_a_page_says_its_serial_and_form_by_its_time(tmp_tree: PageTree) -> None:
+    assert tmp_tree.find("dev/simple/widget.json.gz") is None
     write(tmp_tree, 4)
-    page = tmp_tree.read("dev", "widget")
-    assert page is not None
-    assert (page.body("index.json"), page.body("index.html"), page.serial) == (b"j4", b"h4", 4)
-    assert gzip.decompress(page.body("index.json.gz")) == b"j4"
-    assert page.files == {"w-4.whl": {"sha256": "4"}}
-    assert len(set(page.etags.values())) == 4
+    files = [found(tmp_tree, f"dev/simple/widget.{form}") for form in FORMS]
+    assert [file.mtime for file in files] == [32, 33, 34]
+    assert {file.serial for file in files} == {4}
+    assert [Path(file.path).read_bytes() for file in files] == [form.encode() + b"4" for form in FORMS]
+    assert files[0].validator == f"20-{len('json.gz4'):x}"
 
 
-def test_the_same_serial_again_shows_the_newer_bytes(tmp_tree: PageTree) -> None:
+def test_a_file_is_the_blob_that_its_name_means(tmp_tree: PageTree, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"12345")
+    (tmp_path / "two").write_bytes(b"1234567")
+    tmp_tree.link("dev/files/widget/w.whl", tmp_path / "one")
+    assert found(tmp_tree, "dev/files/widget/w.whl").size == 5
+    tmp_tree.link("dev/files/widget/w.whl", tmp_path / "two")
+    tmp_tree.link("dev/files/widget/w.whl", tmp_path / "two")
+    assert found(tmp_tree, "dev/files/widget/w.whl").size == 7
+    assert tmp_tree.links("dev", "widget") == {"w.whl"}
+    (tmp_path / "two").unlink()
+    assert tmp_tree.find("dev/files/widget/w.whl") is None
+
+
+def test_a_dropped_page_takes_its_files_along(tmp_tree: PageTree, tmp_path: Path) -> None:
     write(tmp_tree, 1)
-    assert tmp_tree.read("dev", "widget")
-    write(tmp_tree, 1, pad=3)
-    page = tmp_tree.read("dev", "widget")
-    assert page is not None
-    assert page.body("index.json") == b"j1xxx"
+    tmp_tree.link("dev/files/widget/w.whl", tmp_path)
+    tmp_tree.drop_page("dev", "widget")
+    tmp_tree.drop_page("dev", "widget")
+    assert not any(tmp_tree.find(f"dev/simple/widget.{form}") for form in FORMS)
+    assert tmp_tree.links("dev", "widget") == set()
 
 
-def test_a_dropped_page_is_gone_for_new_readers_alone(tmp_tree: PageTree) -> None:
+def test_an_open_reader_keeps_its_version(tmp_tree: PageTree) -> None:
     write(tmp_tree, 1)
-    page = tmp_tree.read("dev", "widget")
-    tmp_tree.drop("dev", "widget")
-    tmp_tree.drop("dev", "widget")
-    assert tmp_tree.read("dev", "widget") is None
-    assert page is not None
-    assert page.body("index.json") == b"j1"
-
-
-def test_a_reader_in_the_middle_keeps_its_generation_through_many_replacements(tmp_tree: PageTree) -> None:
-    write(tmp_tree, 1)
-    page = tmp_tree.read("dev", "widget")
-    assert page is not None
-    long_ago = time.time() - 10 * _KEEP_S
-    os.utime(page.folder, (long_ago, long_ago))  # it has been there for long when it is replaced
-    for number in range(2, 6):
-        write(tmp_tree, number)
-    assert page.body("index.json") == b"j1"
-
-
-def test_replaced_generations_are_swept_after_a_while(tmp_tree: PageTree) -> None:
-    for number in range(5):
-        write(tmp_tree, number)
-    folder = tmp_tree.root / "dev" / ".generations" / "widget"
-    assert len(list(folder.iterdir())) == 5
-    long_ago = time.time() - 2 * _KEEP_S
-    for path in folder.iterdir():
-        os.utime(path, (long_ago, long_ago))
-    write(tmp_tree, 9)
-    # The one that was current a moment ago stays too: its time counts from its replacement.
-    assert {path.name.split(".")[0] for path in folder.iterdir()} == {"4", "9"}
+    with Path(found(tmp_tree).path).open("rb") as source:
+        for number in range(2, 6):
+            write(tmp_tree, number)
+        assert source.read() == b"json.gz1"
 
 
 def test_readers_never_see_a_mixture(tmp_tree: PageTree) -> None:
@@ -75,26 +64,19 @@ def test_readers_never_see_a_mixture(tmp_tree: PageTree) -> None:
 
     def read() -> None:
         while not over.is_set():
-            page = tmp_tree.read("dev", "widget")
-            if page is None:
-                wrong.append("nothing")
-                return
-            number = str(page.serial)
-            bodies = {
-                page.body("index.json"),
-                page.body("index.html"),
-                gzip.decompress(page.body("index.json.gz")),
-            }
-            names = {f"w-{number}.whl": {"sha256": number}}
-            if bodies != {f"j{number}".encode(), f"h{number}".encode()} or page.files != names:
-                wrong.append((number, bodies))
+            with Path(found(tmp_tree).path).open("rb") as source:
+                stat = os.fstat(source.fileno())
+                number = Stored.of("", stat).serial
+                body = source.read()
+            if body != b"json.gz" + str(number).encode() + b"x" * number or len(body) != stat.st_size:
+                wrong.append((number, body))
             reads[0] += 1
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in range(1, 150):
-        write(tmp_tree, number)
+        write(tmp_tree, number, pad=number)
     over.set()
     for thread in threads:
         thread.join()
@@ -102,21 +84,26 @@ def test_readers_never_see_a_mixture(tmp_tree: PageTree) -> None:
     assert reads[0] > 50
 
 
-def test_names_that_are_no_pages(tmp_tree: PageTree) -> None:
+def test_paths_that_are_none(tmp_tree: PageTree) -> None:
     write(tmp_tree, 1)
     write(tmp_tree, 1, name=ROOT)
-    for name in ("..", ".", "", ".generations", "x" * 5000, "no/such", "widget/index.json"):
-        assert tmp_tree.read("dev", name) is None
-    assert tmp_tree.names("dev") == {"widget"}
-    assert tmp_tree.names("stable") == set()
-    assert tmp_tree.has_channel("dev")
-    assert not any(tmp_tree.has_channel(name) for name in ("stable", "..", "", "dev/widget", "\0"))
+    for name in ("", ".generations", "x" * 5000, "no/such", "a\0b", "\ud800"):
+        assert tmp_tree.find(f"dev/simple/{name}.json.gz") is None
+    assert set(tmp_tree.names("dev")) == {"widget"}
+    assert set(tmp_tree.names("stable")) == set()
 
 
-def test_the_serial_lasts(tmp_path: Path) -> None:
-    tree = PageTree(tmp_path)
+def test_the_serial_lasts_and_its_time_moves_with_every_change(tmp_path: Path) -> None:
+    tree = PageTree(tmp_path / "new")
+    tree.note_change()
     assert tree.serial == -1
-    tree.set_serial(7)
-    assert PageTree(tmp_path).serial == 7
-    (tmp_path / "serial").write_text("garbage")
+    times = set()
+    for serial in (7, 7, 8):
+        tree.set_serial(serial)
+        times.add((tree.root / "serial").stat().st_mtime_ns)
+        tree.note_change()
+        times.add((tree.root / "serial").stat().st_mtime_ns)
+    assert len(times) == 6
+    assert PageTree(tree.root).serial == 8
+    (tree.root / "serial").write_text("garbage")
     assert tree.serial == -1

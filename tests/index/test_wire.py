@@ -141,7 +141,8 @@ def test_files_are_resumed_and_kept_for_ever(reader) -> None:
     path = f"/dev/files/my-widget/{WHEEL}"
     whole = reader.get(path)
     assert whole.headers["Cache-Control"] == "max-age=31536000, immutable, private"
-    assert whole.headers["ETag"] == f'"{hashlib.sha256(b"0123456789").hexdigest()}"'
+    moment = int(hashlib.sha256(b"0123456789").hexdigest()[:8], 16) >> 1
+    assert whole.headers["ETag"] == f'"{moment:x}-a"'
     assert (whole.headers["Content-Length"], whole.headers["Accept-Ranges"]) == ("10", "bytes")
     assert whole.headers["Content-Type"] == "application/octet-stream"
     assert reader.get(f"/dev/files/my-widget/{SDIST}").headers["Content-Type"] == "application/gzip"
