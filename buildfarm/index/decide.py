@@ -22,7 +22,8 @@ PAGE_CACHE = "max-age=0, must-revalidate"
 FILE_CACHE = "max-age=31536000, immutable"
 #: A normalised project name (PEP 503) that fits into a file name.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,198}[a-z0-9])?", re.ASCII)
-_CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+#: A channel, or a pin of one.
+_CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,63}(?:@[A-Za-z0-9._-]{1,64})?", re.ASCII)
 #: A file name or a version; none of ours begins with a dot.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", re.ASCII)
 _SIDES = {

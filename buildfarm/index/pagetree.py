@@ -62,6 +62,10 @@ class PageTree:
         except (OSError, ValueError):
             return None
 
+    def has_channel(self, channel: str) -> bool:
+        """Whether there is such a channel."""
+        return any(self.find(f"{channel}/{sign}") for sign in (f"simple/{ROOT}.{FORMS[0]}", ON_DEMAND))
+
     def put(self, path: str, data: bytes, mtime: int) -> None:
         """Replace a file."""
         place = self.root / path
@@ -126,20 +130,25 @@ class PageTree:
             return -1
 
     def set_serial(self, serial: int) -> None:
-        """Note the serial that the pages show."""
+        """Note the serial that the pages show; every call makes the file another one, of another time."""
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(self.root / _SERIAL)
+        place = self.root / _SERIAL
+        temporary = _beside(place)
         temporary.write_text(str(serial))
-        temporary.rename(self.root / _SERIAL)
-        self.note_change()
+        moment = time.time_ns()
+        with contextlib.suppress(FileNotFoundError):
+            # Two changes within one tick of the clock are two times nevertheless.
+            moment = max(moment, place.stat().st_mtime_ns + 1)
+        os.utime(temporary, ns=(moment, moment))
+        temporary.rename(place)
 
     def note_change(self) -> None:
-        """Tell readers that keep pages in memory that some page has changed: the serial's time moves."""
-        path = self.root / _SERIAL
-        with contextlib.suppress(FileNotFoundError):
-            # Two changes within one tick of the file system's clock are two times nevertheless.
-            moment = max(time.time_ns(), path.stat().st_mtime_ns + 1)
-            os.utime(path, ns=(moment, moment))
+        """Tell readers that keep pages in memory that one has changed, of whatever serial.
+
+        Should the follower move on in this moment, it applies the last rows once more.
+        """
+        if (serial := self.serial) >= 0:
+            self.set_serial(serial)
 
 
 def _beside(place: Path) -> Path:

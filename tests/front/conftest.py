@@ -143,7 +143,7 @@ class Site:
     def start_front(self, *more: str) -> None:
         settings = self.house.farm.settings
         self.start(
-            "front", "webapp.front", "--pages", str(settings.pages_dir), "--blobs", str(settings.blobs_dir),
+            "front", "webapp.front", "--pages", str(settings.pages_dir),
             "--web", self.web_socket, "--port", str(self.port), *more,
         )  # fmt: skip
         wait_for(lambda: listens(self.port), 30)

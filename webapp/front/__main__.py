@@ -40,7 +40,7 @@ async def _serve(options: argparse.Namespace) -> None:
     tls = _tls(options.certificate, options.key) if options.certificate else None
     scheme = "https" if tls else "http"
     front = Front(
-        answers=Answers(options.pages, options.blobs),
+        answers=Answers(options.pages),
         verdicts=Verdicts(options.web, scheme=scheme, clock=loop.time),
         web=options.web,
         scheme=scheme,
@@ -71,7 +71,6 @@ def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="webapp.front")
     parser.add_argument("--pages", type=Path, required=True, help="the page tree")
-    parser.add_argument("--blobs", type=Path, required=True)
     parser.add_argument("--web", required=True, help="the unix socket of web")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)

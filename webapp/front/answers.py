@@ -8,17 +8,19 @@ sent: a replaced file has no name any more, which one fstat(2) of the open descr
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
+import zlib
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
 from buildfarm.index.decide import Answer, Ask, decide
-from buildfarm.index.pagetree import PageTree
-from buildfarm.storage.blobs import Blobs
+from buildfarm.index.pagetree import PageTree, Stored
 from webapp.front.grammar import Request
 from webapp.front.verdicts import Known
 
@@ -31,9 +33,21 @@ _ENTRIES = 20_000
 class File(NamedTuple):
     """A slice of a file to send."""
 
-    path: Path
+    stored: Stored
     start: int
     length: int
+
+    def open(self) -> int:
+        """A descriptor of the file.
+
+        Raises:
+            OSError: it is gone, or was replaced since it was decided about.
+        """
+        descriptor = os.open(self.stored.path, os.O_RDONLY | os.O_CLOEXEC)
+        if Stored.of(self.stored.path, os.fstat(descriptor)) != self.stored:
+            os.close(descriptor)
+            raise OSError(errno.ESTALE, "the file was replaced")
+        return descriptor
 
 
 class Ready:
@@ -53,9 +67,8 @@ class Ready:
 class Answers:
     """The answers of one front."""
 
-    def __init__(self, pages: Path, blobs: Path) -> None:
+    def __init__(self, pages: Path) -> None:
         self._tree = PageTree(pages)
-        self._blobs = Blobs(blobs)
         self._serial_path = pages / "serial"
         self._serial = -1
         self._generation = 0
@@ -83,15 +96,18 @@ class Answers:
             path=request.path,
             headers=request.headers,
             query=request.query,
-            wanted_form=request.wanted_form,
         )
         answer = decide(ask, known.verdict, self._tree)
-        ready = _ready(request, answer, known, generation)
-        if request.method == "GET":
-            try:
-                _load(ready, answer, self._blobs)
-            except OSError:
-                return None
+        if answer.ask_web:
+            return None
+        try:
+            if answer.inflate:
+                answer = _inflated(answer)
+            ready = _ready(request, answer, known, generation)
+            if request.method == "GET":
+                _load(ready, answer)
+        except OSError:
+            return None
         self._keep(head, ready)
         return ready
 
@@ -142,10 +158,19 @@ def _ready(request: Request, answer: Answer, known: Known, generation: int) -> R
     )
 
 
-def _load(ready: Ready, answer: Answer, blobs: Blobs) -> None:
+def _inflated(answer: Answer) -> Answer:
+    """The same answer with its body in hand: few clients want pages as they are, and they get them whole."""
+    if not answer.file:
+        return answer
+    body = zlib.decompress(_read(File(answer.file, answer.start, answer.length)), wbits=31)
+    headers = (*answer.headers, ("Content-Length", str(len(body))))
+    return replace(answer, headers=headers, body=body, file=None, inflate=False)
+
+
+def _load(ready: Ready, answer: Answer) -> None:
     ready.body = answer.body
-    if answer.blob:
-        file = File(blobs.path(answer.blob), answer.start, answer.length)
+    if answer.file:
+        file = File(answer.file, answer.start, answer.length)
         if file.length > LARGEST_KEPT:
             ready.file = file
         else:
@@ -153,7 +178,7 @@ def _load(ready: Ready, answer: Answer, blobs: Blobs) -> None:
 
 
 def _read(file: File) -> bytes:
-    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = file.open()
     try:
         return os.pread(descriptor, file.length, file.start)
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
 #: A head that is longer is web's to judge.
 LONGEST_HEAD = 8 * 1024
@@ -41,11 +40,6 @@ class Request:
     query: str
     headers: dict[str, str]
     is_last: bool  # the connection ends with the answer
-
-    @property
-    def wanted_form(self) -> str | None:
-        """The form that a person asked for in the query."""
-        return next(iter(parse_qs(self.query).get("format", ())), None)
 
 
 def parse(head: bytes) -> Request | None:

@@ -19,7 +19,7 @@ class Sending:
     The transport's own buffer must be empty when it starts.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or was replaced.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Sending:
         self._loop, self._transport, self._done = loop, transport, done
         self._offset, self._end = file.start, file.start + file.length
         self._is_plain = transport.get_extra_info("sslcontext") is None
-        self._source = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._source = file.open()
         self._socket = -1
         self._waits = False
         self._asked = self._offset
