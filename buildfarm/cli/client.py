@@ -104,6 +104,18 @@ class Client:
         except requests.RequestException as error:
             raise self._away() from error
 
+    def pass_over(self, path: str) -> None:
+        """Read a file of the farm to its end and drop it, so that the farm has it; errors as for `get`."""
+        url = self._url.rstrip("/") + path
+        try:
+            with self._session.get(url, timeout=_TIMEOUT_S, stream=True, allow_redirects=False) as response:
+                if response.status_code >= 300:
+                    raise self._problem(response)
+                for _chunk in response.iter_content(_CHUNK):
+                    pass
+        except requests.RequestException as error:
+            raise self._away() from error
+
     def _send(self, method: str, path: tuple[str, ...], **options: Any) -> Any:  # noqa: ANN401
         response = self._request(method, path, **options)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from buildfarm.cli.policy import advisories, lift, policy
+from buildfarm.cli.prefetch import prefetch
 
 
 @click.group()
@@ -12,5 +13,5 @@ def mirror() -> None:
     """The upstream indexes, and what of them is shown here."""
 
 
-for _part in (policy, lift, advisories):
+for _part in (policy, lift, advisories, prefetch):
     mirror.add_command(_part)

@@ -96,6 +96,20 @@ class DryRun:
     opened: list[Change]
 
 
+def mirror_of(session: Session, channel: str) -> str:
+    """The mirror channel whose policy holds for what a channel shows of upstream.
+
+    Raises:
+        NotFound: `channel.unknown`.
+        Conflict: `channel.no_mirror`, it shows nothing of upstream.
+    """
+    row = channels.get(session, channel)
+    for name in [channel] if row.kind == "mirror" else row.parts:
+        if channels.get(session, name).kind == "mirror":
+            return str(name)
+    raise Conflict(f"The channel {channel} shows nothing of upstream.", code="channel.no_mirror")
+
+
 class Guard:
     """Sifts upstream pages; may be shared by threads."""
 

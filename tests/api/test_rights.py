@@ -39,6 +39,7 @@ ROUTES = [
     ("GET", "/channels/dev/policy", None, 200, 200),
     ("PUT", "/channels/dev/policy", {"toml": ""}, 403, 409),
     ("POST", "/channels/dev/policy/check", {"toml": ""}, 200, 200),
+    ("POST", "/channels/dev/prefetch", {"text": ""}, 403, 409),
     ("GET", "/lifts", None, 200, 200),
     ("POST", "/lifts", LIFT, 403, 201),
     ("DELETE", "/lifts/lft_nothing", None, 403, 404),

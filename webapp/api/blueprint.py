@@ -28,7 +28,7 @@ from webapp.api.answer import answer
 from webapp.api.spec import spec
 
 #: Bytes of the largest body that any view here takes.
-_MAX_BODY = 1 << 20
+_MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from buildfarm.index import guarded
+from buildfarm.index import guarded, prefetch
 from buildfarm.mirror import advisories, lifts, policy
 from buildfarm.mirror.guard_model import Lift
 from webapp.api.answer import answer, page
@@ -37,6 +37,12 @@ class PolicyText(Body):
     """A policy as people write it."""
 
     toml: str = Field(max_length=1_000_000)
+
+
+class LockText(Body):
+    """A requirements.txt, uv.lock or pylock.toml."""
+
+    text: str = Field(max_length=8 << 20)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,14 @@ def check_policy(name: str, json: PolicyText) -> Response:
     """What a policy would change of what the mirror knows today; nothing is changed."""
     require("view")
     return answer(farm().guard.dry_run(name, policy.parse(json.toml)))
+
+
+@blueprint.post("/channels/<name>/prefetch")
+@spec.validate(resp=answers(prefetch.Plan), tags=_TAGS)
+def plan_prefetch(name: str, json: LockText) -> Response:
+    """Which files of a channel a lock file needs; asking for each of them makes the mirror hold it."""
+    require("read", name)
+    return answer(prefetch.plan(farm().database, farm().guard, farm().upstream, name, json.text))
 
 
 @blueprint.get("/lifts")
