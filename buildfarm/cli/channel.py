@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Any
-
 import click
 
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.output import Columns, json_option, print_facts, print_rows
-from buildfarm.errors import InvalidInput
 
 _FACTS: Columns = {
     "name": "name",
@@ -23,12 +18,6 @@ _FACTS: Columns = {
 }
 _PARTS = click.option("--part", "parts", multiple=True, help="A channel that a union shows; in order.")
 _PUBLIC = click.option("--public/--private", default=None, help="Whether everybody may read it.")
-_POLICY = click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="TOML: what a mirror lets through.",
-)
 
 
 @click.group()
@@ -63,7 +52,6 @@ def show(name: str, *, as_json: bool) -> None:
 )
 @_PARTS
 @_PUBLIC
-@_POLICY
 @json_option
 def add(
     name: str,
@@ -71,12 +59,10 @@ def add(
     kind: str,
     parts: tuple[str, ...],
     public: bool | None,
-    policy_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a channel; a durable one is the highest rung of the ladder."""
     body = {"name": name, "kind": kind, "parts": list(parts), "public": bool(public)}
-    body |= {"policy": _read(policy_file)} if policy_file else {}
     print_facts(from_environment().post("channels", body=body), _FACTS, as_json=as_json)
 
 
@@ -84,22 +70,11 @@ def add(
 @click.argument("name")
 @_PARTS
 @_PUBLIC
-@_POLICY
 @json_option
-def set_command(
-    name: str, *, parts: tuple[str, ...], public: bool | None, policy_file: Path | None, as_json: bool
-) -> None:
-    """Change who may read a channel, what a union is made of, or what a mirror lets through."""
-    body: dict[str, Any] = {"public": public, "parts": list(parts) or None}
-    body["policy"] = _read(policy_file) if policy_file else None
+def set_command(name: str, *, parts: tuple[str, ...], public: bool | None, as_json: bool) -> None:
+    """Change who may read a channel, or what a union is made of."""
+    body = {"public": public, "parts": list(parts) or None}
     given = {key: value for key, value in body.items() if value is not None}
     if not given:
         raise click.UsageError("Say what to change.")
     print_facts(from_environment().patch("channels", name, body=given), _FACTS, as_json=as_json)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        raise InvalidInput(f"{path} is no TOML: {err}.", code="policy.syntax") from err

@@ -77,16 +77,14 @@ class Client:
         """Replace something; errors as for `get`."""
         return self._send("PUT", path, json=body)
 
-<<<<<<< HEAD
     def send_file(self, *path: str, file: Path) -> Any:  # noqa: ANN401
         """Replace something by the bytes of a file; errors as for `get`."""
         with file.open("rb") as body:
             return self._send("PUT", path, data=body)
-=======
+
     def patch(self, *path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
         """Change parts of something; errors as for `get`."""
         return self._send("PATCH", path, json=body)
->>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
 
     def delete(self, *path: str) -> Any:  # noqa: ANN401
         """End something; errors as for `get`."""

@@ -24,15 +24,10 @@ NOUNS = {
     "job": "One target of a build, and its log.",
     "recipe": "Check recipes and explain their values.",
     "project": "Names that are ours.",
-<<<<<<< HEAD
-    "release": "Show, promote and yank releases.",
-    "channel": "The ladder that releases climb.",
-    "mirror": "The upstream indexes, and what of them is shown here.",
-=======
     "release": "Show, promote, yank and withdraw releases.",
     "channel": "The ladder that releases climb, mirrors and unions.",
+    "mirror": "The upstream indexes, and what of them is shown here.",
     "namespace": "Prefixes of names that are reserved.",
->>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
     "promotion": "Releases that climbed, and taking them down.",
     "verify": "Check a file's provenance.",
     "key": "The keys behind statements.",

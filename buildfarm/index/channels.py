@@ -14,7 +14,6 @@ from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
 from buildfarm.index.spelling import version_key
 from buildfarm.journal.record import record
-from buildfarm.mirror import policy
 
 #: The ladder of every farm; files climb it by promotion.
 LADDER = ("dev", "staging", "stable")
@@ -56,13 +55,12 @@ def create(
     kind: str,
     parts: Sequence[str],
     public: bool,
-    policy: dict[str, Any],
     actor: str,
 ) -> Channel:
     """A new channel; a durable one is the highest rung of the ladder, the others stand beside it.
 
     Raises:
-        InvalidInput: `channel.name`, `channel.kind`, `channel.parts`, `policy.…`.
+        InvalidInput: `channel.name`, `channel.kind`, `channel.parts`.
         Conflict: `channel.exists`.
     """
     if not _NAME.fullmatch(name) or name in RESERVED:
@@ -81,7 +79,6 @@ def create(
         rank=1 + (session.scalar(select(func.max(Channel.rank))) or 0),
         public=public,
         parts=_checked_parts(session, name, kind, parts),
-        policy=_checked_policy(kind, policy),
     )
     session.add(channel)
     record(session, "channel.create", channel=name, actor=actor, **_facts(channel))
@@ -94,22 +91,19 @@ def change(
     *,
     public: bool | None = None,
     parts: Sequence[str] | None = None,
-    policy: dict[str, Any] | None = None,
     actor: str,
 ) -> Channel:
     """Change what is given of a channel.
 
     Raises:
         NotFound: `channel.unknown`.
-        InvalidInput: `channel.parts`, `policy.…`.
+        InvalidInput: `channel.parts`.
     """
     channel = hold(session, name)
     if public is not None:
         channel.public = public
     if parts is not None:
         channel.parts = _checked_parts(session, name, channel.kind, parts)
-    if policy is not None:
-        channel.policy = _checked_policy(channel.kind, policy)
     record(session, "channel.set", channel=name, actor=actor, **_facts(channel))
     return channel
 
@@ -235,17 +229,9 @@ def _checked_parts(session: Session, name: str, kind: str, parts: Sequence[str])
     return list(parts)
 
 
-def _checked_policy(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    if data and kind == Kind.DURABLE:
-        raise InvalidInput("A durable channel has no policy: what is in it was let in.", code="policy.value")
-    policy.load(data)
-    return data
-
-
 def _facts(channel: Channel) -> dict[str, Any]:
     return {
         "channel_kind": channel.kind,
         "public": channel.public,
         "parts": channel.parts,
-        "policy": channel.policy,
     }

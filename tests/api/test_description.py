@@ -22,11 +22,7 @@ def test_every_route_is_described(template, document):
     }
     described = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert described == served
-<<<<<<< HEAD
     assert served
-=======
-    assert len(served) == 50
->>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
 
 
 def test_every_reference_leads_somewhere(document):

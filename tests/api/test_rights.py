@@ -35,7 +35,6 @@ ROUTES = [
     ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
     ("POST", "/releases/widget/1.0/withdraw", {"reason": "leaked"}, 403, 200),
     ("GET", "/channels", None, 200, 200),
-<<<<<<< HEAD
     ("GET", "/channels/dev/policy", None, 200, 200),
     ("PUT", "/channels/dev/policy", {"toml": ""}, 403, 409),
     ("POST", "/channels/dev/policy/check", {"toml": ""}, 200, 200),
@@ -45,11 +44,9 @@ ROUTES = [
     ("DELETE", "/lifts/lft_nothing", None, 403, 404),
     ("GET", "/advisories", None, 200, 200),
     ("PUT", "/advisories", None, 403, 400),
-=======
     ("POST", "/channels", {"name": "canary"}, 403, 201),
     ("GET", "/channels/dev", None, 200, 200),
     ("PATCH", "/channels/dev", {"public": True}, 403, 200),
->>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
     ("GET", "/promotions", None, 200, 200),
     (
         "POST",

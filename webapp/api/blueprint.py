@@ -32,12 +32,8 @@ _MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-<<<<<<< HEAD
-    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, projects, promotions,
-=======
-    builders, builds, channels, deliveries, images, jobs, journal, keys, namespaces, projects, promotions,
->>>>>>> 941d82e (Withdraw files, make channels of each kind, mark projects, by command and API)
-    releases, sources, tokens, users, whoami,
+    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, namespaces, projects,
+    promotions, releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 

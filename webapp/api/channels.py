@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, Response
 
@@ -32,7 +31,6 @@ class NewChannel(Body):
     kind: str = "durable"
     parts: list[str] = []
     public: bool = False
-    policy: dict[str, Any] = {}
 
 
 class ChannelChange(Body):
@@ -40,7 +38,6 @@ class ChannelChange(Body):
 
     public: bool | None = None
     parts: list[str] | None = None
-    policy: dict[str, Any] | None = None
 
 
 @blueprint.get("/channels")
@@ -59,9 +56,8 @@ def add(json: NewChannel) -> Response:
     who = require("admin")
     with farm().database.begin() as session:
         channels.create(
-            session, json.name, kind=json.kind, parts=json.parts, public=json.public, policy=json.policy,
-            actor=who.name,
-        )  # fmt: skip
+            session, json.name, kind=json.kind, parts=json.parts, public=json.public, actor=who.name
+        )
     wait_visible(session)
     return _shown(json.name, 201)
 
@@ -77,12 +73,10 @@ def show_one(name: str) -> Response:
 @blueprint.patch("/channels/<name>")
 @spec.validate(resp=answers(ChannelAnswer), tags=_TAGS)
 def change(name: str, json: ChannelChange) -> Response:
-    """Change who may read a channel, what a union is made of, or what a mirror lets through."""
+    """Change who may read a channel, or what a union is made of."""
     who = require("admin")
     with farm().database.begin() as session:
-        channels.change(
-            session, name, public=json.public, parts=json.parts, policy=json.policy, actor=who.name
-        )
+        channels.change(session, name, public=json.public, parts=json.parts, actor=who.name)
     wait_visible(session)
     return _shown(name)
 
