@@ -7,12 +7,9 @@ import binascii
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
 from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
@@ -21,13 +18,14 @@ from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
 from buildfarm.wheels.facts import Expectation, FileFacts
 from buildfarm.wheels.names import FileName, parse_filename
 from buildfarm.wheels.rules import Report, refusal, shown
+from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.sdist import check_sdist
 from buildfarm.wheels.stream import Budget, HashedStream, too_large
 from buildfarm.wheels.wheel import check_wheel
 
-_PACKAGES = Path(__file__).resolve().parents[2]
-_WALL_SECONDS = 90.0
-_MAX_ANSWER = 32 * 1024 * 1024
+_sandbox = Sandbox()
+# A forked process has its own: the one it inherits belongs to its parent.
+os.register_at_fork(after_in_child=lambda: _sandbox.forget())
 
 
 def validate(source: Path | int, expectation: Expectation) -> FileFacts:
@@ -76,36 +74,16 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
 
 
 def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
-    """Like `validate`, in a child with no network, 512 MiB of memory and 30 s of CPU time.
+    """Like `validate`, in a child with no network, no rights, 256 MiB of memory and 20 s of CPU time.
 
-    The child gets the file as its standard input and answers with one JSON line. Nothing of this
-    process's environment reaches it.
+    The child serves this one file. Nothing of this process's environment reaches it.
 
     Raises:
         InvalidInput: as `validate`; V-01 when the child crashed or ran into a limit.
         LimitExceeded: as `validate`.
     """
-    # A command line takes no NUL.
-    parse_filename(expectation.filename, Report(expectation.origin, expectation.waived))
     with path.open("rb") as file:
-        command = [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child", expectation.to_json()]
-        child = subprocess.Popen(
-            command,
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_PACKAGES,
-            env={"LC_ALL": "C.UTF-8"},
-        )
-    timer = Timer(_WALL_SECONDS, child.kill)
-    timer.start()
-    with child:
-        try:
-            answer = child.stdout.read(_MAX_ANSWER) if child.stdout else b""
-        finally:
-            child.kill()
-            timer.cancel()
-    return _read_answer(answer)
+        return _read_answer(_sandbox.ask(file.fileno(), expectation.to_json()))
 
 
 def _read_answer(answer: bytes) -> FileFacts:

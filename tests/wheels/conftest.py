@@ -20,7 +20,7 @@ from packaging.tags import parse_tag
 
 from buildfarm.errors import FarmError
 from buildfarm.wheels.facts import Expectation, FileFacts
-from buildfarm.wheels.validate import validate
+from buildfarm.wheels.validate import validate, validate_in_sandbox
 
 METADATA = "Metadata-Version: 2.4\nName: demo\nVersion: 1.0\nSummary: A demo\nRequires-Python: >=3.9\n"
 
@@ -117,8 +117,8 @@ class Maker:
     hashed = staticmethod(hashed)
     zip_bytes = staticmethod(zip_bytes)
 
-    def __init__(self, tmp_path: Path) -> None:
-        self._tmp = tmp_path
+    def __init__(self, tmp_path: Path, run: Callable[..., FileFacts] = validate) -> None:
+        self._tmp, self.run = tmp_path, run
 
     def parts(
         self,
@@ -203,11 +203,14 @@ class Maker:
         fields = {"project": None, "version": None, "max_bytes": 1 << 30} | expected
         return self.run(path, Expectation(made.filename, **fields))
 
-    run = staticmethod(validate)
-
     def refusal(self, made: Made, **how: object) -> FarmError:
+        """The refusal; the sandboxed child gives the same one."""
         with pytest.raises(FarmError) as caught:
             self.check(made, **how)
+        if self.run is validate:
+            with pytest.raises(FarmError) as sandboxed:
+                Maker(self._tmp, validate_in_sandbox).check(made, **how)
+            assert sandboxed.value.message == caught.value.message
         return caught.value
 
 

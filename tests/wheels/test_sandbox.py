@@ -2,22 +2,71 @@
 
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from buildfarm.wheels import validate as room
 from buildfarm.wheels.facts import Expectation
+from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.validate import validate, validate_in_sandbox
+
+PACKAGES = Path(__file__).parents[2]
+#: The real child, whose answer for a file is made by another function.
+PROGRAM = """
+import sys
+for name in [name for name in sys.modules if name.startswith("buildfarm")]:
+    del sys.modules[name]
+sys.path[0] = {packages!r}
+import json, os, resource, signal, socket, time
+from buildfarm.wheels import child
+def answer_for(file, expectation):
+    {body}
+def say(what):
+    refused = dict(code="file.v-01", message=json.dumps(what), hint="", rule="", entry="")
+    return json.dumps(dict(refused=refused))
+def tried(do):
+    try:
+        do()
+    except (OSError, MemoryError) as error:
+        return type(error).__name__
+    return "worked"
+confine = child.confine
+def then_replaced():
+    confine()
+    child.answer_for = answer_for
+child.confine = then_replaced
+child.main()
+"""
 
 
 @pytest.fixture
 def sandboxed(make):
     make.run = validate_in_sandbox
     return make
+
+
+@pytest.fixture
+def child_that(monkeypatch, tmp_path):
+    """Replaces what the child does about a file."""
+    sandboxes = []
+
+    def replaced(body, *, wall_seconds=20.0, program=PROGRAM):
+        fake = tmp_path / "buildfarm" / "wheels" / "child.py"
+        fake.parent.mkdir(parents=True)
+        fake.write_text(program.format(packages=str(PACKAGES), body=body))
+        sandboxes.append(Sandbox(tmp_path, wall_seconds))
+        monkeypatch.setattr(room, "_sandbox", sandboxes[-1])
+
+    yield replaced
+    for sandbox in sandboxes:
+        sandbox.close()
 
 
 def test_the_child_finds_the_same_facts(sandboxed, tmp_path):
@@ -46,72 +95,109 @@ def test_the_child_refuses_a_file_above_its_limit(sandboxed):
 
 
 @pytest.mark.parametrize(
-    "program",
+    "body",
     [
-        pytest.param("import os; os.abort()", id="dies"),
-        pytest.param("print('{}')", id="answers nonsense"),
-        pytest.param("print('[' * 100000)", id="answers deep nonsense"),
-        pytest.param("import time; print(1, flush=True); time.sleep(60)", id="hangs"),
-        pytest.param("while True: print('x' * 4096)", id="answers without end"),
+        pytest.param("os.abort()", id="dies"),
+        pytest.param("return '{{}}'", id="answers nonsense"),
+        pytest.param("return '[' * 100000", id="answers deep nonsense"),
+        pytest.param("time.sleep(60)", id="hangs"),
+        pytest.param("return 'x' * (40 << 20)", id="answers without end"),
+        pytest.param("bytearray(1 << 30)", id="wants memory"),
+        pytest.param("resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n    while True: pass", id="spins"),
     ],
 )
-def test_a_child_that_fails_is_a_refusal_with_a_sentence(sandboxed, monkeypatch, tmp_path, program):
-    fake = tmp_path / "buildfarm" / "wheels" / "child.py"
-    fake.parent.mkdir(parents=True)
-    fake.write_text(program)
-    monkeypatch.setattr(room, "_PACKAGES", tmp_path)
-    monkeypatch.setattr(room, "_WALL_SECONDS", 1.0)
+def test_a_child_that_fails_is_a_refusal_with_a_sentence(sandboxed, child_that, body):
+    child_that(body, wall_seconds=2.0)
     error = sandboxed.refusal(sandboxed.wheel())
     assert error.code == "file.v-01"
     assert "could not be checked" in error.message
 
 
-PROBE = """
-import json, os, resource, socket
-from buildfarm.wheels.child import confine
-confine()
-def tried(do):
-    try:
-        do()
-    except (OSError, MemoryError) as error:
-        return type(error).__name__
-    return "worked"
-print(json.dumps({
-    "network": tried(lambda: socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 5)),
-    "interfaces": [name for _, name in socket.if_nameindex()],
-    "memory": tried(lambda: bytearray(1 << 30)),
-    "cpu": resource.getrlimit(resource.RLIMIT_CPU)[1],
-}))
-"""
+def test_a_child_that_hangs_is_ended(sandboxed, child_that):
+    child_that("time.sleep(60)", wall_seconds=1.0)
+    sandboxed.refusal(sandboxed.wheel())
+    forking = room._sandbox._process.pid
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{forking}/task/{forking}/children").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_forking_process_that_cannot_start_is_a_refusal(sandboxed, child_that):
+    child_that("", program="raise SystemExit(1)")
+    assert sandboxed.refusal(sandboxed.wheel()).code == "file.v-01"
+
+
+def test_a_forking_process_that_was_killed_is_replaced(sandboxed):
+    good = sandboxed.wheel()
+    facts = sandboxed.check(good)
+    room._sandbox._process.send_signal(signal.SIGKILL)
+    room._sandbox._process.wait()
+    assert sandboxed.check(good) == facts
+
+
+def test_a_forked_process_starts_its_own(sandboxed):
+    sandboxed.check(sandboxed.wheel())
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if room._sandbox._process is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert room._sandbox._process is not None
+
+
+def test_many_threads_share_one_forking_process(make, tmp_path):
+    paths = []
+    for number in range(12):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(make.wheel(files={f"demo/x{number}.py": b""}).data)
+    start = threading.Barrier(4)
+
+    def check(path):
+        if path.name in "0123":
+            start.wait(5)
+        return validate_in_sandbox(path, Expectation("demo-1.0-py3-none-any.whl", None, None, 1 << 20)).sha256
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(check, paths))
+    assert len(set(found)) == 12
+
+
+PROBE = """return say({{
+        "network": tried(lambda: socket.create_connection(("127.0.0.1", int(expectation.version)), 5)),
+        "interfaces": [name for _, name in socket.if_nameindex()],
+        "memory": tried(lambda: bytearray(256 << 20)),
+        "cpu": resource.getrlimit(resource.RLIMIT_CPU),
+        "user": os.getuid(), "groups": os.getgroups(),
+        "environment": sorted(os.environ),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "keys": tried(lambda: open({secret!r})),
+    }})"""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an empty network namespace is only promised to root")
-def test_the_child_has_no_network_and_little_memory():
+def test_the_child_has_no_network_no_rights_and_little_memory(sandboxed, child_that, monkeypatch, tmp_path):
+    secret = tmp_path / "key"
+    secret.touch(mode=0o600)
+    monkeypatch.setenv("SECRET", "x")
+    child_that(PROBE.replace("{secret!r}", repr(str(secret))).replace("{{", "{").replace("}}", "}"))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        answer = subprocess.run(
-            [sys.executable, "-c", PROBE],
-            env={"PORT": str(server.getsockname()[1]), "PYTHONPATH": str(room._PACKAGES)},
-            capture_output=True,
-            check=True,
-        )
-    probe = json.loads(answer.stdout)
+        error = sandboxed.refusal(sandboxed.wheel(), version=str(server.getsockname()[1]))
+    probe = json.loads(error.message)
     assert probe["network"] != "worked"
     assert probe["interfaces"] == ["lo"]
     assert probe["memory"] == "MemoryError"
-    assert probe["cpu"] == 30
+    assert probe["cpu"] == [20, 20]
+    assert probe["user"] != 0
+    assert probe["groups"] == []
+    assert probe["environment"] == ["LC_ALL"]
+    assert probe["descriptors"] <= 7
+    assert probe["keys"] == "PermissionError"
 
 
-def test_the_child_inherits_no_environment(sandboxed, monkeypatch, tmp_path):
-    fake = tmp_path / "buildfarm" / "wheels" / "child.py"
-    fake.parent.mkdir(parents=True)
-    fake.write_text(
-        "import json, os\n"
-        "print(json.dumps({'refused': {'code': 'file.v-01', 'rule': '', 'hint': '', 'entry': '',"
-        " 'message': ' '.join(sorted(os.environ))}}))"
-    )
-    monkeypatch.setenv("SECRET", "x")
-    monkeypatch.setattr(room, "_PACKAGES", tmp_path)
-    assert "SECRET" not in sandboxed.refusal(sandboxed.wheel()).message
+def test_a_child_serves_one_file(sandboxed, child_that):
+    child_that("global seen; seen = globals().get('seen', 0) + 1; return say(seen)")
+    for _ in range(3):
+        assert json.loads(sandboxed.refusal(sandboxed.wheel()).message) == 1
 
 
 def test_a_large_library_is_checked_within_the_memory_limit(sandboxed):

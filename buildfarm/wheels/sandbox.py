@@ -1,0 +1,112 @@
+"""The farm's side of the sandbox: hands a file to the forking process of `child.py`, awaits one answer.
+
+Each process that checks files has one such process beside it, started by its first file. It ends when
+its socket does, whatever becomes of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+_WALL_SECONDS = 90.0
+_MAX_ANSWER = 32 * 1024 * 1024
+_CHUNK = 1 << 16
+
+
+class Sandbox:
+    """Starts the forking process and starts it again when it is gone; for any number of threads."""
+
+    def __init__(self, packages: Path = _PACKAGES, wall_seconds: float = _WALL_SECONDS) -> None:
+        self._packages, self._wall_seconds = packages, wall_seconds
+        self.forget()
+
+    def forget(self) -> None:
+        """Start with none: what a forked process inherits belongs to the process it was forked from."""
+        self._lock = threading.Lock()
+        self._requests: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, file: int, expectation: str) -> bytes:
+        """What the child answers about an open file; nothing when it crashed or ran into a limit."""
+        for _try in range(2):
+            with self._handed_over(file) as answer, _child(answer) as is_there:
+                if is_there:
+                    return self._spoken(answer, expectation)
+            self.close()  # the forking process itself is gone
+        return b""
+
+    def close(self) -> None:
+        """End the forking process; the next file starts another."""
+        with self._lock:
+            if self._requests is None or self._process is None:
+                return
+            self._requests.close()
+            with self._process as process:
+                process.kill()
+            self._requests = self._process = None
+
+    @contextlib.contextmanager
+    def _handed_over(self, file: int) -> Iterator[socket.socket]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._running(), [b"+"], [file, theirs.fileno()])
+            ours.settimeout(self._wall_seconds)
+            yield ours
+
+    def _running(self) -> socket.socket:
+        with self._lock:
+            if self._requests is None:
+                self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with theirs:
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child"],
+                        stdin=theirs,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        cwd=self._packages,
+                        env={"LC_ALL": "C.UTF-8"},
+                    )
+            return self._requests
+
+    def _spoken(self, answer: socket.socket, expectation: str) -> bytes:
+        deadline = time.monotonic() + self._wall_seconds
+        spoken = bytearray()
+        with contextlib.suppress(OSError):
+            answer.sendall(expectation.encode())
+            answer.shutdown(socket.SHUT_WR)
+            while len(spoken) < _MAX_ANSWER:
+                left = max(deadline - time.monotonic(), 0)
+                if not select.select([answer], [], [], left)[0]:
+                    break
+                chunk = answer.recv(_CHUNK)
+                if not chunk:
+                    return bytes(spoken)
+                spoken += chunk
+        return b""
+
+
+@contextlib.contextmanager
+def _child(answer: socket.socket) -> Iterator[bool]:
+    """Whether there is a child at the other end; at the end of the block there is none."""
+    descriptors: list[int] = []
+    with contextlib.suppress(OSError):
+        _hello, descriptors, _flags, _sender = socket.recv_fds(answer, 1, 1)
+    try:
+        yield bool(descriptors)
+    finally:
+        for handle in descriptors:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
