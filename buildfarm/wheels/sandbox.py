@@ -72,7 +72,7 @@ class Sandbox:
                 with theirs:
                     self._process = subprocess.Popen(
                         [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child"],
-                        stdin=theirs,
+                        stdin=theirs.fileno(),
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
                         cwd=self._packages,
