@@ -59,6 +59,7 @@ class Timing(_Group):
     lease_s: float = Field(60.0, description="A claim whose heartbeat is older is ended.")
     heartbeat_s: float = Field(5.0, description="How often a claim is renewed.")
     builder_seen_s: float = Field(30.0, description="How often an idle builder says that it is there.")
+    unsigned_s: float = Field(10.0, description="Journal rows that are older are covered by a signed head.")
     visible_s: float = Field(2.0, description="How long a writer waits for web nodes to show its change.")
 
 

@@ -1,4 +1,8 @@
-"""The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease."""
+"""The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
+
+It sweeps, and in a thread of its own has the journal's newest rows signed: a signer that is away or slow
+must not keep what was lost from being repaired.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ import signal
 import socket
 import sys
 import threading
+from datetime import timedelta
 
 from buildfarm import bootstrap, config, log
-from buildfarm.errors import ExternalFailure
+from buildfarm.bootstrap import Farm
+from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import keeper, leases
+from buildfarm.trust.cover import cover
 
 _log = log.get(__name__)
 #: A keeper that has not renewed its lease for so many rounds is replaced.
@@ -21,21 +28,38 @@ _LEASE_INTERVALS = 5
 def main() -> int:
     """Sweep at the interval of the settings until told to stop."""
     log.configure("keeper")
-    over = threading.Event()
+    over, leading = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     farm = bootstrap.farm(config.load())
     holder = f"{socket.gethostname()}.{os.getpid()}"
     interval = farm.settings.timing.keeper_interval_s
+    threading.Thread(target=_cover_journal, args=(farm, leading, over), daemon=True).start()
     while not over.wait(interval):
         try:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
+                leading.set()
                 keeper.sweep(farm.database, farm.queues, farm.settings)
+            else:
+                leading.clear()
         except ExternalFailure as err:
             _log.warning("keeper.round_missed", code=err.code)
     with contextlib.suppress(ExternalFailure):
         leases.release(farm.database, leases.KEEPER, holder)
     return 0
+
+
+def _cover_journal(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
+    """While this keeper leads: rows that are unsigned for too long are covered by a signed head."""
+    timing = farm.settings.timing
+    patience = timedelta(seconds=timing.unsigned_s)
+    while not over.wait(timing.keeper_interval_s):
+        try:
+            if leading.is_set() and (size := cover(farm.database, farm.signer, patience)):
+                _log.info("journal.covered", size=size)
+        except FarmError as err:
+            _log.warning("journal.not_covered", code=err.code, message=err.message)
+            over.wait(timing.unsigned_s)
 
 
 if __name__ == "__main__":

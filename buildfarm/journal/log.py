@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -52,6 +53,11 @@ def consistency(session: Session, old: int, new: int) -> Sequence[bytes]:
     if new > (size := journal_size(session)):
         raise InvalidInput(f"The log has {size} leaves.", code="merkle.range")
     return merkle.consistency_proof(old, new, partial(stored_node, session))
+
+
+def newest_size(session: Session) -> int:
+    """How many rows the newest stored checkpoint covers; 0 without one."""
+    return session.execute(select(func.max(Checkpoint.size))).scalar_one() or 0
 
 
 def store_checkpoint(session: Session, size: int, note: str) -> None:
