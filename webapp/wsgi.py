@@ -9,4 +9,4 @@ from webapp.upkeep import Upkeep
 log.configure("web")
 farm = bootstrap.farm(config.load())
 app = create_app(farm)
-Upkeep(farm).install(app)
+Upkeep(farm, app.extensions["verdicts"]).install(app)

@@ -95,6 +95,13 @@ def revoke(session: Session, token_id: str, *, actor: str) -> None:
     record(session, "token.revoke", token=token_id, actor=actor)
 
 
+def note_used(session: Session, used: dict[str, datetime]) -> None:
+    """Keep when tokens were used, by id; what is not later than what is kept changes nothing."""
+    for token_id, at in used.items():
+        later = Token.last_used_at.is_(None) | (Token.last_used_at < at)
+        session.execute(update(Token).where(Token.id == token_id, later).values(last_used_at=at))
+
+
 def principal_of(session: Session, value: str, now: datetime) -> Principal | None:
     """Whose token this is, or None when it is unknown, expired or revoked, or its person disabled."""
     if not is_token(value):

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from buildfarm import clock
 from buildfarm.access import tokens, users
@@ -44,6 +45,7 @@ class Verdicts:
         self._known: dict[bytes, _Remembered] = {}
         self._refused: dict[bytes, float] = {}
         self._lock = threading.Lock()
+        self._used: dict[str, datetime] = {}
 
     def principal(self, authorization: str | None) -> Principal:
         """The principal of an `Authorization` header; anonymous without one.
@@ -83,6 +85,12 @@ class Verdicts:
             self._known[key] = _Remembered(principal, now)
         return principal
 
+    def take_used(self) -> dict[str, datetime]:
+        """When each token was looked up last since this was asked before, by the token's id."""
+        with self._lock:
+            taken, self._used = self._used, {}
+        return taken
+
     def _look_up(self, authorization: str) -> Principal:
         name, secret = credential_of(authorization)
         if tokens.looks_like_token(secret) and not tokens.is_token(secret):
@@ -92,6 +100,8 @@ class Verdicts:
                 principal = tokens.principal_of(session, secret, clock.now())
                 if principal is None:
                     raise Unauthenticated("This token is not known, expired or revoked.", code="access.token")
+                with self._lock:
+                    self._used[str(principal.id)] = clock.now()
                 return principal
             if not name or not secret:
                 raise Unauthenticated(
