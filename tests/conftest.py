@@ -333,7 +333,8 @@ class House:
         return client
 
 
-def _house(url: str, folder: Path, **settings: Any) -> House:
+def open_farm(url: str, folder: Path, **settings: Any) -> House:
+    """A farm over a database that has its tables."""
     values: dict[str, Any] = {
         "data": folder / "farm", "database": url, "public_url": PUBLIC_URL, "redis": "redis://127.0.0.1:1/0",
         "mirror": {"upstreams": ["http://127.0.0.1:1/simple"], "timeout_s": 1.0},
@@ -352,7 +353,7 @@ def open_house(sqlite_url: str, tmp_path: Path) -> Iterator[Callable[..., House]
     opened: list[House] = []
 
     def open_one(**settings: Any) -> House:
-        opened.append(_house(sqlite_url, tmp_path, **settings))
+        opened.append(open_farm(sqlite_url, tmp_path, **settings))
         return opened[-1]
 
     yield open_one
@@ -369,7 +370,7 @@ def house(open_house: Callable[..., House]) -> House:
 @pytest.fixture
 def each_house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """A farm on SQLite, and one on PostgreSQL."""
-    house = _house(database_url, tmp_path)
+    house = open_farm(database_url, tmp_path)
     yield house
     house.database.close()
 

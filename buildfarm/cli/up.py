@@ -123,8 +123,8 @@ def _children(
         order=1, env=control, stop_grace_s=2.0,
     )  # fmt: skip
     front = python(
-        "front", "webapp.front", "--pages", str(settings.pages_dir),
-        "--web", web_socket, "--port", str(port), "--drain-s", str(_STOP_S),
+        "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", web_socket,
+        "--port", str(port), "--drain-s", str(_STOP_S),
         order=1, env=_environment(), ready=lambda: _answers(port), stop_grace_s=2.0,
     )  # fmt: skip
     fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,106 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, House, environment, wait_for
-from tests.index.conftest import put
-
-__all__ = ["put"]
-
-
-@dataclass
-class Answer:
-    """What came back: status, headers (lower-case names, values of equal names joined), body, the rest."""
-
-    status: int
-    reason: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Wire:
-    """A raw connection."""
-
-    def __init__(self, address: tuple[str, int] | str) -> None:
-        kind = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(kind, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
-        self.socket.connect(address)
-        self._data = b""
-
-    def send(self, data: bytes) -> Wire:
-        self.socket.sendall(data)
-        return self
-
-    def answer(self, *, head: bool = False) -> Answer:
-        """The next answer; interim ones (1xx) are answers too."""
-        while b"\r\n\r\n" not in self._data:
-            assert self._more(), f"the connection ended, with {self._data!r}"
-        top, _, self._data = self._data.partition(b"\r\n\r\n")
-        line, *fields = top.decode("latin-1").split("\r\n")
-        headers: dict[str, str] = {}
-        for one in fields:
-            name, _, value = one.partition(":")
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-        _, status, reason = (line + "  ").split(" ", 2)
-        body = b""
-        if not head and int(status) >= 200 and int(status) not in {204, 304}:
-            body = self._body(headers)
-        return Answer(int(status), reason.strip(), headers, body)
-
-    def _body(self, headers: dict[str, str]) -> bytes:
-        if headers.get("transfer-encoding") == "chunked":
-            body = b""
-            while True:
-                size = int(self._upto(b"\r\n"), 16)
-                chunk = self._exactly(size + 2)[:-2]
-                body += chunk
-                if not size:
-                    return body
-        if "content-length" in headers:
-            return self._exactly(int(headers["content-length"]))
-        return self.rest()
-
-    def _upto(self, mark: bytes) -> bytes:
-        while mark not in self._data:
-            assert self._more()
-        line, _, self._data = self._data.partition(mark)
-        return line
-
-    def _exactly(self, size: int) -> bytes:
-        while len(self._data) < size:
-            assert self._more(), f"{size - len(self._data)} bytes are missing"
-        body, self._data = self._data[:size], self._data[size:]
-        return body
-
-    def rest(self) -> bytes:
-        """Everything until the connection ends."""
-        while self._more():
-            pass
-        rest, self._data = self._data, b""
-        return rest
-
-    def _more(self) -> bool:
-        try:
-            data = self.socket.recv(1 << 20)
-        except ConnectionResetError:
-            return False
-        self._data += data
-        return bool(data)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the other side ended the connection, with nothing unread."""
-        self.socket.settimeout(0.05)
-        try:
-            return not self._data and not self._more()
-        except TimeoutError:
-            return False
-        finally:
-            self.socket.settimeout(20)
-
-    def close(self) -> None:
-        self.socket.close()
+from tests.conftest import ROOT, House, environment, open_farm, wait_for
+from tests.front import stage
+from tests.front.wire import Wire
+from tests.index.conftest import put_one
 
 
 @dataclass
@@ -128,6 +32,7 @@ class Site:
     env: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     wires: list[Wire] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as out:
@@ -143,8 +48,8 @@ class Site:
     def start_front(self, *more: str) -> None:
         settings = self.house.farm.settings
         self.start(
-            "front", "webapp.front", "--pages", str(settings.pages_dir),
-            "--web", self.web_socket, "--port", str(self.port), *more,
+            "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", self.web_socket,
+            "--port", str(self.port), *more,
         )  # fmt: skip
         wait_for(lambda: listens(self.port), 30)
 
@@ -152,6 +57,14 @@ class Site:
         process = self.processes.pop(name)
         process.send_signal(number)
         return process.wait(30)
+
+    def end(self) -> None:
+        for wire in self.wires:
+            wire.close()
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait(20)
 
     def log(self, name: str = "front") -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -190,11 +103,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def basic(secret: str, name: str = "__token__") -> str:
-    """The header line of these credentials."""
-    return "Authorization: Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode() + "\r\n"
-
-
 def get(path: str, *lines: str, method: str = "GET", version: str = "1.1", host: str = "farm") -> bytes:
     """A request's head; `lines` are header lines with their end."""
     text = f"{method} {path} HTTP/{version}\r\nHost: {host}\r\n{''.join(lines)}\r\n"
@@ -207,34 +115,46 @@ def site_of(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def start(house: House, *more: str) -> Site:
-        folder = tmp_path / "site"
-        folder.mkdir(exist_ok=True)
-        env = environment(house.farm.settings, folder)
-        site = Site(house, folder, free_port(), str(folder / "web.sock"), env)
-        made.append(site)
-        site.start_web()
-        site.start_front(*more)
-        return site
+        folder = tmp_path / f"site{len(made)}"
+        folder.mkdir()
+        made.append(_site(house, folder))
+        made[-1].start_web()
+        made[-1].start_front(*more)
+        return made[-1]
 
     yield start
     for site in made:
-        for wire in site.wires:
-            wire.close()
-        for process in site.processes.values():
-            process.kill()
-        for process in site.processes.values():
-            process.wait(20)
+        site.end()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Site]:
+    """The farm of the corpus, web and a front, for all tests that change nothing."""
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(sqlite_template, folder / "farm.db")
+    house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder)
+    credentials = stage.furnish(house, put_one)
+    site = _site(house, folder)
+    site.start_web()
+    site.start_front("--head-s", "1", "--per-address", "50")
+    site.facts = credentials | stage.etags(site.web_wire, credentials)
+    yield site
+    site.end()
+    house.database.close()
 
 
 @pytest.fixture
-def site(house: House, put: Callable[..., str], site_of: Callable[..., Site]) -> Site:
-    """A farm with a wheel and an sdist in `dev`, web, a front, and no follower but the test."""
-    put(
-        house, "my_widget-1.0-py3-none-any.whl", b"0123456789", metadata=b"Metadata-Version: 2.1\n",
-        provenance=b'{"version":1}', requires_python=">=3.9",
-    )  # fmt: skip
-    put(house, "my_widget-1.0.tar.gz", b"sdist bytes")
-    return site_of(house)
+def site(house: House, site_of: Callable[..., Site]) -> Site:
+    """A farm of the test's own, furnished for the corpus, web and a front; no follower but the test."""
+    credentials = stage.furnish(house, put_one)
+    site = site_of(house)
+    site.facts = credentials
+    return site
+
+
+def _site(house: House, folder: Path) -> Site:
+    env = environment(house.farm.settings, folder)
+    return Site(house, folder, free_port(), str(folder / "web.sock"), env)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -14,41 +14,42 @@ from buildfarm.journal.record import record
 
 @pytest.fixture
 def put() -> Callable[..., str]:
-    """Puts a file into a channel as publishing does, without a build; gives its SHA-256."""
-
-    def put_one(house, filename: str, data: bytes, *, channel: str = "dev", metadata: bytes | None = None,
-                requires_python: str | None = None, provenance: bytes | None = None) -> str:  # fmt: skip
-        project, version = filename.removesuffix(".tar.gz").split("-")[:2]
-        project = project.replace("_", "-")
-        blobs = house.farm.blobs
-        sha256 = blobs.put_bytes(data)
-        with house.database.begin() as session:
-            release = session.query(Release).filter_by(project=project, version=version).first()
-            if release is None:
-                names.add_local(session, project, project, actor="test")
-                release = Release(
-                    id=f"rel_{project}_{version}", project=project, version=version, created_at=clock.now()
-                )
-                session.add(release)
-                session.flush()
-            session.add(
-                File(
-                    filename=filename, release_id=release.id, sha256=sha256, size=len(data),
-                    requires_python=requires_python, uploaded_at=clock.now(),
-                    metadata_sha256=blobs.put_bytes(metadata) if metadata is not None else None,
-                    bundle_sha256=blobs.put_bytes(provenance) if provenance else None,
-                    provenance_sha256=blobs.put_bytes(provenance) if provenance else None,
-                )
-            )  # fmt: skip
-            session.flush()
-            record(
-                session, "publish", project=project,
-                on_serial=channels.entering(session, channel, [filename]),
-            )  # fmt: skip
-        house.follower.catch_up()
-        return sha256
-
+    """Puts a file into a channel."""
     return put_one
+
+
+def put_one(house, filename: str, data: bytes, *, channel: str = "dev", metadata: bytes | None = None,
+            requires_python: str | None = None, provenance: bytes | None = None) -> str:  # fmt: skip
+    """Put a file into a channel as publishing does, without a build; gives its SHA-256."""
+    project, version = filename.removesuffix(".tar.gz").split("-")[:2]
+    project = project.replace("_", "-")
+    blobs = house.farm.blobs
+    sha256 = blobs.put_bytes(data)
+    with house.database.begin() as session:
+        release = session.query(Release).filter_by(project=project, version=version).first()
+        if release is None:
+            names.add_local(session, project, project, actor="test")
+            release = Release(
+                id=f"rel_{project}_{version}", project=project, version=version, created_at=clock.now()
+            )
+            session.add(release)
+            session.flush()
+        session.add(
+            File(
+                filename=filename, release_id=release.id, sha256=sha256, size=len(data),
+                requires_python=requires_python, uploaded_at=clock.now(),
+                metadata_sha256=blobs.put_bytes(metadata) if metadata is not None else None,
+                bundle_sha256=blobs.put_bytes(provenance) if provenance else None,
+                provenance_sha256=blobs.put_bytes(provenance) if provenance else None,
+            )
+        )  # fmt: skip
+        session.flush()
+        record(
+            session, "publish", project=project,
+            on_serial=channels.entering(session, channel, [filename]),
+        )  # fmt: skip
+    house.follower.catch_up()
+    return sha256
 
 
 @pytest.fixture

@@ -45,6 +45,8 @@ async def _serve(options: argparse.Namespace) -> None:
         web=options.web,
         scheme=scheme,
         per_address=options.per_address,
+        head_s=options.head_s,
+        idle_s=options.idle_s,
     )
     server = await loop.create_server(
         partial(Connection, front), options.host, options.port, backlog=_BACKLOG, ssl=tls
@@ -77,6 +79,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--certificate", type=Path, help="PEM chain; with it the front speaks https")
     parser.add_argument("--key", type=Path)
     parser.add_argument("--per-address", type=int, default=1000, help="connections of one address")
+    parser.add_argument("--head-s", type=float, default=10.0, help="time for a request's head")
+    parser.add_argument("--idle-s", type=float, default=75.0, help="time between requests")
     parser.add_argument("--drain-s", type=float, default=30.0, help="time for what is on its way at the end")
     return parser.parse_args()
 

@@ -6,15 +6,14 @@ import asyncio
 from functools import partial
 
 from webapp.front import splice
-from webapp.front.answers import Ready
+from webapp.front.answers import Ready, open_stored
 from webapp.front.front import Front, problem
 from webapp.front.grammar import LONGEST_HEAD, Request, parse
 from webapp.front.sending import Sending
 from webapp.front.verdicts import Known
 
-#: Seconds a client has for a whole head, between requests, and to take a byte of an answer.
-_HEAD_S, _IDLE_S, _STALLED_S = 10, 75, 60
-_LINGER_S = 5
+#: Seconds a client has to take a byte of an answer, and to end a connection that is over.
+_STALLED_S, _LINGER_S = 60, 5
 _SMALL = 16 * 1024
 
 
@@ -101,10 +100,10 @@ class Connection(asyncio.Protocol):
             return tick - self._since > _STALLED_S
         if self._waits:
             return False  # they have limits of their own
-        if self._buffer and tick - self._since > _HEAD_S:
+        if self._buffer and tick - self._since > self._front.head_s:
             self._end_with(408, "The request did not arrive in time.")
             return False
-        return tick - self._since > _IDLE_S
+        return tick - self._since > self._front.idle_s
 
     def drain(self) -> None:
         """End when what was asked is answered."""
@@ -127,8 +126,10 @@ class Connection(asyncio.Protocol):
             ready = front.answers.recall(head, front.loop.time()) or self._first(head, data)
             if ready is None:
                 return
+            if not self._send(ready):
+                self._splice(data)
+                return
             data = data[end:]
-            self._send(ready)
             if self._waits or self._is_blocked or self._is_closing:
                 break
         self._buffer = data
@@ -162,10 +163,13 @@ class Connection(asyncio.Protocol):
             return
         data = self._buffer
         ready = self._make(head, request, known, data)
-        if ready is not None:
-            self._buffer = data[len(head) :]
-            self._send(ready)
-            self._go_on()
+        if ready is None:
+            return
+        if not self._send(ready):
+            self._splice(data)
+            return
+        self._buffer = data[len(head) :]
+        self._go_on()
 
     def _make(self, head: bytes, request: Request, known: Known, data: bytes) -> Ready | None:
         ready = self._front.answers.make(head, request, known)
@@ -173,26 +177,29 @@ class Connection(asyncio.Protocol):
             self._splice(data)
         return ready
 
-    def _send(self, ready: Ready) -> None:
+    def _send(self, ready: Ready) -> bool:
+        """Send an answer, or begin to; False when its file is not the one any more that was meant."""
         front = self._front
-        front.note(self._prefix + ready.line)
         if ready.file is not None:
-            try:
-                self._sending = Sending(front.loop, self.transport, ready.file, partial(self._sent, ready))
-            except OSError:
-                self._end_with(503, "This file is away at the moment.")
-                return
+            source = open_stored(ready.file)
+            if source is None:
+                return False
+            self._waits = True
+            self._sending = Sending(
+                front.loop, self.transport, source, ready.offset, ready.length, partial(self._sent, ready)
+            )
+        front.note(self._prefix + ready.line)
         body = ready.body
         if len(body) <= _SMALL:
             self.transport.write(b"".join((ready.start, front.date, ready.head, body)))
         else:
             self.transport.writelines((b"".join((ready.start, front.date, ready.head)), body))
         if self._sending:
-            self._waits = True
             if not self._is_blocked:
                 self._sending.go()
         elif ready.is_last or front.is_draining:
             self._close()
+        return True
 
     def _sent(self, ready: Ready) -> None:
         """A file is through."""

@@ -39,7 +39,11 @@ class Front:
     verdicts: Verdicts
     web: str
     scheme: str
+    #: How many connections one address may have.
     per_address: int
+    #: Seconds a client has for a whole head, and between requests.
+    head_s: float
+    idle_s: float
 
     def __post_init__(self) -> None:
         self.loop = asyncio.get_running_loop()

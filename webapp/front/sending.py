@@ -6,8 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from webapp.front.answers import File
-
 _PIECE = 256 * 1024
 #: How much one client is sent before the others have a turn.
 _TURN = 4 * 1024 * 1024
@@ -16,29 +14,29 @@ _TURN = 4 * 1024 * 1024
 class Sending:
     """One file on its way; `done` is called at its end, or never when the connection ends before.
 
-    The transport's own buffer must be empty when it starts.
-
-    Raises:
-        OSError: the file cannot be opened, or was replaced.
+    It owns the descriptor `source`. The transport's own buffer must be empty when it begins.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
-        file: File,
+        source: int,
+        start: int,
+        length: int,
         done: Callable[[], None],
     ) -> None:
         self._loop, self._transport, self._done = loop, transport, done
-        self._offset, self._end = file.start, file.start + file.length
+        self._source, self._offset, self._end = source, start, start + length
         self._is_plain = transport.get_extra_info("sslcontext") is None
-        self._source = file.open()
         self._socket = -1
         self._waits = False
         self._asked = self._offset
 
     def go(self) -> None:
         """Send as much as the client takes now; called again when it takes more."""
+        if self._source < 0:
+            return
         try:
             if self._is_plain:
                 self._sendfile()
@@ -84,16 +82,21 @@ class Sending:
             self._loop.add_writer(self._socket, self.go)
 
     def _write(self) -> None:
-        """One piece; the transport calls for more through `resume_writing`, or takes more at once."""
-        piece = os.pread(self._source, min(_PIECE, self._end - self._offset), self._offset)
-        if not piece:
-            self._transport.abort()
-            return
-        self._offset += len(piece)
-        self._transport.write(piece)
+        turn = min(self._end, self._offset + _TURN)
+        # A transport that holds so much calls `resume_writing` when it takes more.
+        while self._offset < turn and self._transport.get_write_buffer_size() < _PIECE:
+            piece = os.pread(self._source, min(_PIECE, turn - self._offset), self._offset)
+            if not piece:
+                self._transport.abort()
+                return
+            self._offset += len(piece)
+            self._transport.write(piece)
         if self._offset == self._end:
             self._finish()
+        elif self._offset == turn:
+            self._loop.call_soon(self.go)
 
     def _finish(self) -> None:
         self.close()
-        self._done()
+        # Not at once: whoever began the sending is still at it.
+        self._loop.call_soon(self._done)
