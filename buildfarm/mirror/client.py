@@ -21,9 +21,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from buildfarm.errors import ExternalFailure
+from buildfarm.errors import ExternalFailure, StorageFull
 from buildfarm.mirror.page import ACCEPT
 from buildfarm.mirror.rules import may_connect
+from buildfarm.mirror.tally import Tally
 
 PAGE_BYTES = 64 * 2**20
 _CHUNK = 1 << 16
@@ -66,8 +67,8 @@ class Client:
     Every failure is an ExternalFailure `mirror.unreachable`, or as named.
     """
 
-    def __init__(self, roots: tuple[Root, ...], timeout_s: float) -> None:
-        self._roots, self._timeout_s = roots, timeout_s
+    def __init__(self, roots: tuple[Root, ...], timeout_s: float, tally: Tally) -> None:
+        self._roots, self._timeout_s, self._tally = roots, timeout_s, tally
         self._hosts = tuple(urlsplit(root.url).hostname or "" for root in roots)
         self._http = requests.Session()
         self._http.headers["User-Agent"] = "buildfarm"
@@ -83,7 +84,7 @@ class Client:
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip"}
         if etag:
             headers["If-None-Match"] = etag
-        with self._get(f"{root.url}/{name}/", headers, stays=True) as answer:
+        with self._told(root.url, "page"), self._get(f"{root.url}/{name}/", headers, stays=True) as answer:
             if answer.status_code == 404:
                 return None
             fresh = partial(
@@ -102,17 +103,16 @@ class Client:
     def file(self, url: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         """A file's announced size and its bytes, each chunk as soon as it is there."""
         # identity: the digest is of the file, not of a form that a proxy made of it
-        with self._get(url, {"Accept-Encoding": "identity"}) as answer:
+        with self._told(_site(url), "file"), self._get(url, {"Accept-Encoding": "identity"}) as answer:
             _demand_ok(answer)
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise _unreachable("it packed a file that is wanted as it is")
             yield _number(answer.headers.get("Content-Length")), self._chunks(answer)
 
-    def document(self, url: str, max_bytes: int, accept: str = "*/*") -> bytes | None:
-        """A small document beside a file, or None (404)."""
-        with self._get(url, {"Accept": accept, "Accept-Encoding": "identity"}) as answer:
-            if answer.status_code == 404:
-                return None
+    def document(self, url: str, max_bytes: int, accept: str = "*/*") -> bytes:
+        """A small document beside a file."""
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        with self._told(_site(url), "file"), self._get(url, headers) as answer:
             _demand_ok(answer)
             body = bytearray()
             for chunk in self._chunks(answer):
@@ -120,6 +120,17 @@ class Client:
                 if len(body) > max_bytes:
                     raise _unreachable(f"it sends more than {max_bytes} bytes beside a file")
             return bytes(body)
+
+    @contextmanager
+    def _told(self, upstream: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageFull:
+            raise
+        except ExternalFailure as err:
+            self._tally.asked(upstream, what, err.message)
+            raise
+        self._tally.asked(upstream, what)
 
     @contextmanager
     def _get(
@@ -242,6 +253,11 @@ def _next(url: str, location: str, *, stays: bool) -> str:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def _site(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _addresses(host: str) -> set[str]:

@@ -37,8 +37,9 @@ class UpstreamPage(Base):
 class UpstreamFile(Base):
     """First sight of an upstream file: from then on its name means these bytes.
 
-    The row stays when the bytes are evicted. `refused` is the sentence of the rule that the bytes broke;
-    `findings` are the rules that were reported without refusing.
+    The row stays when the bytes go. `stored_at` is empty when they are not here; `evicted_at` says that
+    they will go soon. `refused` is the sentence of the rule (`refused_by`) that the bytes broke; `findings`
+    are the rules that were reported without refusing.
     """
 
     __tablename__ = "upstream_file"
@@ -50,6 +51,84 @@ class UpstreamFile(Base):
     url: Mapped[str]
     seen_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None] = mapped_column(index=True)
+    evicted_at: Mapped[datetime | None]
     metadata_sha256: Mapped[str | None]
     refused: Mapped[str | None] = mapped_column(Text)
+    refused_by: Mapped[str | None]
     findings: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class UpstreamProvenance(Base):
+    """The provenance document (PEP 740) that upstream serves beside a file, as it was last fetched."""
+
+    __tablename__ = "upstream_provenance"
+
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    fetched_at: Mapped[datetime]
+
+
+class UpstreamHealth(Base):
+    """How an upstream index answers: counts since this farm began, the last answer, the last failure."""
+
+    __tablename__ = "upstream_health"
+
+    upstream: Mapped[str] = mapped_column(primary_key=True)
+    pages: Mapped[int] = mapped_column(Serial)
+    files: Mapped[int] = mapped_column(Serial)
+    failures: Mapped[int] = mapped_column(Serial)
+    answered_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    failure: Mapped[str | None] = mapped_column(Text)
+
+
+class GuardEvent(Base):
+    """What the guard did not let through, counted: a name that is ours, a file that breaks a rule."""
+
+    __tablename__ = "guard_event"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    sentence: Mapped[str] = mapped_column(Text)
+    count: Mapped[int] = mapped_column(Serial)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Supplement(Base):
+    """A wheel that this farm built from an sdist of an upstream project; it joins upstream's own files.
+
+    The name does not become local by it. Digests are of blobs; `build_id` says which build made it.
+    """
+
+    __tablename__ = "supplement"
+
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(index=True)
+    version: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int] = mapped_column(Serial)
+    requires_python: Mapped[str | None]
+    metadata_sha256: Mapped[str | None]
+    bundle_sha256: Mapped[str | None]
+    provenance_sha256: Mapped[str | None]
+    uploaded_at: Mapped[datetime]
+    build_id: Mapped[str | None]
+
+
+class MirroredPage(Base):
+    """A page of a mirror or union channel as it was last rendered, for its ETag on every node.
+
+    `serial` counts the changes of the content (`digest`), whatever changed it: upstream, policy, time, a
+    supplement. `until` is when time alone will change it next.
+    """
+
+    __tablename__ = "mirrored_page"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    serial: Mapped[int] = mapped_column(Serial)
+    until: Mapped[datetime | None]

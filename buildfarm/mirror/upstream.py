@@ -6,24 +6,26 @@ followed. Bytes are hashed before they are kept and are served only from our own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from datetime import timedelta
 from functools import cached_property
 from urllib.parse import urlsplit, urlunsplit
-
-from sqlalchemy.exc import IntegrityError
 
 from buildfarm import clock, config
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import IntegrityFailure, NotFound
+from buildfarm.errors import ExternalFailure, IntegrityFailure, NotFound
 from buildfarm.mirror.client import Client, Root
-from buildfarm.mirror.model import UpstreamFile
+from buildfarm.mirror.files import Files, Growing
+from buildfarm.mirror.model import UpstreamFile, UpstreamProvenance
 from buildfarm.mirror.page import MirrorFile, MirrorPage
 from buildfarm.mirror.pages import Pages
+from buildfarm.mirror.tally import Tally
 from buildfarm.storage.blobs import Blobs
 
-_METADATA_BYTES = 16 * 2**20
-_FILE_BYTES = 8 * 2**30
+PROVENANCE_TYPE = "application/vnd.pypi.integrity.v1+json"
+METADATA_BYTES = 16 * 2**20
+_PROVENANCE_BYTES = 16 * 2**20
 
 
 class Upstream:
@@ -71,39 +73,72 @@ class Upstream:
 
         Raises:
             NotFound: `mirror.unknown_file`.
+            Forbidden: `mirror.refused`, the validator refused it.
             IntegrityFailure: `mirror.digest_changed`, or the bytes are not what the page announced.
             ExternalFailure: `mirror.unreachable`.
         """
-        with self._database.read() as session:
-            first_sight = session.get(UpstreamFile, filename)
-        if first_sight and self._blobs.has(first_sight.sha256):
-            return first_sight
+        return self.files.held(filename) or self.fetch(name, filename).whole()
+
+    def fetch(self, name: str, filename: str) -> Growing:
+        """A file that is not here, on its way.
+
+        Raises:
+            NotFound, IntegrityFailure, ExternalFailure: as for `file`.
+        """
         row = self.row(name, filename)
         if row.changed_to:
             raise IntegrityFailure(
                 f"Upstream now shows another digest for {filename} than it did first.",
                 code="mirror.digest_changed",
             )
-        wanted = first_sight.sha256 if first_sight else row.sha256
-        sha256, size = self._blobs.put(
-            self._download(row.url), sha256=wanted, max_bytes=row.size or _FILE_BYTES
-        )
-        return first_sight or self._remember(name, row, sha256, size)
+        return self.files.fetch(name, row)
 
-    def metadata(self, name: str, filename: str) -> bytes:
-        """The core metadata that upstream serves beside a file (PEP 658).
+    def metadata(self, name: str, filename: str) -> str:
+        """The digest of a wheel's core metadata (PEP 658), which is in the blob store when this returns.
 
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as for `file`.
         """
+        known = self.files.known(filename)
+        if known and known.metadata_sha256 and self._blobs.has(known.metadata_sha256):
+            return known.metadata_sha256
         row = self.row(name, filename)
         if row.metadata_sha256 is None:
             raise NotFound(f"No upstream index serves metadata for {filename}.", code="mirror.unknown_file")
         if not self._blobs.has(row.metadata_sha256):
             parts = urlsplit(row.url)
             url = urlunsplit(parts._replace(path=parts.path + ".metadata", fragment=""))
-            self._blobs.put(self._download(url), sha256=row.metadata_sha256, max_bytes=_METADATA_BYTES)
-        return self._blobs.read(row.metadata_sha256)
+            body = self._client.document(url, METADATA_BYTES)
+            self._blobs.put([body], sha256=row.metadata_sha256)
+        return row.metadata_sha256
+
+    def provenance(self, name: str, filename: str) -> str:
+        """The digest of upstream's provenance document (PEP 740), which is in the blob store.
+
+        It may grow, so it is asked for again when it is old; the last one stands while upstream is away.
+
+        Raises:
+            NotFound, ExternalFailure: as for `file`.
+        """
+        with self._database.read() as session:
+            kept = session.get(UpstreamProvenance, filename)
+        fresh_since = clock.now() - timedelta(seconds=self._settings.mirror.fresh_s)
+        if kept and kept.fetched_at > fresh_since and self._blobs.has(kept.sha256):
+            return kept.sha256
+        row = self.row(name, filename)
+        if row.provenance_url is None:
+            raise NotFound(f"No upstream index has provenance of {filename}.", code="mirror.unknown_file")
+        try:
+            body = self._client.document(row.provenance_url, _PROVENANCE_BYTES, PROVENANCE_TYPE)
+            _demand_provenance(body)
+        except ExternalFailure:
+            if kept and self._blobs.has(kept.sha256):
+                return kept.sha256
+            raise
+        sha256 = self._blobs.put_bytes(body)
+        with self._database.begin() as session:
+            session.merge(UpstreamProvenance(filename=filename, sha256=sha256, fetched_at=clock.now()))
+        return sha256
 
     def origin(self, name: str) -> str:
         """The index that a project's files come from, without the password that it may take."""
@@ -111,23 +146,27 @@ class Upstream:
         return page.upstream if page else self.roots[0].url
 
     @cached_property
+    def files(self) -> Files:
+        """The files."""
+        return Files(self._database, self._blobs, self._client, self.tally, self._settings)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What is counted about them."""
+        return Tally(self._database)
+
+    @cached_property
     def _client(self) -> Client:
-        return Client(self.roots, self._settings.mirror.timeout_s)
+        return Client(self.roots, self._settings.mirror.timeout_s, self.tally)
 
-    def _download(self, url: str) -> Iterator[bytes]:
-        with self._client.file(url) as (_size, chunks):
-            yield from chunks
 
-    def _remember(self, name: str, row: MirrorFile, sha256: str, size: int) -> UpstreamFile:
-        now = clock.now()
-        fresh = UpstreamFile(
-            filename=row.filename, project=name, sha256=sha256, size=size, url=row.url, seen_at=now,
-            last_used_at=now,
-        )  # fmt: skip
-        try:
-            with self._database.begin() as session:
-                session.add(fresh)
-        except IntegrityError:
-            with self._database.read() as session:
-                return session.get_one(UpstreamFile, row.filename)
-        return fresh
+def _demand_provenance(body: bytes) -> None:
+    try:
+        document = json.loads(body)
+        is_one = document["version"] == 1 and isinstance(document["attestation_bundles"], list)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        is_one = False
+    if not is_one:
+        raise ExternalFailure(
+            "What the upstream index sends as provenance is none.", code="mirror.provenance_unreadable"
+        )

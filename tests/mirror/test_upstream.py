@@ -20,17 +20,19 @@ from buildfarm.errors import ExternalFailure, IntegrityFailure, LimitExceeded, N
 from buildfarm.mirror import client, pages
 from buildfarm.mirror.model import UpstreamFile
 from buildfarm.mirror.page import parse
+from tests.conftest import wheel
 
 WHEEL = "gadget-1.0-py3-none-any.whl"
 JSON = "application/vnd.pypi.simple.v1+json"
 BASE = "http://index.example/simple/gadget/"
+BYTES = wheel("gadget", "1.0")[1]
 
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def entry(data: bytes = b"wheel", **changes: Any) -> dict[str, Any]:
+def entry(data: bytes = BYTES, **changes: Any) -> dict[str, Any]:
     whole = {
         "filename": WHEEL,
         "url": f"../../files/{WHEEL}",
@@ -45,7 +47,7 @@ def mirrored(open_house, upstream):
     """A farm that follows the stub; `gadget` has one wheel."""
     house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 0.5})
     upstream.page("gadget", entry())
-    upstream.put(f"/files/{WHEEL}", b"wheel")
+    upstream.put(f"/files/{WHEEL}", BYTES)
     return house
 
 
@@ -72,8 +74,8 @@ def test_a_page_is_passed_on_as_rows_with_our_own_urls(mirrored, upstream) -> No
     assert row == {
         "filename": WHEEL,
         "url": f"../../files/gadget/{WHEEL}",
-        "hashes": {"sha256": sha(b"wheel")},
-        "size": 5,
+        "hashes": {"sha256": sha(BYTES)},
+        "size": len(BYTES),
         "requires-python": ">=3.9",
         "yanked": "bad",
         "core-metadata": {"sha256": "a" * 64},
@@ -84,7 +86,7 @@ def test_a_page_is_passed_on_as_rows_with_our_own_urls(mirrored, upstream) -> No
 
 
 def test_an_index_that_speaks_html_alone_is_read_too(mirrored, upstream) -> None:
-    digest = sha(b"wheel")
+    digest = sha(BYTES)
     page = f'<a href="../../files/{WHEEL}#sha256={digest}" data-yanked="" '
     page += f'data-core-metadata="sha256={"b" * 64}" '
     page += 'data-requires-python="&gt;=3.8">x</a><a href="../../files/gadget-0.9.tar.gz#md5=1">y</a><a>z</a>'
@@ -220,9 +222,14 @@ def test_the_origin_that_provenance_names_holds_no_password(open_house, upstream
 def test_a_file_is_fetched_once_hashed_and_kept(mirrored, upstream) -> None:
     for _ in range(3):
         served = mirrored.farm.build_view.file("gadget", WHEEL, "dev")
-    assert (served.sha256, served.size, served.project, served.version) == (sha(b"wheel"), 5, "gadget", "1.0")
+    assert (served.sha256, served.size, served.project, served.version) == (
+        sha(BYTES),
+        len(BYTES),
+        "gadget",
+        "1.0",
+    )
     assert served.origin == upstream.url
-    assert mirrored.farm.blobs.read(served.sha256) == b"wheel"
+    assert mirrored.farm.blobs.read(served.sha256) == BYTES
     assert upstream.paths().count(f"/files/{WHEEL}") == 1
     assert upstream.asked[-1][1]["Accept-Encoding"] == "identity"
 
@@ -235,15 +242,15 @@ def refused(house, error: type[Exception], code: str) -> None:
 
 
 def test_wrong_bytes_are_never_kept(mirrored, upstream) -> None:
-    upstream.put(f"/files/{WHEEL}", b"WHEEL")
+    upstream.put(f"/files/{WHEEL}", BYTES[::-1])
     refused(mirrored, IntegrityFailure, "blob.digest")
-    assert not mirrored.farm.blobs.has(sha(b"WHEEL"))
+    assert not mirrored.farm.blobs.has(sha(BYTES[::-1]))
     with mirrored.database.read() as session:
         assert session.scalars(select(UpstreamFile)).all() == []
 
 
 def test_more_bytes_than_the_page_says_are_cut_off(mirrored, upstream) -> None:
-    upstream.put(f"/files/{WHEEL}", b"wheel" + b"x" * 5000)
+    upstream.put(f"/files/{WHEEL}", BYTES + b"x" * 5000)
     refused(mirrored, LimitExceeded, "blob.too_large")
 
 
@@ -252,8 +259,8 @@ def test_a_name_means_the_bytes_of_its_first_sight(mirrored, upstream, monkeypat
     later(monkeypatch)
     upstream.page("gadget", entry(b"other"))
     upstream.put(f"/files/{WHEEL}", b"other")
-    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").sha256 == sha(b"wheel")
-    mirrored.farm.blobs.delete(sha(b"wheel"))
+    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").sha256 == sha(BYTES)
+    mirrored.farm.blobs.delete(sha(BYTES))
     refused(mirrored, IntegrityFailure, "mirror.digest_changed")
     later(monkeypatch)
     upstream.page("gadget", entry(hashes={}))  # a page without digests does not open a way around
@@ -270,7 +277,7 @@ def test_a_file_that_is_gone_or_not_listed(mirrored, upstream) -> None:
 def test_many_at_once_see_one_file(mirrored) -> None:
     with ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(mirrored.farm.build_view.file, "gadget", WHEEL, "dev") for _ in range(6)]
-        assert {call.result().sha256 for call in calls} == {sha(b"wheel")}
+        assert {call.result().sha256 for call in calls} == {sha(BYTES)}
 
 
 def test_metadata_is_held_against_its_digest(mirrored, upstream) -> None:
@@ -290,7 +297,7 @@ def test_what_is_stored_is_served_while_upstream_is_away(mirrored, upstream, mon
     mirrored.farm.build_view.file("gadget", WHEEL, "dev")
     upstream.pages.clear()
     later(monkeypatch)
-    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").size == 5
+    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").size == len(BYTES)
 
 
 # Parsing --------------------------------------------------------------------------------------------
@@ -311,7 +318,7 @@ def test_rows_that_cannot_be_understood_are_left_out(entries: list[Any]) -> None
     good = entry(filename="good-1.tar.gz")
     page = json.dumps({"files": [*entries, good]}).encode()
     rows = parse(page, JSON, BASE).files
-    assert rows["good-1.tar.gz"].sha256 == sha(b"wheel")
+    assert rows["good-1.tar.gz"].sha256 == sha(BYTES)
     for row in rows.values():
         assert "/" not in row.filename
         assert row.filename.isascii()

@@ -62,6 +62,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("node", name=op.f("pk_follower")),
     )
     op.create_table(
+        "guard_event",
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("rule", sa.String(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("first_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("channel", "project", "rule", name=op.f("pk_guard_event")),
+    )
+    with op.batch_alter_table("guard_event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_guard_event_last_at"), ["last_at"], unique=False)
+
+    op.create_table(
         "image",
         sa.Column("image_id", sa.String(), nullable=False),
         sa.Column("platform", sa.String(), nullable=False),
@@ -131,6 +145,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_lift_project"), ["project"], unique=False)
 
     op.create_table(
+        "mirrored_page",
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("until", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("channel", "project", name=op.f("pk_mirrored_page")),
+    )
+    op.create_table(
         "namespace",
         sa.Column("prefix", sa.String(), nullable=False),
         sa.Column("owners", types.Json, nullable=False),
@@ -188,6 +211,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
     )
     op.create_table(
+        "supplement",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("requires_python", sa.String(), nullable=True),
+        sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("bundle_sha256", sa.String(), nullable=True),
+        sa.Column("provenance_sha256", sa.String(), nullable=True),
+        sa.Column("uploaded_at", types.UtcDateTime(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_supplement")),
+    )
+    with op.batch_alter_table("supplement", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_supplement_project"), ["project"], unique=False)
+        batch_op.create_index(batch_op.f("ix_supplement_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
         "task",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
@@ -218,15 +260,30 @@ def upgrade() -> None:
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("seen_at", types.UtcDateTime(), nullable=False),
         sa.Column("last_used_at", types.UtcDateTime(), nullable=False),
+        sa.Column("stored_at", types.UtcDateTime(), nullable=True),
+        sa.Column("evicted_at", types.UtcDateTime(), nullable=True),
         sa.Column("metadata_sha256", sa.String(), nullable=True),
         sa.Column("refused", sa.Text(), nullable=True),
+        sa.Column("refused_by", sa.String(), nullable=True),
         sa.Column("findings", types.Json, nullable=False),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_upstream_file")),
     )
     with op.batch_alter_table("upstream_file", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_upstream_file_project"), ["project"], unique=False)
         batch_op.create_index(batch_op.f("ix_upstream_file_sha256"), ["sha256"], unique=False)
+        batch_op.create_index(batch_op.f("ix_upstream_file_stored_at"), ["stored_at"], unique=False)
 
+    op.create_table(
+        "upstream_health",
+        sa.Column("upstream", sa.String(), nullable=False),
+        sa.Column("pages", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("files", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("failures", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("answered_at", types.UtcDateTime(), nullable=True),
+        sa.Column("failed_at", types.UtcDateTime(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("upstream", name=op.f("pk_upstream_health")),
+    )
     op.create_table(
         "upstream_page",
         sa.Column("project", sa.String(), nullable=False),
@@ -244,6 +301,13 @@ def upgrade() -> None:
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_upstream_page_checked_at"), ["checked_at"], unique=False)
 
+    op.create_table(
+        "upstream_provenance",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("fetched_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_upstream_provenance")),
+    )
     op.create_table(
         "user",
         sa.Column("id", sa.String(), nullable=False),
@@ -576,11 +640,14 @@ def downgrade() -> None:
 
     op.drop_table("advisory_cover")
     op.drop_table("user")
+    op.drop_table("upstream_provenance")
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_upstream_page_checked_at"))
 
     op.drop_table("upstream_page")
+    op.drop_table("upstream_health")
     with op.batch_alter_table("upstream_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upstream_file_stored_at"))
         batch_op.drop_index(batch_op.f("ix_upstream_file_sha256"))
         batch_op.drop_index(batch_op.f("ix_upstream_file_project"))
 
@@ -590,6 +657,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_task_state"))
 
     op.drop_table("task")
+    with op.batch_alter_table("supplement", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_supplement_sha256"))
+        batch_op.drop_index(batch_op.f("ix_supplement_project"))
+
+    op.drop_table("supplement")
     op.drop_table("source")
     op.drop_table("release_licence")
     op.drop_table("promotion")
@@ -598,6 +670,7 @@ def downgrade() -> None:
 
     op.drop_table("project")
     op.drop_table("namespace")
+    op.drop_table("mirrored_page")
     with op.batch_alter_table("lift", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_lift_project"))
 
@@ -610,6 +683,10 @@ def downgrade() -> None:
 
     op.drop_table("journal")
     op.drop_table("image")
+    with op.batch_alter_table("guard_event", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_guard_event_last_at"))
+
+    op.drop_table("guard_event")
     op.drop_table("follower")
     op.drop_table("checkpoint")
     op.drop_table("channel")
