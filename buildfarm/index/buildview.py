@@ -90,7 +90,7 @@ class BuildView:
         """
         normal = _asked_name(name)
         if not self.is_local(normal):
-            return self._blobs.read(self._upstream.metadata(normal, filename))
+            return self._upstream.metadata(normal, filename)
         file = self._local_file(normal, filename, channel)
         if file.metadata_sha256 is None or not filename.endswith(".whl"):
             raise NotFound("This file has no metadata beside it.", code="file.no_metadata")

@@ -93,7 +93,15 @@ class Upstream:
             )
         return self.files.fetch(name, row)
 
-    def metadata(self, name: str, filename: str) -> str:
+    def metadata(self, name: str, filename: str) -> bytes:
+        """A wheel's core metadata.
+
+        Raises:
+            NotFound, IntegrityFailure, ExternalFailure: as for `file`.
+        """
+        return self._blobs.read(self.metadata_digest(name, filename))
+
+    def metadata_digest(self, name: str, filename: str) -> str:
         """The digest of a wheel's core metadata (PEP 658), which is in the blob store when this returns.
 
         Raises:
