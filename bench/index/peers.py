@@ -37,9 +37,15 @@ def nginx(folder: Path, configuration: str, *, answers: str = "/", **words: obje
         yield Server("nginx", url, f"nginx -c bench/peers/{configuration}", lambda: tree(process.pid))
 
 
-def copy_channel(source: Server, channel: str, names: Iterable[str], www: Path) -> None:
-    """Copy the root list, pages and files of a channel as the server sends them, for nginx to serve."""
-    for name in ("", *names):
+def copy_channel(
+    source: Server, channel: str, names: Iterable[str], www: Path, *, listed: Iterable[str] = ()
+) -> None:
+    """Copy the root list, pages and files of a channel as the server sends them, for nginx to serve.
+
+    Of the projects `listed` only the pages.
+    """
+    whole = set(names)
+    for name in ("", *whole, *listed):
         path = f"/{channel}/simple/{name}/" if name else f"/{channel}/simple/"
         for form, headers in (("json", PAGE), ("html", HTML_PAGE)):
             answer = fetch(source, path, headers)
@@ -47,7 +53,7 @@ def copy_channel(source: Server, channel: str, names: Iterable[str], www: Path) 
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(answer.body)
             place.with_name(place.name + ".gz").write_bytes(answer.raw)
-        if name:
+        if name in whole:
             _copy_files(source, path, www)
 
 
@@ -56,8 +62,6 @@ def _copy_files(source: Server, path: str, www: Path) -> None:
     for file in page["files"]:
         where = urljoin(path, file["url"])
         answer = fetch(source, where, FILE)
-        if answer.status != 200:
-            continue  # a file that is only listed, on a page that is measured for its length
         place = www / where.strip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(answer.body)
