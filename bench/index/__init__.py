@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.index import serving
+from bench.index import clients, serving, uploads, whole
 from bench.index.load import ThrownOut
 from bench.index.stand import Stand
 from bench.row import Row
@@ -18,6 +18,10 @@ Measure = Callable[[Stand, str, float], Row]
 
 def _embedded(case: str) -> Measure:
     return lambda stand, name, goal: serving.against_static(stand, name, case, stand.library.reads, goal)
+
+
+def _client(client: str) -> Measure:
+    return lambda stand, name, goal: clients.against_static(stand, name, client, goal)
 
 
 #: Every row: its goal (greatest ratio ours / peer; without a peer the greatest value) and how it is measured.
@@ -31,7 +35,20 @@ ROWS: dict[str, tuple[float, Measure]] = {
     "embedded.file_50k": (1.8, _embedded("file_50k")),
     "embedded.file_200m": (1.5, _embedded("file_200m")),
     "page_small.vs_devpi": (0.01, serving.small_against_devpi),
+    "page_1000.vs_devpi": (0.001, serving.big_against_devpi),
     "page_small.vs_pypiserver": (0.01, serving.small_against_pypiserver),
+    "dashboard.p99": (1.5, whole.beside_dashboard),
+    "memory.20k": (250, whole.memory_full),
+    "memory.empty": (60, whole.memory_empty),
+    "start.first_answer": (1, whole.first_answer),
+    "upload": (0.6, uploads.first_upload),
+    "upload.growth": (2.0, uploads.growth),
+    "upload.growth.vs_devpi": (0.6, uploads.growth_against_devpi),
+    "growth.page": (1.1, serving.growth_of_index),
+    "growth.publish": (1.2, uploads.growth_of_index),
+    "resolve_uv.wall": (1.10, _client("resolve_uv")),
+    "install_uv.wall": (1.10, _client("install_uv")),
+    "install_pip.wall": (1.10, _client("install_pip")),
 }
 
 

@@ -15,16 +15,18 @@ import requests
 
 from bench.index.load import FILE, HTML_PAGE, PAGE, fetch
 from bench.index.process import Server, free_port, running, tree
+from bench.index.wheels import metadata_version
 
 _BENCH = Path(__file__).resolve().parents[1]
 _INSTALLED = _BENCH.parent / ".cache" / "bench"
+DEVPI_INDEX = "/bench/dev/"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @contextmanager
 def nginx(folder: Path, configuration: str, *, answers: str = "/", **words: object) -> Iterator[Server]:
     """nginx with one of the configurations of `bench/peers`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "www").mkdir(parents=True, exist_ok=True)
     port = free_port()
     text = (_BENCH / "peers" / configuration).read_text()
     for word, value in {"folder": folder, "port": port, **words}.items():
@@ -55,6 +57,14 @@ def copy_channel(
             place.with_name(place.name + ".gz").write_bytes(answer.raw)
         if name in whole:
             _copy_files(source, path, www)
+
+
+def project_names(source: Server, channel: str) -> list[str]:
+    """The projects that a channel lists."""
+    listed = requests.get(
+        f"{source.url}/{channel}/simple/", headers={**source.headers, "Accept": JSON}, timeout=60
+    )
+    return [one["name"] for one in listed.json()["projects"]]
 
 
 def _copy_files(source: Server, path: str, www: Path) -> None:
@@ -100,7 +110,7 @@ def upload(server: Server, path: str, filename: str, body: bytes) -> None:
         "protocol_version": "1",
         "filetype": "bdist_wheel",
         "pyversion": "py3",
-        "metadata_version": "2.1",
+        "metadata_version": metadata_version(body),
         "name": project,
         "version": version,
         "sha256_digest": hashlib.sha256(body).hexdigest(),

@@ -26,6 +26,7 @@ class Server:
     command: str
     pids: Callable[[], set[int]]
     headers: Mapping[str, str] = field(default_factory=dict)
+    password: str = ""
 
     def cpu_s(self) -> float:
         """Processor seconds of all its processes so far."""
@@ -83,6 +84,7 @@ def running(
     *,
     log: Path,
     answers: str,
+    headers: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     deadline_s: float = 60.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -93,7 +95,7 @@ def running(
         )
     try:
         wait_for(
-            lambda: process.poll() is not None or get_status(answers) == 200,
+            lambda: process.poll() is not None or get_status(answers, headers) == 200,
             what=f"{command[0]} did not answer {answers} (its log: {log})",
             deadline_s=deadline_s,
         )

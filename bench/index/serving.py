@@ -66,15 +66,31 @@ def _sampler(server: Server, case: Case, *, by_size: bool) -> Callable[[], float
     return sample
 
 
+def growth_of_index(stand: Stand, name: str, goal: float) -> Row:
+    """A page of ten files in an index of 200,000 projects, against one of 200."""
+    return compared(name, stand.many.reads, stand.few.reads, CASES["json"], goal)
+
+
 def small_against_devpi(stand: Stand, name: str, goal: float) -> Row:
     """The page of ten files, as pip asks for it."""
-    case = Case(_SMALL, PAGE, mentions=(b"small-1.", 10))
-    peer_case = replace(case, path="/bench/dev/+simple/small/")
-    return compared(name, stand.library.reads, stand.devpi, case, goal, peer_case=peer_case)
+    return _elsewhere(
+        name, stand.library.reads, stand.devpi, CASES["json"], "/bench/dev/+simple/small/", goal
+    )
 
 
-def small_against_pypiserver(stand: Stand, name: str, goal: float | None) -> Row:
+def big_against_devpi(stand: Stand, name: str, goal: float) -> Row:
+    """The page of a thousand files, as pip asks for it."""
+    stand.fill_devpi_big()
+    return _elsewhere(
+        name, stand.library.reads, stand.devpi, CASES["page_1000"], "/bench/dev/+simple/big/", goal
+    )
+
+
+def small_against_pypiserver(stand: Stand, name: str, goal: float) -> Row:
     """The page of ten files, as pip asks for it; pypiserver has HTML alone."""
-    case = Case(_SMALL, PAGE, mentions=(b"small-1.", 10))
-    peer_case = replace(case, path="/simple/small/")
-    return compared(name, stand.library.reads, stand.pypiserver, case, goal, peer_case=peer_case)
+    return _elsewhere(name, stand.library.reads, stand.pypiserver, CASES["json"], "/simple/small/", goal)
+
+
+def _elsewhere(name: str, ours: Server, peer: Server, case: Case, path: str, goal: float) -> Row:
+    """The case, and the page with as many files at a peer that has it elsewhere and compresses nothing."""
+    return compared(name, ours, peer, case, goal, peer_case=replace(case, path=path, encoding=""))

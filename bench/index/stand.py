@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.index import ours, peers
+from bench.index import ours, peers, real
 from bench.index.ours import Ours
 from bench.index.process import Server
 from bench.index.seed import SeedFile, listed, many, seed
@@ -18,6 +18,9 @@ from buildfarm.bootstrap import Farm
 
 PROJECTS = 2_000
 BIG_FILES = 1_000
+#: Releases of the project `grown` at devpi; ours has `BIG_FILES`.
+GROWN = 200
+FEW, MANY = 200, 200_000
 _LARGE = 200_000_000
 
 
@@ -54,17 +57,62 @@ class Stand:
         )
 
     @cached_property
+    def few(self) -> Ours:
+        """Our farm with 200 projects, one of them, `grown`, with a thousand releases."""
+        return self._stack.enter_context(ours.farm(self.folder / "few", seed=self.fill_few))
+
+    @cached_property
+    def many(self) -> Ours:
+        """The same with 200,000 projects."""
+        return self._stack.enter_context(
+            ours.farm(self.folder / "many", seed=lambda farm: self._fill(farm, MANY))
+        )
+
+    @cached_property
+    def real(self) -> Ours:
+        """Our farm with the real set, uploaded file by file."""
+        farm = self._stack.enter_context(ours.farm(self.folder / "real", seed=lambda _: None))
+        for wheel in real.fetch():
+            peers.upload(farm.writes, "/dev/legacy/", wheel.name, wheel.read_bytes())
+        return farm
+
+    @cached_property
+    def real_static(self) -> Server:
+        """nginx with the same bytes."""
+        names = peers.project_names(self.real.reads, "dev")
+        folder = self.folder / "real-static"
+        peers.copy_channel(self.real.reads, "dev", names, folder / "www")
+        return self._stack.enter_context(peers.nginx(folder, "nginx-static.conf", answers="/dev/simple/"))
+
+    @cached_property
     def devpi(self) -> Server:
         """devpi with the ten wheels of `small`."""
         server = self._stack.enter_context(peers.devpi(self.folder / "devpi"))
         for filename, body in self.small.items():
-            peers.upload(server, "/bench/dev/", filename, body)
+            peers.upload(server, peers.DEVPI_INDEX, filename, body)
         return server
+
+    def fill_devpi_big(self) -> None:
+        """A project of a thousand files at devpi; of one release, which it takes a good deal faster."""
+        for number in range(BIG_FILES):
+            filename, body = some_wheel("big", "1.0", 1000)
+            peers.upload(
+                self.devpi, peers.DEVPI_INDEX, filename.replace("-1.0-", f"-1.0-{number + 1}-"), body
+            )
 
     @cached_property
     def pypiserver(self) -> Server:
         """pypiserver with the ten wheels of `small`."""
         return self._stack.enter_context(peers.pypiserver(self.folder / "pypiserver", self.small))
+
+    def fill_few(self, farm: Farm) -> None:
+        """The index of 200 projects."""
+        self._fill(farm, FEW)
+
+    def _fill(self, farm: Farm, projects: int) -> None:
+        metadata = farm.blobs.put_bytes(metadata_of(next(iter(self.small.values()))))
+        seed(farm, "dev", [listed("grown", BIG_FILES, metadata), listed("small", 10, metadata)])
+        seed(farm, "dev", many(projects - 2, metadata))
 
     def _fill_library(self, farm: Farm) -> None:
         def kept(filename: str, version: str, body: bytes, metadata: bytes) -> SeedFile:

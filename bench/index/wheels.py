@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import zipfile
+from email import message_from_bytes
 
 from tests.conftest import wheel
 
@@ -22,3 +23,8 @@ def metadata_of(body: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return archive.read(name)
+
+
+def metadata_version(body: bytes) -> str:
+    """Which version of the core metadata standard a wheel follows."""
+    return str(message_from_bytes(metadata_of(body))["Metadata-Version"])
