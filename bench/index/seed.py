@@ -1,11 +1,9 @@
-"""Filling a farm's database quickly: the rows and journal entries that so many uploads would have made.
-
-Files that are only listed need no bytes; those that are asked for are put into the blob store first.
-"""
+"""Filling a farm quickly: the rows, journal entries and blobs that so many uploads would have made."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +16,7 @@ from buildfarm.ids import new_id
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.journal.record import record
 from buildfarm.journal.record import size as journal_size
+from buildfarm.storage.blobs import Blobs
 
 _BATCH = 2000
 
@@ -90,19 +89,26 @@ def seed(farm: Farm, channel: str, projects: Iterable[tuple[str, Sequence[SeedFi
                 )
 
 
-def listed(name: str, count: int, metadata_sha256: str) -> tuple[str, list[SeedFile]]:
-    """A project whose files are listed and nowhere; its digests are as incompressible as real ones."""
-    stem = name.replace("-", "_")
-    files = [
-        SeedFile(filename, version, hashlib.sha256(filename.encode()).hexdigest(), 50_000, metadata_sha256)
-        for number in range(count)
-        for version in (f"1.{number}",)
-        for filename in (f"{stem}-{version}-py3-none-any.whl",)
-    ]
+def small_names(count: int) -> Iterator[str]:
+    """So many project names like those of a company."""
+    return (f"acme-{hashlib.sha256(str(number).encode()).hexdigest()[:8]}-part" for number in range(count))
+
+
+def listed(blobs: Blobs, name: str, count: int, metadata_sha256: str) -> tuple[str, list[SeedFile]]:
+    """A project of so many releases, each a file that holds no more than its own name."""
+    stem, files = name.replace("-", "_"), []
+    for number in range(count):
+        filename = f"{stem}-1.{number}-py3-none-any.whl"
+        body = filename.encode()
+        files.append(SeedFile(filename, f"1.{number}", _kept(blobs, body), len(body), metadata_sha256))
     return name, files
 
 
-def many(count: int, metadata_sha256: str) -> Iterator[tuple[str, list[SeedFile]]]:
-    """So many projects of one file each, with names like those of a company."""
-    for number in range(count):
-        yield listed(f"acme-{hashlib.sha256(str(number).encode()).hexdigest()[:8]}-part", 1, metadata_sha256)
+def _kept(blobs: Blobs, body: bytes) -> str:
+    """Store bytes as the blob store does, but without waiting for the disk: this farm is thrown away."""
+    sha256 = hashlib.sha256(body).hexdigest()
+    place, moment = blobs.root / sha256[:2] / sha256, int(sha256[:8], 16) >> 1
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(body)
+    os.utime(place, (moment, moment))
+    return sha256

@@ -12,7 +12,7 @@ from typing import Self
 from bench.index import ours, peers, real
 from bench.index.ours import Ours
 from bench.index.process import Server
-from bench.index.seed import SeedFile, listed, many, seed
+from bench.index.seed import SeedFile, listed, seed, small_names
 from bench.index.wheels import metadata_of, some_wheel
 from buildfarm.bootstrap import Farm
 
@@ -111,8 +111,8 @@ class Stand:
 
     def _fill(self, farm: Farm, projects: int) -> None:
         metadata = farm.blobs.put_bytes(metadata_of(next(iter(self.small.values()))))
-        seed(farm, "dev", [listed("grown", BIG_FILES, metadata), listed("small", 10, metadata)])
-        seed(farm, "dev", many(projects - 2, metadata))
+        own = [listed(farm.blobs, "grown", BIG_FILES, metadata), listed(farm.blobs, "small", 10, metadata)]
+        _fill_up(farm, own, projects, metadata)
 
     def _fill_library(self, farm: Farm) -> None:
         def kept(filename: str, version: str, body: bytes, metadata: bytes) -> SeedFile:
@@ -131,8 +131,14 @@ class Stand:
                     for name, body in self.small.items()
                 ],
             ),
-            listed("big", BIG_FILES, metadata),
+            listed(farm.blobs, "big", BIG_FILES, metadata),
             ("large", [kept("large-1.0-py3-none-any.whl", "1.0", large, some)]),
         ]
-        seed(farm, "dev", own)
-        seed(farm, "dev", many(PROJECTS - len(own), metadata))
+        _fill_up(farm, own, PROJECTS, metadata)
+
+
+def _fill_up(farm: Farm, own: list[tuple[str, list[SeedFile]]], projects: int, metadata_sha256: str) -> None:
+    """So many projects altogether: `own`, and others of one file each."""
+    others = (listed(farm.blobs, name, 1, metadata_sha256) for name in small_names(projects - len(own)))
+    seed(farm, "dev", own)
+    seed(farm, "dev", others)

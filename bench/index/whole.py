@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bench.index import ours
 from bench.index.load import PAGE, RUNS, Case, fetch, in_turn, load, probed, shown_command, wrk_command
 from bench.index.process import Server
-from bench.index.seed import many
+from bench.index.seed import small_names
 from bench.index.stand import PROJECTS, Stand
 from bench.row import Row
 
@@ -25,7 +25,7 @@ def memory_empty(stand: Stand, name: str, goal: float) -> Row:
 
 def memory_full(stand: Stand, name: str, goal: float) -> Row:
     """The front once it has sent every page of 20,000 projects."""
-    for project, _ in many(PROJECTS - 3, ""):
+    for project in small_names(PROJECTS - 3):
         fetch(stand.library.reads, f"/dev/simple/{project}/", PAGE)
     samples = [stand.library.front.pss_mib()]
     described = "smaps_rollup of the front, each page sent once"
