@@ -35,6 +35,7 @@ NOUNS = {
     "user": "Local people.",
     "builder": "Hosts that run builds.",
     "image": "Container images that builds use.",
+    "front": "Servers before the farm.",
     "journal": "Everything that changed what clients see.",
 }
 

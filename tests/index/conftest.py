@@ -12,7 +12,7 @@ from buildfarm.index.pagetree import PageTree
 from buildfarm.journal.record import record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def put() -> Callable[..., str]:
     """Puts a file into a channel."""
     return put_one

@@ -1,0 +1,188 @@
+-- Reads of the index: who may, and which file of the page tree answers. Loaded by nginx.conf.
+--
+-- A verdict is kept in shared memory alone, under HMAC(secret of this start, channel NUL Authorization):
+-- its value is the time from which web is to be asked again, its flags are the verdict.
+
+local ffi = require "ffi"
+local hmac = require "hmac"
+local time = require "resty.core.time"
+
+ffi.cdef "long readlink(const char *path, char *target, size_t size);"
+
+local ALLOW, PUBLIC, UNKNOWN, FORBIDDEN, AWAY = 1, 2, 3, 4, 5
+local ALLOWED = { allow = ALLOW, public = PUBLIC }
+local REFUSALS = { [UNKNOWN] = "@unknown", [FORBIDDEN] = "@forbidden", [AWAY] = "@away" }
+-- Seconds. Web's own memory is 2 s old at most: who is shut out is out after 5 s.
+local FRESH, REFUSED, STALE = 3, 2, 900
+local LONGEST_ASK = 8
+local LONGEST_LINK = 4096
+
+local ngx, var, exec = ngx, ngx.var, ngx.exec
+local now, get_method, set_uri = time.monotonic_time, ngx.req.get_method, ngx.req.set_uri
+local allowed = ngx.shared.buildfarm_allowed
+local refused = ngx.shared.buildfarm_refused
+local asking = ngx.shared.buildfarm_asking
+local target = ffi.new("char[?]", LONGEST_LINK)
+local readlink, text_of = ffi.C.readlink, ffi.string
+
+local front = {}
+local digest, blobs, forms, codings
+
+function front.start(given)
+    blobs, forms, codings = given.blobs, given.forms, given.codings
+    local kept = ngx.shared.buildfarm_secret
+    local random = assert(io.open("/dev/urandom", "rb"))
+    kept:add("secret", random:read(32)) -- a reload goes on with the one of the start, and its verdicts
+    random:close()
+    digest = hmac.keyed(kept:get("secret"))
+end
+
+local function recall(key)
+    local ask_at, verdict = allowed:get(key)
+    if not ask_at then
+        ask_at, verdict = refused:get(key)
+    end
+    return verdict, ask_at and now() < ask_at
+end
+
+local function refuse(key, verdict)
+    allowed:delete(key)
+    refused:set(key, now() + REFUSED, REFUSED, verdict)
+    return verdict
+end
+
+local function ask(key, channel, before)
+    local is_known = before == ALLOW or before == PUBLIC
+    local answer = ngx.location.capture((is_known and "/_verdict/known/" or "/_verdict/new/") .. channel)
+    local verdict = answer.status == 204 and ALLOWED[answer.header["X-Verdict"]]
+    if verdict then
+        allowed:set(key, now() + FRESH, STALE, verdict)
+        return verdict
+    elseif answer.status == 401 then
+        return refuse(key, UNKNOWN)
+    elseif answer.status == 403 then
+        return refuse(key, FORBIDDEN)
+    elseif answer.status == 429 then
+        return AWAY -- asked too often, which must not keep alive what web might refuse
+    elseif is_known then
+        local left = allowed:ttl(key)
+        if left and left > 0 then
+            allowed:set(key, now() + FRESH, left, before)
+            return before
+        end
+    end
+    -- Whoever brought no credentials is asked for them; that needs nobody.
+    return refuse(key, var.http_authorization and AWAY or UNKNOWN)
+end
+
+local function verdict_on(channel)
+    local key = digest(channel .. "\0" .. (var.http_authorization or ""))
+    local verdict, is_fresh = recall(key)
+    local started, pause = now(), 0.002
+    while not is_fresh do
+        if asking:add(key, true, LONGEST_ASK) then
+            verdict, is_fresh = recall(key)
+            if not is_fresh then
+                verdict = ask(key, channel, verdict)
+            end
+            asking:delete(key)
+            return verdict
+        elseif now() - started > LONGEST_ASK then
+            return AWAY
+        end
+        ngx.sleep(pause) -- another request asks the same
+        pause = math.min(pause * 2, 0.05)
+        verdict, is_fresh = recall(key)
+    end
+    return verdict
+end
+
+-- The path as it came; `+` and `!` may come encoded, as pages write them, and nothing else.
+local function is_plain(uri)
+    local came = var.request_uri
+    return came == uri
+        or came:find("%2", 1, true) and came:gsub("%%2([Bb1])", { B = "+", b = "+", ["1"] = "!" }) == uri
+end
+
+local function admit()
+    local method = get_method()
+    if not (method == "GET" or method == "HEAD") or not is_plain(var.uri)
+        or var.http_if_match or var.http_if_unmodified_since or var.http_if_modified_since
+        or var.http_cookie and not var.http_authorization -- a browser's session is web's to know
+    then
+        return exec("@web")
+    end
+    local verdict = verdict_on(var.channel)
+    if verdict == PUBLIC then
+        var.audience = ""
+    elseif verdict ~= ALLOW then
+        return exec(REFUSALS[verdict])
+    end
+end
+
+function front.page()
+    local form, coding = forms[var.http_accept or ""], codings[var.http_accept_encoding or ""]
+    if not form or not coding then
+        return exec("@web")
+    end
+    admit()
+    if form == "json" and coding == "zst" then
+        var.coding, form = coding, "json.zst"
+    end
+    local project = var.project
+    set_uri("/" .. var.channel .. "/simple/" .. (project ~= "" and project or ".root") .. "." .. form, false)
+end
+
+function front.document()
+    if not codings[var.http_accept_encoding or ""] then
+        return exec("@web")
+    end
+    admit()
+    local feed = var.feed
+    if feed ~= "" then
+        set_uri("/" .. var.channel .. "/rss/project/" .. feed .. ".xml", false)
+    end
+end
+
+function front.tell_serial()
+    local etag = ngx.header.etag
+    if etag then
+        var.serial = math.floor(tonumber("0x" .. etag:sub(2, etag:find("-", 2, true) - 1)) / 8)
+    end
+end
+
+-- Whether nginx and web read the range alike, and there is something in it.
+local function is_simple(range, path)
+    local first, last = range:match("^bytes=(%d*)-(%d*)$")
+    if not first or #first > 15 or #last > 15 then
+        return false
+    end
+    local from, to = tonumber(first), tonumber(last)
+    if not from then
+        return to and to > 0
+    end
+    local file = io.open(path, "rb")
+    local size = file and file:seek("end") or 0
+    if file then
+        file:close()
+    end
+    return from < size and from <= (to or from)
+end
+
+function front.file()
+    local range, validator = var.http_range, var.http_if_range
+    if range and (get_method() == "HEAD" or validator and validator:sub(1, 1) ~= '"') then
+        return exec("@web")
+    end
+    admit()
+    local length = tonumber(readlink(var.request_filename, target, LONGEST_LINK))
+    if length <= #blobs or length == LONGEST_LINK or text_of(target, #blobs) ~= blobs then
+        return exec("@web")
+    end
+    local path = text_of(target, length)
+    if path:find("/..", 1, true) or range and not is_simple(range, path) then
+        return exec("@web")
+    end
+end
+
+return front
