@@ -13,6 +13,8 @@ from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
 from buildfarm.index.guarded import Guard
+from buildfarm.index.reception import Reception
+from buildfarm.index.statements import Statements
 from buildfarm.index.upload import Uploader
 from buildfarm.journal.record import append_recorded
 from buildfarm.mirror.licences import Licences
@@ -54,7 +56,14 @@ class Farm:
     @cached_property
     def uploader(self) -> Uploader:
         """Takes files that were made elsewhere."""
-        return Uploader(self.database, self.blobs, self.upstream, self.settings)
+        return Uploader(self.reception)
+
+    @cached_property
+    def reception(self) -> Reception:
+        """What every way of uploading does with files."""
+        own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
+        statements = Statements(own, others, self.settings.public_url)
+        return Reception(self.database, self.blobs, self.upstream, statements, self.settings)
 
     @cached_property
     def guard(self) -> Guard:

@@ -79,6 +79,18 @@ class Validation(_Group):
     waived: tuple[str, ...] = Field((), description="Rules that leave a finding instead of refusing.")
 
 
+class Index(_Group):
+    """What the index takes from elsewhere."""
+
+    attestation_roots: tuple[Path, ...] = Field(
+        (), description="`trusted_root.json` of other farms whose attestations uploads may bring along."
+    )
+    refuse_lookalikes: bool = Field(
+        False, description="Refuse the first upload of a name that looks like another one of ours."
+    )
+    session_s: float = Field(7 * 86400.0, description="How long an upload session stays open at first.")
+
+
 class Settings(BaseSettings):
     """All settings of one farm; see `docs/settings.md`."""
 
@@ -101,6 +113,7 @@ class Settings(BaseSettings):
     mirror: Mirror = Mirror()
     timing: Timing = Timing()
     limits: Limits = Limits()
+    index: Index = Index()
     validation: Validation = Validation()
 
     @classmethod
@@ -134,6 +147,11 @@ class Settings(BaseSettings):
     def blobs_dir(self) -> Path:
         """The folder of the local blob store."""
         return Path(self.storage.url.removeprefix("file://")) if self.storage.url else self.data / "blobs"
+
+    @property
+    def staged_dir(self) -> Path:
+        """The folder of files that wait in upload sessions; on one disk with the blobs."""
+        return self.blobs_dir / "staged"
 
     @property
     def pages_dir(self) -> Path:

@@ -51,11 +51,13 @@ def upload(channel: str) -> Response:
     request.max_content_length = limit + _TEXT_BYTES
     with farm().blobs.incoming(max_bytes=limit) as content:
         filename, fields = _read_form(request.stream, _boundary(), content)
-        serial = farm().uploader.take(channel, principal, Form(fields), filename, content)
-    log.get(__name__).info("upload.taken", channel=channel, filename=filename, serial=serial)
-    if serial is not None:
-        wait_visible(farm().database, serial, farm().settings.timing.visible_s)
-    return Response(status=200, content_type="text/plain")
+        taken = farm().uploader.take(channel, principal, Form(fields), filename, content)
+    log.get(__name__).info("upload.taken", channel=channel, filename=filename, **vars(taken))
+    if taken.serial is not None:
+        wait_visible(farm().database, taken.serial, farm().settings.timing.visible_s)
+    alike = ", ".join(taken.looks_like)
+    note = f"Mind: this project's name looks like {alike}.\n" if alike else ""
+    return Response(note, status=200, content_type="text/plain; charset=utf-8")
 
 
 def _boundary() -> bytes:

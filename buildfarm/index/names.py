@@ -96,9 +96,14 @@ def similar(session: Session, name: str) -> list[str]:
     return list(session.scalars(alike.order_by(Project.name)))
 
 
+def is_local(session: Session, name: str) -> bool:
+    """Whether a normalised name is a project of ours."""
+    return session.get(Project, name) is not None
+
+
 def is_ours(session: Session, name: str) -> bool:
     """Whether a normalised name is local or reserved, so that no upstream is ever asked for it."""
-    return session.get(Project, name) is not None or bool(namespaces.covering(session, name))
+    return is_local(session, name) or bool(namespaces.covering(session, name))
 
 
 def _since(project: Project) -> Callable[[int], None]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,12 +47,12 @@ class Incoming:
         if self._max_bytes is not None and self.size > self._max_bytes:
             raise LimitExceeded(f"The file is larger than {self._max_bytes} bytes.", code="blob.too_large")
         self._digest.update(chunk)
-        with _writing():
+        with writing():
             self._out.write(chunk)
 
     def flush(self) -> str:
         """Make all bytes readable at `path`; returns their SHA-256 hex."""
-        with _writing():
+        with writing():
             self._out.flush()
         return self._digest.hexdigest()
 
@@ -66,7 +68,7 @@ class Incoming:
             raise IntegrityFailure(
                 f"The bytes have the digest {name}, announced was {sha256}.", code="blob.digest"
             )
-        with _writing():
+        with writing():
             os.fsync(self._out.fileno())
             self._keep(self.path, name)
         return name
@@ -105,7 +107,7 @@ class Blobs:
         Raises:
             StorageFull: the disk takes no more.
         """
-        with _writing():
+        with writing():
             descriptor, temporary = tempfile.mkstemp(dir=self.root / "tmp")
         path = Path(temporary)
         try:
@@ -117,6 +119,27 @@ class Blobs:
     def has_room(self, size: int) -> bool:
         """Whether the disk takes `size` more bytes and keeps some for the farm's own work."""
         return shutil.disk_usage(self.root).free > size + RESERVE_BYTES
+
+    def take(self, path: Path, sha256: str) -> None:
+        """Store a finished file of the same disk under its digest, without copying it; `path` stays.
+
+        Raises:
+            StorageFull: the disk takes no more.
+        """
+        temporary = self.root / "tmp" / secrets.token_hex(8)
+        with writing():
+            temporary.hardlink_to(path)
+            try:
+                self._keep(temporary, sha256)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def drop_unfinished(self, seconds: float) -> None:
+        """Delete what a killed process left half written: nobody has added to it for so long."""
+        for path in (self.root / "tmp").iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_ctime < time.time() - seconds:
+                    path.unlink()
 
     def put_bytes(self, data: bytes) -> str:
         """Store bytes; returns their SHA-256 hex."""
@@ -182,7 +205,8 @@ class Blobs:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def writing() -> Iterator[None]:
+    """What the disk refuses inside is said as `StorageFull`."""
     try:
         yield
     except OSError as err:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from buildfarm.errors import InvalidInput
-from buildfarm.trust import entry, note
+from buildfarm.trust import dsse, entry, note
 
 if TYPE_CHECKING:  # a verifier imports this file and needs none of the signer's libraries
     from buildfarm.trust.messages import SignedCheckpoint
@@ -128,6 +128,36 @@ def attestation_object(data: bytes) -> dict[str, Any]:
         },
         "envelope": {"statement": envelope["payload"], "signature": envelope["signatures"][0]["sig"]},
     }
+
+
+def from_attestation(value: object) -> bytes:
+    """The bundle that a PEP 740 attestation object stands for; the inverse of `attestation_object`.
+
+    Raises:
+        InvalidInput: it is no attestation object of a build.
+    """
+    try:
+        if not isinstance(value, dict) or value["version"] != 1:
+            raise _malformed("it is no attestation object of version 1")
+        material, envelope = value["verification_material"], value["envelope"]
+        data = _dump(
+            {
+                "mediaType": MEDIA_TYPE,
+                "verificationMaterial": {
+                    "certificate": {"rawBytes": material["certificate"]},
+                    "tlogEntries": material["transparency_entries"],
+                },
+                "dsseEnvelope": {
+                    "payload": envelope["statement"],
+                    "payloadType": dsse.PAYLOAD_TYPE,
+                    "signatures": [{"sig": envelope["signature"]}],
+                },
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise _malformed(f"the attestation lacks {error}") from error
+    parse(data)
+    return data
 
 
 def provenance(data: bytes) -> bytes:
