@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from buildfarm.cli.client import from_environment
+from buildfarm.cli.credential import credential_body, credential_options
 from buildfarm.cli.output import (
     Columns,
     json_option,
@@ -47,6 +48,7 @@ def source() -> None:
 @click.option("--project", "projects", multiple=True, help="A project it may publish; makes the name ours.")
 @click.option("--branch", "branches", multiple=True, help="Pattern of branches to build beside tags.")
 @click.option("--tier", default="dev", show_default=True, help="Trust: release, dev or untrusted.")
+@credential_options
 @json_option
 def add(
     name: str,
@@ -57,15 +59,50 @@ def add(
     branches: tuple[str, ...],
     tier: str,
     as_json: bool,
+    **given: Any,  # noqa: ANN401
 ) -> None:
     """Listen to the repository URL under NAME.
 
     Prints the hook URL and secrets to enter in the SCM; the secrets are shown this once.
     """
-    body = {"name": name, "url": url, "projects": list(projects), "branches": list(branches), "tier": tier}
+    body: dict[str, Any] = {
+        "name": name,
+        "url": url,
+        "projects": list(projects),
+        "branches": list(branches),
+        "tier": tier,
+    }
+    body |= {"scm": scm} if scm else {}
+    if credential := credential_body(**given):
+        body["credential"] = credential
     farm = from_environment()
-    print_facts(farm.post("sources", body=body | ({"scm": scm} if scm else {})), _FACTS, as_json=as_json)
+    print_facts(farm.post("sources", body=body), _FACTS, as_json=as_json)
     warn_of_lookalikes(farm, projects)
+
+
+@source.command(name="set-credential")
+@click.argument("name")
+@credential_options
+@json_option
+def set_credential(name: str, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Keep what the source's private repository asks for, in place of what was kept before.
+
+    Only the fetcher gets it; `source show` says that it exists and when it was last used.
+    """
+    credential = credential_body(**given)
+    if not credential:
+        raise click.UsageError("Give --username with --password-file, --ssh-key-file or --ca-file.")
+    answer = from_environment().put("sources", name, "credential", body=credential)
+    _say(answer, f"The source {name} has a credential: {answer['credential']['kind']}.", as_json=as_json)
+
+
+@source.command(name="remove-credential")
+@click.argument("name")
+@json_option
+def remove_credential(name: str, *, as_json: bool) -> None:
+    """Forget the credential of the source's repository."""
+    answer = from_environment().delete("sources", name, "credential")
+    _say(answer, f"The credential of {name} is forgotten.", as_json=as_json)
 
 
 @source.command(name="list")
@@ -94,6 +131,13 @@ def show(name: str, *, as_json: bool) -> None:
             "Secrets", found["secrets"], {"kind": "kind", "made": "created_at", "used": "last_used_at"}
         )
         columns: Columns = {
+            "kind": "kind",
+            "user": "username",
+            "made": "created_at",
+            "used": "last_used_at",
+        }
+        print_part("Credential", [found["credential"]] if found["credential"] else [], columns)
+        columns = {
             "id": "id",
             "state": "state",
             "ref": short_ref,

@@ -27,7 +27,8 @@ from buildfarm.recipes.load import is_recipe_file, load_recipes, select, static_
 from buildfarm.recipes.model import Recipe, recipe_digest
 from buildfarm.recipes.plan import ImageRow, Target, plan_targets
 from buildfarm.recipes.spec import to_attempt_spec_fields
-from buildfarm.sources.contract import FetchRequest, Snapshot
+from buildfarm.sources.contract import Credential, FetchRequest, Snapshot
+from buildfarm.sources.credentials import take_credential
 from buildfarm.sources.fetcher import fetch_snapshot
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
@@ -79,12 +80,19 @@ class Planner:
             commit=build.commit,
             mirror_dir=self.settings.mirrors_dir / source.id,
             allow_file=self.settings.sources_allow_file,
+            credential=self._credential(source),
         )
         with tempfile.TemporaryDirectory(prefix="snapshot-", dir=self.blobs.root / "tmp") as folder:
             snapshot = fetch_snapshot(request, Path(folder) / "source.tar")
             with snapshot.path.open("rb") as tar:
                 self.blobs.put(iter(lambda: tar.read(1 << 20), b""), sha256=snapshot.sha256)
         return snapshot
+
+    def _credential(self, source: Source) -> Credential | None:
+        if source.credential is None:
+            return None
+        with self.database.begin() as session:
+            return take_credential(session, source.id)
 
     def _recipes(self, source: Source, snapshot: Snapshot) -> list[Recipe]:
         files = {path: text for path, text in snapshot.files.items() if is_recipe_file(path)}

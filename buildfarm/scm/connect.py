@@ -22,6 +22,7 @@ from buildfarm.scm.github import GitHub
 from buildfarm.scm.gitlab import GitLab
 from buildfarm.scm.kinds import scm_for
 from buildfarm.scm.secret import new_secret
+from buildfarm.sources.credentials import forget_credential
 from buildfarm.sources.model import Source, SourceSecret
 from buildfarm.sources.names import checked_name, checked_tier
 from buildfarm.sources.rules import checked_url
@@ -106,6 +107,7 @@ def rotate_secrets(session: Session, source: Source, *, actor: str) -> HookSecre
 def remove_source(session: Session, source: Source, *, actor: str) -> None:
     """End a source: its hook is refused from now on, its history stays, its name is free again."""
     session.execute(delete(SourceSecret).where(SourceSecret.source_id == source.id))
+    forget_credential(session, source)
     record(session, "source.remove", source=source.id, name=source.name, actor=actor)
     source.name = f"{source.name}{REMOVED}{source.id}"
     source.projects, source.branches = [], []

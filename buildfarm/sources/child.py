@@ -137,6 +137,7 @@ def _runner(order: Order, url: RepositoryUrl, addresses: list[str], deadline: fl
         addresses=addresses,
         ssh_key=kept("ssh_key", order.ssh_key),
         known_hosts=kept("known_hosts", order.known_hosts),
+        ca=kept("ca", order.ca),
         before_exec=lambda: confine.limit_git(order.request.limits),
     )
 

@@ -15,15 +15,17 @@ class _Frozen(BaseModel):
 
 
 class Credential(_Frozen):
-    """What one source accepts: a user name and password for https, or an ssh key.
+    """What one source accepts and is known by: a user name and password for https, or an ssh key.
 
-    `ssh_key` and `known_hosts` are paths read by the process that asks; the fetcher gets their bytes.
+    `known_hosts` (sshd(8)) are the host keys that are believed, `ca` the authorities that a host's TLS
+    certificate may come from (PEM) instead of the system's; all as text.
     """
 
     username: str = ""
     password: SecretStr | None = None
-    ssh_key: Path | None = None
-    known_hosts: Path | None = None
+    ssh_key: SecretStr | None = None
+    known_hosts: str = ""
+    ca: str = ""
 
 
 class FetchLimits(_Frozen):
@@ -115,6 +117,7 @@ class Order(_Frozen):
     password: str = ""
     ssh_key: str = ""
     known_hosts: str = ""
+    ca: str = ""
     scratch: Path
     out_fd: int | None = None
     lock_fd: int | None = None
@@ -128,7 +131,7 @@ def order_for(
     out_fd: int | None = None,
     lock_fd: int | None = None,
 ) -> Order:
-    """The order for a request, with the key files read: the fetcher may not be able to.
+    """The order for a request, its secrets beside it.
 
     Raises:
         InvalidInput: `source.credential_refused`.
@@ -145,20 +148,10 @@ def order_for(
         request=request.model_copy(update={"credential": None}),
         username=credential.username,
         password=password,
-        ssh_key=_text(credential.ssh_key),
-        known_hosts=_text(credential.known_hosts),
+        ssh_key=credential.ssh_key.get_secret_value() if credential.ssh_key else "",
+        known_hosts=credential.known_hosts,
+        ca=credential.ca,
         scratch=scratch,
         out_fd=out_fd,
         lock_fd=lock_fd,
     )
-
-
-def _text(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInput(
-            "The source's ssh key or known hosts cannot be read.", code="source.credential_refused"
-        ) from None

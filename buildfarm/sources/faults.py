@@ -59,14 +59,14 @@ _FAULTS = (
         errors.IntegrityFailure,
         "source.host_key",
         "The repository host's ssh key is not the one this farm knows.",
-        "Compare the key with the host's operator and put it into the source's known hosts.",
+        "Compare the key with the host's operator and give it to the source: `--known-hosts-file F`.",
     ),
     _fault(
         r"ssl certificate|certificate verif|certificate subject|unable to get local issuer",
         errors.EnvironmentProblem,
         "source.tls",
         "The repository host's TLS certificate is not trusted here.",
-        "Add the authority that issued it to the system's trust store.",
+        "Give the source the authority that issued it: `source set-credential NAME --ca-file F`.",
     ),
     _fault(
         r"authentication failed|could not read (?:username|password)|terminal prompts disabled"

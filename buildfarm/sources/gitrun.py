@@ -113,6 +113,7 @@ class GitRunner:
         addresses: Sequence[str] = (),
         ssh_key: Path | None = None,
         known_hosts: Path | None = None,
+        ca: Path | None = None,
         before_exec: Callable[[], None] | None = None,
     ) -> None:
         """Prepare the surroundings.
@@ -127,6 +128,7 @@ class GitRunner:
             addresses: What the host resolved to when it was checked; http goes nowhere else.
             ssh_key: A private key readable by this process alone.
             known_hosts: The host keys that are believed.
+            ca: Authorities that are believed instead of the system's (PEM).
             before_exec: Runs in each git process just before it becomes git.
         """
         self._deadline = deadline
@@ -139,6 +141,8 @@ class GitRunner:
             config[f"credential.{url.scheme}://{host}:{url.port}.helper"] = (
                 f'!f() {{ test "$1" = get && cat /dev/fd/{credential_fd}; }}; f'
             )
+        if ca is not None:
+            config["http.sslCAInfo"] = str(ca)
         if addresses:
             config["http.curloptResolve"] = f"{url.host}:{url.port}:{','.join(addresses)}"
         self._environment = {

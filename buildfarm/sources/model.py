@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base
@@ -26,6 +26,7 @@ class Source(Base):
     recipe: Mapped[str | None]
     created_at: Mapped[datetime]
     secrets: Mapped[list[SourceSecret]] = relationship(order_by="SourceSecret.created_at", lazy="selectin")
+    credential: Mapped[SourceCredential | None] = relationship(lazy="selectin")
 
 
 class SourceSecret(Base):
@@ -37,5 +38,25 @@ class SourceSecret(Base):
     source_id: Mapped[str] = mapped_column(ForeignKey("source.id"), index=True)
     kind: Mapped[str]
     value: Mapped[str]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class SourceCredential(Base):
+    """What a private repository asks of the farm, one for each source; read by the fetcher's asker alone.
+
+    In clear: encryption at rest is not done yet. `kind` says which of the columns is the secret one;
+    neither is loaded unless a query says so.
+    """
+
+    __tablename__ = "source_credential"
+
+    source_id: Mapped[str] = mapped_column(ForeignKey("source.id"), primary_key=True)
+    kind: Mapped[str]
+    username: Mapped[str]
+    password: Mapped[str | None] = mapped_column(deferred=True, deferred_raiseload=True)
+    ssh_key: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
+    known_hosts: Mapped[str] = mapped_column(Text)
+    ca: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm.errors import NotFound
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import Source, SourceCredential
 
 #: A removed source is renamed to NAME~ID: its history stays, its name is free again.
 REMOVED = "~"
@@ -21,6 +21,21 @@ class SecretRow:
 
     id: str
     kind: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CredentialRow:
+    """That a source has a credential, never its value; `kind` is password, ssh-key or ca.
+
+    `known_hosts` and `ca` say whether it has such of its own.
+    """
+
+    kind: str
+    username: str
+    known_hosts: bool
+    ca: bool
     created_at: datetime
     last_used_at: datetime | None
 
@@ -39,6 +54,7 @@ class SourceRow:
     recipe: str | None
     created_at: datetime
     secrets: tuple[SecretRow, ...]
+    credential: CredentialRow | None
 
 
 def list_sources(session: Session) -> list[SourceRow]:
@@ -89,4 +105,16 @@ def source_row(source: Source) -> SourceRow:
         secrets=tuple(
             SecretRow(one.id, one.kind, one.created_at, one.last_used_at) for one in source.secrets
         ),
+        credential=_credential_row(source.credential) if source.credential else None,
+    )
+
+
+def _credential_row(row: SourceCredential) -> CredentialRow:
+    return CredentialRow(
+        kind=row.kind,
+        username=row.username,
+        known_hosts=bool(row.known_hosts),
+        ca=bool(row.ca),
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
     )

@@ -14,6 +14,8 @@ ROUTES = [
     ("POST", "/sources/widget/projects", {"projects": ["widget-extra"]}, 403, 200),
     ("POST", "/sources/widget/secrets", {}, 403, 201),
     ("GET", "/sources/widget/hook", None, 403, 200),
+    ("PUT", "/sources/widget/credential", {}, 403, 400),
+    ("DELETE", "/sources/widget/credential", None, 403, 404),
     ("GET", "/deliveries", None, 200, 200),
     ("GET", "/deliveries/{delivery}", None, 200, 200),
     ("GET", "/builds", None, 200, 200),

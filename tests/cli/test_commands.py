@@ -16,6 +16,23 @@ def test_a_source_is_added_with_what_the_scm_needs(run):
     assert run("source", "add", "gadget", "file:///srv/gadget.git").code == 1
 
 
+def test_a_credential_comes_from_files_and_is_never_printed(run, tmp_path):
+    (tmp_path / "password").write_text("canary-4711\n")
+    given = ("--username", "robot", "--password-file", str(tmp_path / "password"))
+    url = "https://git.example/acme/gadget.git"
+    made = run("source", "add", "gadget", url, *given, "--json")
+    assert made.json["credential"]["kind"] == "password"
+    again = run("source", "set-credential", "gadget", *given)
+    assert again.out == "The source gadget has a credential: password.\n"
+    shown = run("source", "show", "gadget")
+    assert "robot" in shown.out
+    assert run("source", "set-credential", "gadget").code == 2
+    gone = run("source", "remove-credential", "gadget")
+    assert gone.out == "The credential of gadget is forgotten.\n"
+    assert run("source", "remove-credential", "gadget").code == 1
+    assert not [one for one in (made, again, shown) if "canary" in one.out + one.err]
+
+
 def test_sources_are_listed_rotated_granted_and_removed(run):
     assert [row["name"] for row in run("source", "list", "--json").json["items"]] == ["widget"]
     assert "widget" in run("source", "list").out

@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from buildfarm.errors import ExternalFailure, Forbidden, InvalidInput, NotFound
+from buildfarm.errors import EnvironmentProblem, ExternalFailure, Forbidden, InvalidInput, NotFound
 from buildfarm.sources import child
 from buildfarm.sources.contract import Credential, FetchLimits, FetchRequest, Snapshot
 from buildfarm.sources.fetcher import fetch_snapshot, list_refs
@@ -38,7 +39,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.root = root
+        self.root, self.scheme = root, "http"
         self.password: str | None = None
         self.answer: tuple[int, dict[str, str], bytes] | None = None
         self.seen: list[tuple[str, str | None]] = []
@@ -46,7 +47,7 @@ class _Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/upstream/.git"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/upstream/.git"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,6 +118,25 @@ def server(upstream) -> Iterator[_Server]:
 
 
 @pytest.fixture
+def authority(server: _Server, tmp_path: Path) -> str:
+    """Makes the server speak TLS with a certificate of a private authority, whose own certificate it is."""
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+
+    def openssl(name: str, *more: str) -> None:
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
+        command = ["openssl", "req", "-x509", *key, *files, *more]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("ca")
+    openssl("server", "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.scheme = "https"
+    return (tmp_path / "ca.pem").read_text()
+
+
+@pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that other users may pass through, as pytest's own are not."""
     made = Path(tempfile.mkdtemp(prefix="sources-"))
@@ -153,6 +173,16 @@ def test_the_right_credentials_open_a_private_repository(upstream, get, server, 
     assert get(credential=_robot(PASSWORD)).commit == upstream.git("rev-parse", "main")
     request = FetchRequest(url=server.url, mirror_dir=folder / "mirror", credential=_robot(PASSWORD))
     assert list_refs(request)["refs/heads/main"] == upstream.git("rev-parse", "main")
+
+
+def test_a_private_authority_is_believed_by_the_source_that_names_it_alone(upstream, get, server, authority):
+    server.password = PASSWORD
+    with pytest.raises(EnvironmentProblem) as error:
+        get(credential=_robot(PASSWORD))
+    assert error.value.code == "source.tls"
+    assert all(authorization is None for _, authorization in server.seen)
+    robot = _robot(PASSWORD).model_copy(update={"ca": authority})
+    assert get(credential=robot).commit == upstream.git("rev-parse", "main")
 
 
 @pytest.mark.parametrize("credential", [None, _robot("wrong-" + PASSWORD)], ids=["none", "wrong"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Blueprint, Response
-from pydantic import Field
+from pydantic import Field, SecretStr
 from sqlalchemy.orm import Session
 
 from buildfarm.errors import Conflict
@@ -14,7 +14,8 @@ from buildfarm.index import names
 from buildfarm.scm import connect
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
 from buildfarm.scm.show import DeliveryRow, latest_deliveries
-from buildfarm.sources import show
+from buildfarm.sources import credentials, show
+from buildfarm.sources.contract import Credential
 from buildfarm.sources.show import SourceRow
 from webapp.api.answer import answer, page
 from webapp.api.spec import Body, Page, answers, spec
@@ -51,6 +52,19 @@ class HookFiles:
     config: str
 
 
+class NewCredential(Body):
+    """What a private repository asks for: user name and password, or an ssh key; and whom it is known by.
+
+    `known_hosts` is the text of such a file, `ca` certificates in PEM form; no answer ever shows them.
+    """
+
+    username: str = ""
+    password: SecretStr | None = None
+    ssh_key: SecretStr | None = None
+    known_hosts: str = ""
+    ca: str = ""
+
+
 class NewSource(Body):
     """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds."""
 
@@ -60,6 +74,7 @@ class NewSource(Body):
     projects: list[str] = []
     branches: list[str] = []
     tier: str = "dev"
+    credential: NewCredential | None = None
 
 
 class Grant(Body):
@@ -88,6 +103,8 @@ def add(json: NewSource) -> Response:
             allow_file=farm().settings.sources_allow_file, actor=who.name,
         )  # fmt: skip
         names.make_local(session, json.projects, source, actor=who.name)
+        if json.credential:
+            credentials.set_credential(session, source, _credential(json.credential), actor=who.name)
         session.flush()
         session.refresh(source)
         return answer(_with_secrets(show.source_row(source), secrets), 201)
@@ -138,6 +155,32 @@ def rotate(name: str) -> Response:
         return answer(_with_secrets(show.source_row(source), secrets), 201)
 
 
+@blueprint.put("/sources/<name>/credential")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def set_credential(name: str, json: NewCredential) -> Response:
+    """Keep the credential of a private repository, in place of the one before."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        credentials.set_credential(session, source, _credential(json), actor=who.name)
+        session.flush()
+        session.refresh(source)
+        return answer(show.source_row(source))
+
+
+@blueprint.delete("/sources/<name>/credential")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def remove_credential(name: str) -> Response:
+    """Forget the credential of a repository."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        credentials.remove_credential(session, source, actor=who.name)
+        session.flush()
+        session.refresh(source)
+        return answer(show.source_row(source))
+
+
 @blueprint.get("/sources/<name>/hook")
 @spec.validate(resp=answers(HookFiles), tags=_TAGS)
 def hook(name: str) -> Response:
@@ -153,6 +196,10 @@ def hook(name: str) -> Response:
             hint="Enter the hook URL and the secret in the SCM's settings.",
         )
     return answer(HookFiles(post_receive(), CONFIG_NAME, hook_config(_hook_url(name), signing[-1])))
+
+
+def _credential(body: NewCredential) -> Credential:
+    return Credential(**dict(body))
 
 
 def _hook_url(name: str) -> str:

@@ -369,6 +369,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("project", "key", name=op.f("uq_release_project_key")),
     )
     op.create_table(
+        "source_credential",
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("username", sa.String(), nullable=False),
+        sa.Column("password", sa.String(), nullable=True),
+        sa.Column("ssh_key", sa.Text(), nullable=True),
+        sa.Column("known_hosts", sa.Text(), nullable=False),
+        sa.Column("ca", sa.Text(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_credential_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_credential")),
+    )
+    op.create_table(
         "source_secret",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("source_id", sa.String(), nullable=False),
@@ -630,6 +644,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
 
     op.drop_table("source_secret")
+    op.drop_table("source_credential")
     op.drop_table("release")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
