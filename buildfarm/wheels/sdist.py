@@ -9,6 +9,7 @@ import zlib
 from typing import BinaryIO, cast
 
 from packaging.requirements import Requirement
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from buildfarm.wheels.metadata import MAX_METADATA, CoreMetadata, read_metadata
 from buildfarm.wheels.names import FileName
@@ -62,8 +63,17 @@ def _top(reader: TarReader, name: FileName, report: Report) -> str:
     if len(tops) != 1 or f"{tops[0]}/PKG-INFO" not in reader.kept:
         report.refuse("S-03", f"the archive must hold the one folder {shown(name.stem)} with PKG-INFO in it.")
     if tops[0] != name.stem:
-        report.judge("S-03", f"the folder in the archive should be named {shown(name.stem)}.", tops[0])
+        # Tools have normalised the file's name and left the folder's as it was.
+        say = report.note if _same(tops[0], name) else report.judge
+        say("S-03", f"the folder in the archive should be named {shown(name.stem)}.", tops[0])
     return tops[0]
+
+
+def _same(folder: str, name: FileName) -> bool:
+    try:
+        return parse_sdist_filename(f"{folder}.tar.gz") == (name.project, name.version)
+    except InvalidSdistFilename:
+        return False
 
 
 class _Gunzip:

@@ -39,7 +39,7 @@ class _Pass:
     members: list[Member] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     read: dict[str, bytes] = field(default_factory=dict)
-    code: dict[str, str] = field(default_factory=dict)  # member -> "ELF", "PE" or "Mach-O"
+    code: binaries.Code = field(default_factory=binaries.Code)
 
 
 def check_wheel(
@@ -89,21 +89,19 @@ def _gather(stream: HashedStream, info: str, name: FileName, report: Report, bud
             report.refuse("W-02", f"{base} is larger than {most} bytes.", member.name)
         digest = hashlib.sha256()
         first = next(content, b"")
-        code = binaries.kind_of(first, member.name)
+        kind = binaries.kind_of(first, member.name)
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
             for chunk in _chained(first, content):
                 digest.update(chunk)
-                if code == "ELF" or most is not None:
+                if kind is not None or most is not None:
                     kept.write(chunk)
             kept.seek(0)
             if most is not None:
                 found.read[member.name] = kept.read()
-            if code == "ELF":
-                binaries.check_elf(kept, member.name, name, report)
-        if code is not None:
-            found.code[member.name] = code
+            if kind is not None:
+                found.code.read(member.name, kind, kept, name, report)
         found.seen[member.name] = Seen(digest.digest(), member.size)
-    binaries.check_presence(found.code, name, report)
+    binaries.check_code(found.code, found.seen, name, report)
     return found
 
 
@@ -138,10 +136,10 @@ def _check_wheel_file(found: _Pass, info: str, name: FileName, report: Report) -
     if pure[0].strip().lower() not in ("true", "false"):
         report.refuse("W-02", "Root-Is-Purelib is neither true nor false.", entry)
     is_pure = pure[0].strip().lower() == "true"
-    for path in found.code:
+    for path in found.code.kinds:
         if is_pure and not path.startswith(f"{name.stem}.data/") and binaries.is_module(path):
             report.judge("W-04", "a wheel that calls itself pure holds an extension module.", path)
-    if not is_pure and not found.code and name.is_native:
+    if not is_pure and not found.code.kinds and name.is_native:
         report.judge("W-04", "the wheel is for a platform but holds no machine code; did its compiler fail?")
 
 

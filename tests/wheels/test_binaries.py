@@ -97,7 +97,7 @@ def test_a_newer_glibc_than_the_tag_promises_is_refused(make, compile_c, tmp_pat
     else:
         error = make.refusal(wheel)
         assert (error.facts["rule"], error.facts["entry"]) == ("E-03", MODULE)
-        assert "needs glibc 2.34" in error.message
+        assert "needs GLIBC_2.34" in error.message
 
 
 def test_a_linux_wheel_without_machine_code_is_refused_even_where_the_tag_is_allowed(make, compile_c):
@@ -106,6 +106,91 @@ def test_a_linux_wheel_without_machine_code_is_refused_even_where_the_tag_is_all
     assert make.refusal(make.wheel(tag=tag), waived=waived).facts["rule"] == "W-04"
     facts = make.check(native(make, compile_c(), tag=tag), waived=waived)
     assert [finding.rule for finding in facts.findings] == ["N-07"]
+
+
+def pe(machine):
+    """The smallest start of a Windows library."""
+    return b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + struct.pack("<H", machine)
+
+
+def macho(*slices):
+    """A macOS library: for each slice its processor and the oldest system; more than one make a fat file."""
+    thin = []
+    for cpu, oldest in slices:
+        packed = oldest and oldest[0] << 16 | oldest[1] << 8
+        commands = struct.pack("<6I", 0x32, 24, 1, packed, 0, 0) if packed else b""
+        thin.append(struct.pack("<8I", 0xFEEDFACF, cpu, 0, 6, bool(commands), len(commands), 0, 0) + commands)
+    if len(thin) == 1:
+        return thin[0]
+    at, head, body = 64, struct.pack(">2I", 0xCAFEBABE, len(thin)), b""
+    for (cpu, _oldest), one in zip(slices, thin, strict=True):
+        head += struct.pack(">5I", cpu, 0, at + len(body), len(one), 0)
+        body += one
+    return head.ljust(at, b"\0") + body
+
+
+X86_64, ARM64 = 0x1000007, 0x100000C
+FOREIGN = [
+    ("win_amd64", "x.pyd", pe(0x8664), None),
+    ("win_arm64", "x.pyd", pe(0xAA64), None),
+    ("win32", "x.pyd", pe(0x8664), "E-06"),
+    ("win_amd64", "x.pyd", pe(0x14C), "E-06"),
+    ("win_amd64", "x.pyd", b"MZ", "E-06"),
+    ("win_amd64", "x.pyd", pe(1), "E-06"),
+    ("win_amd64", "inject_x86.dll", pe(0x14C), None),
+    ("macosx_10_9_x86_64", "x.so", macho((X86_64, (10, 9))), None),
+    ("macosx_10_9_x86_64", "x.so", macho((X86_64, None)), None),
+    ("macosx_10_9_universal2", "x.so", macho((X86_64, (10, 9)), (ARM64, (11, 0))), None),
+    ("macosx_11_0_arm64", "x.so", macho((X86_64, (10, 9)), (ARM64, (11, 0))), None),
+    ("macosx_11_0_arm64", "x.so", macho((X86_64, (10, 9))), "E-06"),
+    ("macosx_10_9_universal2", "x.so", macho((X86_64, (10, 9))), "E-06"),
+    ("macosx_10_9_x86_64", "x.so", macho((X86_64, (10, 15))), "E-06"),
+    ("macosx_11_0_arm64", "x.so", macho((ARM64, (14, 2))), "E-06"),
+    ("macosx_11_0_arm64", "x.so", macho((ARM64, (11, 0)))[:40], "E-06"),
+    ("macosx_11_0_arm64", "x.so", macho((7, None), (ARM64, (11, 0)))[:60], "E-06"),
+]
+
+
+@pytest.mark.parametrize(("platform_tag", "member", "data", "rule"), FOREIGN)
+def test_windows_and_macos_modules_keep_their_tag(make, platform_tag, member, data, rule):
+    wheel = make.wheel(tag=f"cp311-cp311-{platform_tag}", files={f"demo/{member}": data})
+    if rule is None:
+        assert make.check(wheel).findings == []
+    else:
+        assert make.refusal(wheel).facts["rule"] == rule
+
+
+C_API = "extern int {symbol}(void); int one(void) {{ return {symbol}(); }}"
+
+
+@pytest.mark.parametrize("style", ["sysv", "gnu"])
+@pytest.mark.parametrize(
+    ("tag", "symbol", "accepted"),
+    [
+        ("cp39-abi3", "PyModule_Create2", True),
+        ("cp39-abi3", "other_function", True),
+        ("cp39-abi3", "PyUnicode_AsUTF8", False),
+        ("cp313-abi3", "PyUnicode_AsUTF8AndSize", True),
+        ("cp39-abi3", "PyUnicode_AsUTF8AndSize", False),
+        ("cp311-abi3", "_PyObject_CallMethodId", False),
+    ],
+)
+def test_a_module_for_the_stable_abi_asks_for_nothing_else(make, compile_c, tag, symbol, accepted, style):
+    code = compile_c(f"-Wl,--hash-style={style}", code=C_API.format(symbol=symbol))
+    wheel = native(make, code, tag=f"{tag}-manylinux_2_17_x86_64", name="demo/_fast.abi3.so")
+    if accepted:
+        assert make.check(wheel).findings == []
+    else:
+        error = make.refusal(wheel)
+        assert error.facts["rule"] == "E-04"
+        assert symbol in error.message
+
+
+def test_a_library_that_is_neither_in_the_wheel_nor_of_the_system_is_noted(make, compile_c):
+    needy = compile_c(needs="libfar.so.1")
+    assert [f.rule for f in make.check(native(make, needy)).findings] == ["E-03"]
+    there = make.wheel(tag=GLIBC, files={MODULE: needy, "demo.libs/libfar.so.1": compile_c()})
+    assert make.check(there).findings == []
 
 
 def test_forged_section_headers_cost_nothing(make, compile_c):

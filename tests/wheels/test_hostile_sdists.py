@@ -199,6 +199,10 @@ def test_a_second_pkg_info_is_refused_wherever_it_comes_from(make):
     assert make.refusal(made, origin="mirror").facts["rule"] == "S-05"
 
 
+def test_a_folder_that_is_only_spelled_otherwise_is_a_finding(make):
+    assert [finding.rule for finding in make.check(make.sdist(top="Demo-1.0")).findings] == ["S-03"]
+
+
 def test_a_path_in_the_gzip_header_is_a_finding(make):
     assert [finding.rule for finding in make.check(with_gzip_name(make, b"dist/x.tar")).findings] == ["S-01"]
 

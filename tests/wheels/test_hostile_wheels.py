@@ -203,7 +203,7 @@ HOSTILE = [
     ("W-03", "broken", lambda m: m.wheel(**wheel_file("Root-Is-Purelib: true\nTag: a\n"))),
     ("W-04", "for a platform, no code", lambda m: m.wheel(tag="cp311-cp311-manylinux_2_17_x86_64")),
     ("W-04", "pure with a module",
-     lambda m: m.wheel(tag="py3-none-win32", pure=True, files={"x.pyd": b"MZ"})),
+     lambda m: m.wheel(tag="py3-none-manylinux_2_17_x86_64", pure=True, files={"x.pyd": b"MZ"})),
     ("W-06", "not UTF-8", lambda m: record(m, lambda data: data + b"\xff,,\n")),
     ("W-06", "two columns", lambda m: record(m, lambda data: data + b"a,b\n")),
     ("W-06", "listed twice", lambda m: record(m, lambda data: data + data.splitlines(keepends=True)[0])),
