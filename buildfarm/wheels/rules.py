@@ -77,7 +77,7 @@ RULES = _listed(
     ("W-13", "ours", "the licence files that METADATA names are there", "P: PEP 639"),
     ("E-01", "ours", "a wheel for any platform holds no machine code", "F"),
     ("E-02", "ours", "machine code is for the tag's architecture", "F"),
-    ("E-03", "ours", "machine code needs no other C library or newer symbols than the tag", "P: PEP 600, 656"),
+    ("E-03", "ours", "code needs no other C library or newer symbols than the tag", "P: PEP 600, 656"),
     ("E-04", "ours", "modules are named for the tag; abi3 ones keep to the stable ABI", "P: PEP 384, 425"),
     ("E-05", "ours", "no library path outside the wheel, executable stack or text relocation", "F"),
     ("E-06", "ours", "Windows and macOS code is for the tag's machine and system", "F"),
