@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import select
 import shutil
 import signal
 import socket
@@ -59,12 +61,16 @@ class Site:
         return process.wait(30)
 
     def end(self) -> None:
-        for wire in self.wires:
-            wire.close()
+        self.close_wires()
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
             process.wait(20)
+
+    def close_wires(self) -> None:
+        for wire in self.wires:
+            wire.close()
+        self.wires.clear()
 
     def log(self, name: str = "front") -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -136,7 +142,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> I
     credentials = stage.furnish(house, put_one)
     site = _site(house, folder)
     site.start_web()
-    site.start_front("--head-s", "1", "--per-address", "50")
+    site.start_front("--head-s", "1", "--idle-s", "4", "--per-address", "50")
     site.facts = credentials | stage.etags(site.web_wire, credentials)
     yield site
     site.end()
@@ -150,6 +156,76 @@ def site(house: House, site_of: Callable[..., Site]) -> Site:
     site = site_of(house)
     site.facts = credentials
     return site
+
+
+class FakeWeb:
+    """A unix socket in web's place; a test reads and writes what comes there, byte for byte."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        self._listener.listen(64)
+        self._listener.settimeout(20)
+        self.taken: list[socket.socket] = []
+
+    def take(self) -> tuple[socket.socket, bytes]:
+        """The next connection, and the name of its other end."""
+        connection, name = self._listener.accept()
+        connection.settimeout(20)
+        self.taken.append(connection)
+        return connection, name or b""
+
+    def verdict(self, line: str = "204 No Content\r\nX-Verdict: allow") -> bytes:
+        """Answer the next question; its head."""
+        connection, _ = self.take()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1000)
+        connection.sendall(f"HTTP/1.1 {line}\r\n\r\n".encode())
+        connection.close()
+        return head
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits to be taken."""
+        return not select.select([self._listener], [], [], 0)[0]
+
+    def close(self) -> None:
+        for connection in (*self.taken, self._listener):
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def kept_front(tmp_path_factory: pytest.TempPathFactory, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+    folder = tmp_path_factory.mktemp("fake")
+    yield from _faked(folder, shared)
+
+
+@pytest.fixture
+def faked(kept_front: tuple[Site, FakeWeb]) -> Iterator[tuple[Site, FakeWeb]]:
+    """A front over the pages of the shared farm, a fake in web's place, a reader that nobody knows yet."""
+    site, web = kept_front
+    site.facts["READER"] = stage.basic(secrets.token_hex())
+    yield site, web
+    site.close_wires()
+    while not web.is_idle:
+        web.take()
+
+
+@pytest.fixture
+def own_faked(tmp_path: Path, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+    """The same, for a test that ends one of them."""
+    yield from _faked(tmp_path, shared)
+
+
+def _faked(folder: Path, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+    web = FakeWeb(folder / "web.sock")
+    site = Site(shared.house, folder, free_port(), web.path, shared.env, facts=dict(shared.facts))
+    site.start_front()
+    yield site, web
+    site.end()
+    web.close()
 
 
 def _site(house: House, folder: Path) -> Site:

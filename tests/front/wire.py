@@ -98,5 +98,10 @@ class Wire:
         finally:
             self.socket.settimeout(20)
 
+    def peek(self) -> bytes:
+        """What came and was not read, without waiting for more."""
+        self.is_closed  # noqa: B018
+        return self._data
+
     def close(self) -> None:
         self.socket.close()

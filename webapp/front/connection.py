@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         """Close so that the client can read what was sent: what it still sends is dropped for a while."""
         self._is_closing, self._waits, self._buffer = True, False, b""
         self._since = self._front.tick
-        if self.transport.can_write_eof() and not self._has_ended:
+        if self.transport.can_write_eof() and not (self._has_ended or self._front.is_draining):
             self.transport.write_eof()
             self.transport.resume_reading()
         else:

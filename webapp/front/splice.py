@@ -57,6 +57,8 @@ class End(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Pass on that nothing more comes; the other direction may go on."""
+        if self._has_failed():
+            return False
         if self.other._is_lost or not self.other.transport.can_write_eof():
             return False
         self.other.transport.write_eof()
@@ -78,6 +80,9 @@ class End(asyncio.Protocol):
         self._front.parties.discard(self)
         if not self.other._is_lost:
             self.other._close()
+
+    def _has_failed(self) -> bool:
+        return self.is_silent  # web ends without a word
 
     def _close(self) -> None:
         self.transport.close()
@@ -104,14 +109,13 @@ class ClientEnd(End):
         if not self._lingers:
             super().data_received(data)
 
-    def eof_received(self) -> bool:
-        """As any end; a client that lingers is through."""
-        return not self._lingers and super().eof_received()
-
     def connection_lost(self, err: Exception | None) -> None:
         """The client is gone."""
         super().connection_lost(err)
         self._front.leave(self, self._address)
+
+    def _has_failed(self) -> bool:
+        return self._lingers
 
     def _close(self) -> None:
         """Web is gone: say so if it said nothing; a client in the middle of a body shall read its answer."""
