@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from tests.front.conftest import Answer, basic, get
-from tests.nginx.conftest import LOCAL, SDIST, WHEEL, Appliance
+import pytest
+
+from tests.front.conftest import get
+from tests.front.corpus import CASES, SDIST, WHEEL, Case, fill
+from tests.front.stage import basic
+from tests.front.wire import Answer
+from tests.nginx.conftest import LOCAL, Appliance
 
 JSON, HTML = "application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.v1+html"
 PIP = f"Accept: {JSON}, {HTML}; q=0.1, text/html; q=0.01\r\nAccept-Encoding: gzip, deflate\r\n"
@@ -124,13 +129,25 @@ def is_webs(answer: Answer) -> bool:
     return "x-request-id" in answer.headers
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.line}: {case.name}")
+def test_the_corpus_is_answered_as_by_web(shared: Appliance, case: Case) -> None:
+    request = fill(case, shared.facts)
+    ours, web = shared.ask(request, head=case.is_head), shared.ask_web(request, head=case.is_head)
+    if b"%00" in request:  # nginx takes no NUL, whatever is configured
+        assert (ours.status, ours.body) == (400, b"This is no request that can be understood.\n")
+        return
+    assert ours.status == case.status
+    method = "HEAD" if case.is_head else "GET"
+    assert seen(ours, method) == seen(web, method)
+
+
 def test_every_request_has_one_answer_whoever_gives_it(shared: Appliance) -> None:
     token = shared.house.token("read:dev")
     wrong = []
     for path, lines in OURS + OTHERS:
         for method in ("GET", "HEAD"):
             request = get(path, basic(token), lines, method=method)
-            web = shared.web_wire().send(request).answer(head=method == "HEAD")
+            web = shared.ask_web(request, head=method == "HEAD")
             ours = shared.ask(request, head=method == "HEAD")
             asked = f"{method} {path} {lines!r}"
             if seen(web, method) != seen(ours, method):
@@ -147,7 +164,7 @@ def test_a_validator_that_was_given_is_known_again(shared: Appliance) -> None:
         first = shared.ask(get(path, basic(token), lines))
         if first.status == 200 and "If-None-Match" not in lines:
             again = get(path, basic(token), lines, f'If-None-Match: W/{first.headers["etag"]}, "x"\r\n')
-            ours, web = shared.ask(again), shared.web_wire().send(again).answer()
+            ours, web = shared.ask(again), shared.ask_web(again)
             assert (ours.status, seen(ours, "GET")) == (304, seen(web, "GET"))
 
 
@@ -157,7 +174,7 @@ def test_refusals_are_the_same_and_cost_no_connection(shared: Appliance) -> None
     for lines in ("", basic("nonsense"), basic("bft_nonsense"), basic(stranger), basic("", "somebody"), *odd):
         for path in (PAGE, FILES + WHEEL, "/dev/simple/nothing/", "/nothing/simple/"):
             request = get(path, lines, PIP)
-            web = shared.web_wire().send(request).answer()
+            web = shared.ask_web(request)
             wire = shared.wire()
             ours = [wire.send(request).answer() for _ in range(2)]
             assert web.status in {401, 403}
@@ -170,10 +187,23 @@ def test_a_refused_upload_keeps_its_sentence_in_the_status_line(shared: Applianc
     body = b'--x\r\nContent-Disposition: form-data; name=":action"\r\n\r\nnonsense\r\n--x--\r\n'
     lines = ("Content-Type: multipart/form-data; boundary=x\r\n", f"Content-Length: {len(body)}\r\n")
     request = get("/dev/legacy/", basic(token), *lines, method="POST") + body
-    ours, web = shared.ask(request), shared.web_wire().send(request).answer()
+    ours, web = shared.ask(request), shared.ask_web(request)
     assert 400 <= web.status < 500
     assert (ours.status, ours.reason, ours.body) == (web.status, web.reason, web.body)
     assert " " in ours.reason
+
+
+def test_what_is_no_request_is_told_so_in_a_sentence(shared: Appliance) -> None:
+    for request, status in (
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /dev/simple/../../.. HTTP/1.1\r\nHost: farm\r\n\r\n", 400),
+        (get("/dev/simple/", "Host: other\r\n"), 400),
+        (get("/dev/simple/", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400),
+        (get("/" + "a" * 9000), 414),
+        (get("/dev/simple/", f"X: {'a' * 9000}\r\n"), 400),
+    ):
+        answer = shared.ask(request)
+        assert (answer.status, answer.body.count(b"\n"), b"<" in answer.body) == (status, 1, False), request
 
 
 def test_verdicts_are_not_told_to_clients(shared: Appliance) -> None:
@@ -188,6 +218,6 @@ def test_other_methods_are_webs(shared: Appliance) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         for path in (PAGE, FILES + WHEEL):
             request = get(path, basic(token), "Content-Length: 0\r\n", method=method)
-            ours, web = shared.ask(request), shared.web_wire().send(request).answer()
+            ours, web = shared.ask(request), shared.ask_web(request)
             assert seen(ours, method) == seen(web, method)
             assert ours.status == 405

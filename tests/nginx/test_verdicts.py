@@ -8,12 +8,15 @@ from pathlib import Path
 
 from buildfarm.access import tokens
 from tests.conftest import House, wait_for
-from tests.front.conftest import basic, get
-from tests.nginx.conftest import WHEEL, Appliance, StubWeb, verdict
+from tests.front.conftest import get
+from tests.front.corpus import FILE, PAGE
+from tests.front.stage import basic
+from tests.index.conftest import put_one
+from tests.nginx.conftest import Appliance
+from tests.nginx.stub import StubWeb, verdict
 
 JSON = "application/vnd.pypi.simple.v1+json"
 LINES = f"Accept: {JSON}\r\nAccept-Encoding: gzip\r\n"
-PAGE, FILE = "/dev/simple/my-widget/", f"/dev/files/my-widget/{WHEEL}"
 #: Seconds that an allow is fresh, and a little more.
 FRESH_S, REVOKED_S = 3.1, 5.0
 
@@ -159,9 +162,9 @@ def test_what_leaves_the_blob_store_is_not_sent(
     assert status(before_stub, path="/dev/files/my-widget/plain-1-py3-none-any.whl") == 404
 
 
-def test_a_new_page_is_seen_at_once(before_stub: Appliance, put, house: House) -> None:
+def test_a_new_page_is_seen_at_once(before_stub: Appliance, house: House) -> None:
     for number in range(2, 6):
-        put(house, f"my_widget-{number}.0-py3-none-any.whl", b"%d" % number)
+        put_one(house, f"my_widget-{number}.0-py3-none-any.whl", b"%d" % number)
         page = before_stub.ask(get(PAGE, basic("one"), LINES))
         assert page.headers["x-pypi-last-serial"] == str(house.tree.serial)
         assert status(before_stub, path=f"/dev/files/my-widget/my_widget-{number}.0-py3-none-any.whl") == 200
