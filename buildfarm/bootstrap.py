@@ -14,12 +14,14 @@ from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
 from buildfarm.index.guarded import Guard
 from buildfarm.index.reception import Reception
+from buildfarm.index.sessions import Sessions
 from buildfarm.index.statements import Statements
 from buildfarm.index.upload import Uploader
 from buildfarm.journal.record import append_recorded
 from buildfarm.mirror.licences import Licences
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
+from buildfarm.storage.staging import Staging
 from buildfarm.trust import root
 from buildfarm.trust.client import SignerClient
 
@@ -64,6 +66,11 @@ class Farm:
         own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
         statements = Statements(own, others, self.settings.public_url)
         return Reception(self.database, self.blobs, self.upstream, statements, self.settings)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Upload sessions."""
+        return Sessions(self.reception, Staging(self.settings.staged_dir))
 
     @cached_property
     def guard(self) -> Guard:

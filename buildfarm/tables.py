@@ -4,10 +4,11 @@ from buildfarm.access import model as access
 from buildfarm.db.types import Base
 from buildfarm.farm import model as farm
 from buildfarm.index import model as index
+from buildfarm.index import session_model as sessions
 from buildfarm.journal import model as journal
 from buildfarm.mirror import guard_model as guard
 from buildfarm.mirror import model as mirror
 from buildfarm.scm import model as scm
 from buildfarm.sources import model as sources
 
-__all__ = ["Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sources"]
+__all__ = ["Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sessions", "sources"]

@@ -388,7 +388,10 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[House], str]]:
-    """Starts gunicorn over a farm, as `up` does, and gives its URL; a follower runs beside it."""
+    """Starts gunicorn over a farm, as `up` does, and gives its URL; a follower runs beside it.
+
+    `serve.running` are the processes; `serve.kill()` ends them without a warning, workers and all.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
     def start(house: House) -> str:
@@ -404,15 +407,31 @@ def serve(tmp_path: Path) -> Iterator[Callable[[House], str]]:
         with listener, log:
             running.append(
                 subprocess.Popen(
-                    gunicorn, env=env, cwd=ROOT, stdout=log, stderr=log, pass_fds=[listener.fileno()]
+                    gunicorn,
+                    env=env,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,
                 )
             )
             follower = [sys.executable, "-m", "webapp.follower"]
-            running.append(subprocess.Popen(follower, env=env, cwd=ROOT, stdout=log, stderr=log))
+            running.append(
+                subprocess.Popen(follower, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            )
         wait_for(lambda: _is_alive(port), 60)
         wait_for(lambda: house.tree.serial >= 0, 60)
         return f"http://127.0.0.1:{port}"
 
+    def kill() -> None:
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+        running.clear()
+
+    start.running, start.kill = running, kill  # type: ignore[attr-defined]
     yield start
     for process in running:
         process.terminate()

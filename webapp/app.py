@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from buildfarm.bootstrap import Farm
-from webapp import context, errors, health, hooks, jobapi, simple, trusted, upload, verdict
+from webapp import context, errors, health, hooks, jobapi, sessions, simple, stage, trusted, upload, verdict
 from webapp.api import blueprint as api
 from webapp.pages.register import register as register_pages
 from webapp.peer import Peer
@@ -33,7 +33,7 @@ def create_app(farm: Farm) -> Flask:
     errors.install(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for module in (health, hooks, jobapi, trusted, upload, verdict, simple):
+    for module in (health, hooks, jobapi, trusted, upload, sessions, stage, verdict, simple):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(api.blueprint)
     register_pages(app)

@@ -40,7 +40,12 @@ def _farm_error(err: FarmError) -> Response:
         if isinstance(err, Unauthenticated) and request.method == "GET":
             return redirect(url_for("account.login", next=request.full_path.rstrip("?")))  # type: ignore[return-value]
         return _page(err.status, err.code, err.message, err.hint)
-    response = problem(err.status, err.code, err.message, err.hint, **err.facts)
+    return problem_of(err)
+
+
+def problem_of(err: FarmError, **facts: Any) -> Response:  # noqa: ANN401
+    """An error as a problem document, with these facts beside its own."""
+    response = problem(err.status, err.code, err.message, err.hint, **(err.facts | facts))
     if err.status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="buildfarm", charset="UTF-8"'
     if err.status == 503:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from datetime import timedelta
 
 from buildfarm import bootstrap, config, log
@@ -23,6 +24,9 @@ from buildfarm.trust.cover import cover
 _log = log.get(__name__)
 #: A keeper that has not renewed its lease for so many rounds is replaced.
 _LEASE_INTERVALS = 5
+_TIDY_S = 60.0
+#: Nobody has added to a half written blob for so long: whoever wrote it is dead.
+_UNFINISHED_S = 86400.0
 
 
 def main() -> int:
@@ -35,11 +39,13 @@ def main() -> int:
     holder = f"{socket.gethostname()}.{os.getpid()}"
     interval = farm.settings.timing.keeper_interval_s
     threading.Thread(target=_cover_journal, args=(farm, leading, over), daemon=True).start()
+    tidied = -_TIDY_S
     while not over.wait(interval):
         try:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 leading.set()
                 keeper.sweep(farm.database, farm.queues, farm.settings)
+                tidied = _tidy(farm, tidied)
             else:
                 leading.clear()
         except ExternalFailure as err:
@@ -60,6 +66,16 @@ def _cover_journal(farm: Farm, leading: threading.Event, over: threading.Event) 
         except FarmError as err:
             _log.warning("journal.not_covered", code=err.code, message=err.message)
             over.wait(timing.unsigned_s)
+
+
+def _tidy(farm: Farm, last: float) -> float:
+    """Once in a while: end upload sessions that are over, and what killed uploads left; when that was."""
+    if time.monotonic() - last < _TIDY_S:
+        return last
+    if ended := farm.sessions.expire():
+        _log.info("keeper.sessions_ended", count=ended)
+    farm.blobs.drop_unfinished(_UNFINISHED_S)
+    return time.monotonic()
 
 
 if __name__ == "__main__":

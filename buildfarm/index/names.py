@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from buildfarm import clock
 from buildfarm.access.rules import Principal, may
 from buildfarm.errors import Conflict, Forbidden
 from buildfarm.index import namespaces, status
 from buildfarm.index.model import Project
+from buildfarm.index.session_model import UploadSession
 from buildfarm.index.spelling import normal_name, skeleton
 from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
@@ -59,7 +61,8 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
         Whether that is all there is to ask: otherwise the name is new here, and upstream may have it.
 
     Raises:
-        Forbidden: `project.closed`; `project.not_granted`, a source publishes it.
+        Forbidden: `project.closed`; `project.not_granted`, a source publishes it; `session.reserved`, the
+            name is new here and another's upload session holds it.
         Conflict: `namespace.reserved`.
     """
     status.demand_open(session, name)
@@ -73,7 +76,22 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
             hint="Let the farm build it, or take the project away from the source first.",
         )
     namespaces.demand_owner(session, name, principal.subjects)
+    if not is_local(session, name):
+        _demand_unheld(session, principal, name)
     return is_ours(session, name)
+
+
+def _demand_unheld(session: Session, principal: Principal, name: str) -> None:
+    # PEP 694: the session that is the first to put a new name together holds it.
+    open_ones = select(UploadSession.creator).where(
+        UploadSession.project == name, UploadSession.status == "open", UploadSession.expires_at > clock.now()
+    )
+    if any(creator != principal.id for creator in session.scalars(open_ones)):
+        raise Forbidden(
+            f"The name {name} is held by somebody else's upload session.",
+            code="session.reserved",
+            hint="It is free again when that session is canceled or ends.",
+        )
 
 
 def add_name(session: Session, text: str, *, actor: str) -> Project:

@@ -136,13 +136,14 @@ class Reception:
         with self.database.begin() as session:
             channels.hold_durable(session, channel)
             also(session)
+            for project in {arrival.facts.project for arrival in arrivals}:
+                names.demand_publishable(session, principal, project)
             fresh = []
             for facts in (arrival.facts for arrival in arrivals):
                 known = session.get(File, facts.filename)
                 demand_free(known, facts.sha256)
                 if known and is_inside(session, channel, facts.filename):
                     continue
-                names.demand_publishable(session, principal, facts.project)
                 names.add_local(session, facts.project, facts.display_name, actor=principal.id)
                 if known is None:
                     session.add(_row(session, facts, sides[facts.filename]))

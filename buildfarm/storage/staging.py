@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildfarm.storage.blobs import Incoming, writing
+
+_UNFINISHED_S = 86400.0
 
 
 class Staging:
@@ -49,11 +52,16 @@ class Staging:
         """Let go of a file; no error when it is gone."""
         self.path(name).unlink(missing_ok=True)
 
-    def drop_others(self, names: Collection[str]) -> int:
-        """Let go of all finished files but these; how many that were."""
+    def names(self) -> set[str]:
+        """Every file that is here whole; what a killed process left half written is deleted after a day."""
         if not self.root.is_dir():
-            return 0
-        gone = [path for path in self.root.iterdir() if path.name[0] != "." and path.name not in names]
-        for path in gone:
-            path.unlink(missing_ok=True)
-        return len(gone)
+            return set()
+        found = set()
+        for path in self.root.iterdir():
+            if path.suffix != ".part":
+                found.add(path.name)
+                continue
+            with suppress(FileNotFoundError):
+                if path.stat().st_ctime < time.time() - _UNFINISHED_S:
+                    path.unlink()
+        return found

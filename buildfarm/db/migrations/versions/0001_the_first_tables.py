@@ -412,6 +412,34 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_token_digest")),
     )
     op.create_table(
+        "upload_session",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("creator", sa.String(), nullable=True),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("notices", types.Json, nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=False),
+        sa.Column("ended_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["channel"], ["channel.name"], name=op.f("fk_upload_session_channel")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_upload_session")),
+        sa.UniqueConstraint("token", name=op.f("uq_upload_session_token")),
+    )
+    with op.batch_alter_table("upload_session", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_upload_session_live",
+            ["channel", "project", "key"],
+            unique=True,
+            sqlite_where=sa.text("status = 'open'"),
+            postgresql_where=sa.text("status = 'open'"),
+        )
+        batch_op.create_index(batch_op.f("ix_upload_session_project"), ["project"], unique=False)
+
+    op.create_table(
         "web_session",
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("user_id", sa.String(), nullable=False),
@@ -472,6 +500,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_builder")),
         sa.UniqueConstraint("name", name=op.f("uq_builder_name")),
     )
+    op.create_table(
+        "upload_file",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("session_id", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("hashes", types.Json, nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("notice", sa.Text(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=True),
+        sa.Column("attestations", sa.Text(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["upload_session.id"], name=op.f("fk_upload_file_session_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_upload_file")),
+    )
+    with op.batch_alter_table("upload_file", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_upload_file_live",
+            ["session_id", "filename"],
+            unique=True,
+            sqlite_where=sa.text("status <> 'canceled'"),
+            postgresql_where=sa.text("status <> 'canceled'"),
+        )
+        batch_op.create_index(batch_op.f("ix_upload_file_session_id"), ["session_id"], unique=False)
+
     op.create_table(
         "file",
         sa.Column("filename", sa.String(), nullable=False),
@@ -630,6 +685,15 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_file_build_id"))
 
     op.drop_table("file")
+    with op.batch_alter_table("upload_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upload_file_session_id"))
+        batch_op.drop_index(
+            "ix_upload_file_live",
+            sqlite_where=sa.text("status <> 'canceled'"),
+            postgresql_where=sa.text("status <> 'canceled'"),
+        )
+
+    op.drop_table("upload_file")
     op.drop_table("builder")
     with op.batch_alter_table("build", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_build_state"))
@@ -639,6 +703,15 @@ def downgrade() -> None:
 
     op.drop_table("build")
     op.drop_table("web_session")
+    with op.batch_alter_table("upload_session", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upload_session_project"))
+        batch_op.drop_index(
+            "ix_upload_session_live",
+            sqlite_where=sa.text("status = 'open'"),
+            postgresql_where=sa.text("status = 'open'"),
+        )
+
+    op.drop_table("upload_session")
     op.drop_table("token")
     with op.batch_alter_table("source_secret", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
