@@ -87,6 +87,33 @@ def test_the_download_is_plain_text_without_escapes(house):
     assert "116 passed in 0.84s\n" in answer.text
 
 
+def test_any_part_of_the_download_can_be_had_and_its_headers_alone(long):
+    client, url = long.client(farm_seed.MEMBER), f"/jobs/{long.seed.running_job}/log.txt"
+    whole = client.get(url)
+    size, etag = len(whole.data), whole.headers["ETag"]
+    assert (whole.status_code, whole.headers["Accept-Ranges"]) == (200, "bytes")
+    assert whole.headers["Content-Length"] == str(size)
+    head = client.head(url)
+    assert (head.status_code, head.data) == (200, b"")
+    assert {**head.headers} | {"X-Request-ID": ""} == {**whole.headers} | {"X-Request-ID": ""}
+    for asked, first, end in (
+        ("bytes=0-0", 0, 1), ("bytes=70000-90000", 70_000, 90_001), ("bytes=5-", 5, size),
+        ("bytes=-11", size - 11, size), (f"bytes=9-{size * 2}", 9, size),
+    ):  # fmt: skip
+        part = client.get(url, headers={"Range": asked})
+        assert (part.status_code, part.data) == (206, whole.data[first:end])
+        assert part.headers["Content-Range"] == f"bytes {first}-{end - 1}/{size}"
+        assert part.headers["Content-Length"] == str(end - first)
+    beyond = client.get(url, headers={"Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
+    assert client.get(url, headers={"Range": "lines=1-2"}).data == whole.data
+    assert client.get(url, headers={"Range": "bytes=0-0", "If-Range": etag}).status_code == 206
+    with long.farm.database.begin() as session:
+        farm_seed.say(session, long.seed.running_job, "test", "one line more\n")
+    grown = client.get(url, headers={"Range": "bytes=0-0", "If-Range": etag})
+    assert (grown.status_code, grown.data) == (200, whole.data + b"one line more\n")
+
+
 def test_a_quoted_line_is_found_from_its_beginning_and_the_last_time_it_stands(house):
     job = house.seed.running_job
     with house.farm.database.begin() as session:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
-from buildfarm.db.engine import Database
 from buildfarm.farm import logbook, logs
 from buildfarm.farm.rules import FINAL
 from buildfarm.farm.show import JobDetail, job_detail
 from webapp.context import farm, require
-from webapp.pages import loglines
+from webapp.pages import loglines, logtext
 from webapp.pages.query import number
 from webapp.pages.shell import page
 
 blueprint = Blueprint("jobs", __name__)
 #: Lines of one fragment that a page asks for.
 FRAGMENT = 1000
-_SEGMENTS = 16
 
 
 @blueprint.get("/jobs/<job_id>")
@@ -40,10 +37,8 @@ def download(job_id: str) -> Response:
     require("view")
     with farm().database.read() as session:
         job_detail(session, job_id)
-        attempt = logs.attempt_of(session, job_id, number("attempt")).number
-    response = Response(_text(farm().database, job_id, attempt), content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+        attempt = logs.attempt_of(session, job_id, number("attempt"))
+    return logtext.answer(farm().database, attempt)
 
 
 @blueprint.get("/jobs/<job_id>/lines")
@@ -66,16 +61,3 @@ def _log(session: Session, detail: JobDetail, number_: int | None) -> dict[str, 
     hit = logbook.line_of(session, detail.job.id, row.number, row.first_error)
     parts = loglines.parts(session, detail.job.id, row.number, sections, number("line"), hit=hit)
     return {"log": row, "parts": parts, "hit": hit, "offset": sections[-1].end if sections else 0}
-
-
-def _text(database: Database, job_id: str, attempt: int) -> Iterator[str]:
-    """The log piece by piece, with a short transaction for each: a slow reader holds up nobody."""
-    start = 0
-    while True:
-        with database.read() as session:
-            found = logs.segments(session, job_id, attempt, start, _SEGMENTS)
-        if not found:
-            return
-        for segment in found:
-            yield loglines.plain(logs.lines(segment))
-        start = found[-1].start + found[-1].size
