@@ -68,3 +68,13 @@ def show(delivery_id: str, *, as_json: bool) -> None:
         checks: Columns = {"ok": lambda row: "ok" if row["ok"] else "no", "check": "name", "detail": "detail"}
         print_part("Checks", found["steps"], checks)
         print_part("Builds", found["builds"], {"id": "id", "state": "state", "error": "first_error"})
+
+
+@delivery.command()
+@click.argument("delivery_id")
+@json_option
+def replay(delivery_id: str, *, as_json: bool) -> None:
+    """Start another build for what a verified delivery announced; exit code 1 says why there is none."""
+    made = from_environment().post("deliveries", delivery_id, "replay")
+    columns: Columns = {"build": "id", "state": "state", "ref": short_ref, "commit": "commit"}
+    print_facts(made, columns, as_json=as_json)

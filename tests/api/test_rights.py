@@ -18,6 +18,7 @@ ROUTES = [
     ("DELETE", "/sources/widget/credential", None, 403, 404),
     ("GET", "/deliveries", None, 200, 200),
     ("GET", "/deliveries/{delivery}", None, 200, 200),
+    ("POST", "/deliveries/dlv_nothing/replay", {}, 403, 404),
     ("GET", "/builds", None, 200, 200),
     ("POST", "/builds", {"source": "widget", "ref": "main"}, 403, 201),
     ("GET", "/builds/{build}", None, 200, 200),

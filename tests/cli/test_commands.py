@@ -63,6 +63,9 @@ def test_deliveries_say_why_and_what_next(run, full):
         run("delivery", "list", "--state", "rejected", "--json").json["items"][0]["reason"]
         == "signature_wrong"
     )
+    refused = run("delivery", "replay", "dlv_0000000000")
+    assert refused.code == 1
+    assert "only what was verified is replayed" in refused.err
 
 
 def test_builds_are_listed_shown_and_cancelled(run, full):

@@ -303,3 +303,46 @@ def test_deliveries_of_many_commits_at_once_are_all_taken(each_house) -> None:
         calls = [pool.submit(sender.send, sender.push(commit=f"{n:040x}"), n) for n in range(1, 9)]
         assert [call.result().status_code for call in calls] == [202] * 8
     assert sorted(build.number for build in found(each_house, Build)) == list(range(1, 9))
+
+
+def test_a_delivery_is_replayed_into_another_build(sender: Sender) -> None:
+    delivery = sender.send(sender.push()).json["delivery"]
+    client = sender.house.client(sender.house.token("build"))
+    again = client.post(f"/api/v1/deliveries/{delivery}/replay")
+    assert (again.status_code, again.json["commit"], again.json["trigger"]) == (201, COMMIT, "replay")
+    shown = client.get(f"/api/v1/deliveries/{delivery}").json
+    assert (shown["state"], len(shown["builds"])) == ("accepted", 2)
+    build = next(one for one in found(sender.house, Build) if one.id == again.json["id"])
+    assert (build.ref, build.title, build.delivery_id) == ("refs/heads/main", "Round the rim", delivery)
+
+
+def test_a_replay_goes_by_the_settings_of_today(sender: Sender) -> None:
+    delivery = sender.send(sender.push(ref="refs/heads/topic")).json["delivery"]
+    client = sender.house.client(sender.house.token("build"))
+    refused = client.post(f"/api/v1/deliveries/{delivery}/replay")
+    assert (refused.status_code, refused.json["code"]) == (409, "delivery.starts_nothing")
+    assert "branch" in refused.json["title"].lower()
+    with sender.house.database.begin() as session:
+        session.query(Source).one().branches = ["topic"]
+    assert client.post(f"/api/v1/deliveries/{delivery}/replay").status_code == 201
+
+
+def test_what_was_not_verified_is_never_replayed(sender: Sender) -> None:
+    sender.send(sender.push(), secret="whsec_" + "d3Jvbmc" * 8)
+    (delivery,) = found(sender.house, Delivery)
+    client = sender.house.client(sender.house.token("build"))
+    refused = client.post(f"/api/v1/deliveries/{delivery.id}/replay")
+    assert (refused.status_code, refused.json["code"]) == (409, "delivery.unverified")
+    assert client.post("/api/v1/deliveries/dlv_nothing/replay").status_code == 404
+    viewer = sender.house.client(sender.house.token("view"))
+    assert viewer.post(f"/api/v1/deliveries/{delivery.id}/replay").status_code == 403
+    assert found(sender.house, Build) == []
+
+
+def test_deliveries_of_a_removed_source_are_not_replayed(sender: Sender) -> None:
+    delivery = sender.send(sender.push()).json["delivery"]
+    with sender.house.database.begin() as session:
+        connect.remove_source(session, session.query(Source).one(), actor="test")
+    client = sender.house.client(sender.house.token("build"))
+    refused = client.post(f"/api/v1/deliveries/{delivery}/replay")
+    assert (refused.status_code, refused.json["code"]) == (409, "delivery.source_removed")

@@ -1,5 +1,6 @@
 """What forms change, who may send them, and that a foreign page cannot."""
 
+import json
 import re
 
 import farm_seed
@@ -7,6 +8,7 @@ import pytest
 
 from buildfarm.farm.show import build_detail
 from buildfarm.index.show import release_detail
+from buildfarm.scm.model import Delivery
 from buildfarm.sources.show import source_detail
 
 #: path, fields, where an administrator is led (None: a page is shown)
@@ -122,3 +124,18 @@ def test_a_yank_shows_its_reason_on_the_page(house):
     page = sender.client.get("/projects/widget/1.3.0").text
     assert "Yanked.</strong> &lt;script&gt;" in page
     assert "Promote to stable" not in page
+
+
+def test_a_delivery_is_replayed_by_its_button_and_a_rejected_one_has_none(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    path = f"/deliveries/{house.seed.accepted}"
+    assert f'action="{path}/replay"' in sender.client.get(path).text
+    with house.farm.database.begin() as session:
+        delivery = session.get_one(Delivery, house.seed.accepted)
+        delivery.scm, delivery.headers = "generic", {"Content-Type": "application/json"}
+        push = {"type": "push", "ref": "refs/tags/v1.3.0", "before": "1" * 40, "after": "2" * 40}
+        delivery.body = json.dumps(push | {"repository": "acme/widget"}).encode()
+    answer = sender.send(f"{path}/replay")
+    assert (answer.status_code, answer.location.startswith("/builds/")) == (303, True), answer.text
+    assert sender.send(f"{path}/replay", token="foreign").status_code == 403
+    assert "/replay" not in sender.client.get(f"/deliveries/{house.seed.rejected}").text

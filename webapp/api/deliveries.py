@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from buildfarm.scm import show
+from buildfarm.farm.show import BuildDetail, build_detail
+from buildfarm.scm import replay, show
 from buildfarm.scm.show import DeliveryDetail, DeliveryRow
 from webapp.api.answer import answer, page
+from webapp.api.effects import hand_over
 from webapp.api.spec import Page, PageQuery, answers, spec
 from webapp.context import farm, require
 
@@ -40,3 +42,15 @@ def show_one(delivery_id: str) -> Response:
     require("view")
     with farm().database.read() as session:
         return answer(show.delivery_detail(session, delivery_id))
+
+
+@blueprint.post("/deliveries/<delivery_id>/replay")
+@spec.validate(resp=answers(BuildDetail, 201), tags=_TAGS)
+def replay_one(delivery_id: str) -> Response:
+    """Start another build for what a verified delivery announced; 409 says why there is none."""
+    who = require("build")
+    with farm().database.begin() as session:
+        build = replay.replay(session, delivery_id, actor=who.name)
+    hand_over()
+    with farm().database.read() as session:
+        return answer(build_detail(session, build.id), 201)

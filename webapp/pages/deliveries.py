@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, redirect
+from werkzeug.wrappers import Response as Redirect
 
-from buildfarm.scm import show
+from buildfarm.scm import replay, show
 from buildfarm.sources.show import list_sources
-from webapp.context import farm, require
+from webapp.api.effects import hand_over
+from webapp.context import check_form, farm, require
 from webapp.pages.query import text
 from webapp.pages.shell import page
 
@@ -33,4 +35,16 @@ def show_one(delivery_id: str) -> Response:
     """One delivery."""
     require("view")
     with farm().database.read() as session:
-        return page("deliveries/show.html", delivery=show.delivery_detail(session, delivery_id))
+        delivery = show.delivery_detail(session, delivery_id)
+    return page("deliveries/show.html", delivery=delivery, is_replayable=delivery.state in replay.REPLAYABLE)
+
+
+@blueprint.post("/deliveries/<delivery_id>/replay")
+def replay_one(delivery_id: str) -> Redirect:
+    """Start another build for what a delivery announced."""
+    check_form()
+    who = require("build")
+    with farm().database.begin() as session:
+        build = replay.replay(session, delivery_id, actor=who.name)
+    hand_over()
+    return redirect(f"/builds/{build.id}", 303)

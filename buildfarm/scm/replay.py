@@ -1,0 +1,56 @@
+"""Replaying a delivery: its event is read anew and starts another build, or it is said why not."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from buildfarm.errors import Conflict, NotFound
+from buildfarm.farm import builds
+from buildfarm.farm.model import Build
+from buildfarm.scm.intake import why_nothing
+from buildfarm.scm.kinds import scm_for
+from buildfarm.scm.model import Delivery
+from buildfarm.scm.reasons import REMEDY, SENTENCE
+from buildfarm.sources.model import Source
+from buildfarm.sources.show import REMOVED
+
+#: What a delivery became whose signature was right and whose body could be read.
+REPLAYABLE = frozenset({"accepted", "ignored"})
+
+
+def replay(session: Session, delivery_id: str, *, actor: str) -> Build:
+    """Start a new build for what the delivery announced, by today's settings of its source.
+
+    The ledger keeps what became of the delivery when it came; the build names it.
+
+    Raises:
+        NotFound: `delivery.unknown`.
+        Conflict: `delivery.unverified`; `delivery.source_removed`; `delivery.starts_nothing`.
+    """
+    delivery = session.get(Delivery, delivery_id)
+    if delivery is None:
+        raise NotFound(f"There is no delivery {delivery_id}.", code="delivery.unknown")
+    if delivery.state not in REPLAYABLE:
+        raise Conflict(
+            f"Delivery {delivery_id} was {delivery.state}: only what was verified is replayed.",
+            code="delivery.unverified",
+            hint="`buildfarm build start` builds without a delivery.",
+        )
+    source = session.get_one(Source, delivery.source_id)
+    if REMOVED in source.name:
+        raise Conflict("The source of this delivery was removed.", code="delivery.source_removed")
+    scm = scm_for(delivery.scm)
+    event = scm.parse(delivery.headers, delivery.body)
+    reason = why_nothing(source, event)
+    if reason:
+        raise Conflict(SENTENCE[reason], code="delivery.starts_nothing", hint=REMEDY.get(reason, ""))
+    return builds.start(
+        session,
+        source,
+        ref=event.ref,
+        commit=event.commit,
+        trigger="replay",
+        actor=actor,
+        title=event.title or None,
+        delivery_id=delivery.id,
+    )
