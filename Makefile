@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 SOURCES := buildfarm workers webapp tests bench conftest.py
 
-.PHONY: help install demo test tests test-all check bench chaos real-files up fix lock
+.PHONY: help install demo test tests test-all check bench chaos fuzz real-files up fix lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ bench: ## Benchmarks against peers in one run (AREA=farm or index)
 	@.ci/prepare bench
 	@$(if $(filter index,$(AREA)),,.ci/with-engine) $(PYTHON) -m bench.run $(or $(AREA),farm)
 
+fuzz: ## Make inputs that reach new lines of the validator (SECONDS_EACH=60 for each target)
+	@.ci/prepare fuzz
+	@PYTHONPATH=. $(PYTHON) -m tests.wheels.fuzz
+
 real-files: ## Hold the validator against the 200 projects that are downloaded most (needs the index)
 	@.ci/prepare test
 	@PYTHONPATH=. $(PYTHON) -m tests.wheels.real_files
@@ -61,4 +65,5 @@ fix: ## Let ruff mend what it can
 lock: ## Resolve the requirement files anew
 	$(PYTHON) -m uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/base.txt
 	$(PYTHON) -m uv pip compile -q requirements/dev.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/dev.txt
+	$(PYTHON) -m uv pip compile -q requirements/fuzz.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/fuzz.txt
 	for peer in devpi-server pypiserver proxpi; do $(PYTHON) -m uv pip compile -q requirements/bench-$$peer.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/bench-$$peer.txt || exit; done

@@ -21,11 +21,12 @@ def files() -> dict[str, bytes]:
     """Both by file name."""
     for codec in _CODECS:
         codecs.lookup(codec)
-    return {"a-1-py3-none-any.whl": _wheel(), "a-1.tar.gz": _sdist()}
+    return {"a-1-py3-none-any.whl": wheel_of({}), "a-1.tar.gz": _sdist()}
 
 
-def _wheel() -> bytes:
-    members = {"a.py": b"", "a-1.dist-info/METADATA": _METADATA, "a-1.dist-info/WHEEL": _WHEEL}
+def wheel_of(changes: dict[str, bytes]) -> bytes:
+    """The wheel with other or more members; RECORD lists what is there."""
+    members = {"a.py": b"", "a-1.dist-info/METADATA": _METADATA, "a-1.dist-info/WHEEL": _WHEEL, **changes}
     lines = [f"{path},sha256={_hash(data)},{len(data)}\n" for path, data in members.items()]
     members["a-1.dist-info/RECORD"] = "".join([*lines, "a-1.dist-info/RECORD,,\n"]).encode()
     out = io.BytesIO()
