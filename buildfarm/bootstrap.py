@@ -12,7 +12,10 @@ from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
+from buildfarm.index.follow import PageFollower
 from buildfarm.index.guarded import Guard
+from buildfarm.index.mirrored import Mirrored
+from buildfarm.index.pagetree import PageTree
 from buildfarm.index.reception import Reception
 from buildfarm.index.sessions import Sessions
 from buildfarm.index.statements import Statements
@@ -77,6 +80,12 @@ class Farm:
         """What of upstream's pages the mirror channels show."""
         licences = Licences(self.database, self.upstream.metadata)
         return Guard(self.database, licences, self.upstream.pages.every)
+
+    @cached_property
+    def mirrored(self) -> Mirrored:
+        """Mirror and union channels, made when somebody asks."""
+        local = PageFollower(self.database, self.blobs, PageTree(self.settings.pages_dir), self.settings)
+        return Mirrored(self.database, self.blobs, self.upstream, self.guard, local, self.settings)
 
     @cached_property
     def upstream(self) -> Upstream:

@@ -387,22 +387,22 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[House], str]]:
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Starts gunicorn over a farm, as `up` does, and gives its URL; a follower runs beside it.
 
     `serve.running` are the processes; `serve.kill()` ends them without a warning, workers and all.
     """
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(house: House) -> str:
+    def start(house: House, *, workers: int = 1, threads: int = 16) -> str:
         env = environment(house.farm.settings, tmp_path)
         log = (tmp_path / "processes.log").open("ab")
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         gunicorn = [
             *(sys.executable, "-m", "gunicorn", "webapp.wsgi:app", "--bind", f"fd://{listener.fileno()}"),
-            *("--worker-class", "gthread", "--workers", "1", "--threads", "16", "--graceful-timeout", "1"),
-            *("--keep-alive", "30", "--no-control-socket"),
+            *("--worker-class", "gthread", f"--workers={workers}", f"--threads={threads}"),
+            *("--graceful-timeout", "1", "--keep-alive", "30", "--no-control-socket"),
         ]
         with listener, log:
             running.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 
 from buildfarm import bootstrap, config, log
 from buildfarm.errors import FarmError
@@ -12,6 +13,8 @@ from buildfarm.index.follow import PageFollower
 from buildfarm.index.pagetree import PageTree
 
 _POLL_S = 0.05
+#: How often what is old is taken out of mirror and union channels, seconds at most.
+_SWEEP_S = 30.0
 _log = log.get(__name__)
 
 
@@ -23,9 +26,14 @@ def main() -> int:
         signal.signal(number, lambda *_: over.set())
     farm = bootstrap.farm(config.load())
     follower = PageFollower(farm.database, farm.blobs, PageTree(farm.settings.pages_dir), farm.settings)
+    pause_s = min(farm.settings.mirror.fresh_s / 20, _SWEEP_S)
+    swept = time.monotonic()
     while not over.wait(_POLL_S):
         try:
             follower.catch_up()
+            if time.monotonic() > swept + pause_s:
+                farm.mirrored.sweep()
+                swept = time.monotonic()
         except FarmError as err:
             # Serving goes on from the pages there are; what is missing is rendered when it can be.
             _log.warning("pages.behind", code=err.code, message=err.message)

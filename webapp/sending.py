@@ -30,7 +30,7 @@ def send(decision: Callable[[], Answer]) -> Response:
     for _ in range(_TRIES):
         answer = decision()
         if answer.file is None:
-            return _response(answer, [answer.body])
+            return respond(answer, [answer.body])
         if (source := _open(answer.file)) is not None:
             return _with_file(answer, source)
     raise ExternalFailure("The page changes faster than it can be read.", code="pages.restless")
@@ -40,16 +40,17 @@ def _with_file(answer: Answer, source: BinaryIO) -> Response:
     if answer.inflate:
         with source:
             body = zlib.decompress(source.read(), _GZIP)
-        response = _response(answer, [body])
+        response = respond(answer, [body])
         response.headers["Content-Length"] = str(len(body))
         return response
     if request.method == "HEAD":
         source.close()
-        return _response(answer, [])
-    return _response(answer, _file_body(answer, source))
+        return respond(answer, [])
+    return respond(answer, _file_body(answer, source))
 
 
-def _response(answer: Answer, body: Iterable[bytes]) -> Response:
+def respond(answer: Answer, body: Iterable[bytes]) -> Response:
+    """The answer's status and headers with a body of the caller's."""
     # Never plain bytes: for them Flask would write a Content-Length of its own, wrong for HEAD and 304.
     if request.method == "HEAD" or answer.status == 304:
         body = []

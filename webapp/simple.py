@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from buildfarm.index.decide import Ask, decide
 from buildfarm.index.pagetree import PageTree
+from webapp import ondemand
 from webapp.context import farm
 from webapp.sending import send
 from webapp.verdict import verdict_on
@@ -33,4 +34,6 @@ def serve(channel: str, _part: str = "", _rest: str = "") -> Response:
         query=request.query_string.decode("latin-1"),
     )
     verdict, tree = verdict_on(channel), PageTree(farm().settings.pages_dir)
+    if decide(ask, verdict, tree).ask_web and (coming := ondemand.fill(farm().mirrored, ask, verdict)):
+        return coming
     return send(lambda: decide(ask, verdict, tree))

@@ -74,6 +74,7 @@ def prepare(farm: Farm, docker_host: str | None) -> Secrets:
         write_private(path, json.dumps(kept.__dict__))
     with farm.database.begin() as session:
         channels.create_ladder(session)
+        channels.create_mirror(session)
     _register_images(farm, docker_host)
     return kept
 

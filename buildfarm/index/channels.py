@@ -48,6 +48,14 @@ def create_ladder(session: Session) -> None:
             record(session, "channel.create", channel=name, actor="farm")
 
 
+def create_mirror(session: Session) -> None:
+    """Make the guarded mirror of a new farm, and the channel `all` that puts the farm's own names first."""
+    for name, kind, parts in (("mirror", Kind.MIRROR, ()), ("all", Kind.UNION, ("stable", "mirror"))):
+        if session.get(Channel, name) is None:
+            create(session, name, kind=kind, parts=parts, public=False, actor="farm")
+            session.flush()
+
+
 def create(
     session: Session,
     name: str,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock, log
@@ -29,6 +29,8 @@ from buildfarm.storage.blobs import Blobs
 
 #: A node that has not reported for so long is gone; nobody waits for it.
 GONE = timedelta(seconds=10)
+#: Kinds of rows that name no project and change what mirror and union channels show.
+BROAD = ("channel.", "policy.", "lift.", "advisories.", "namespace.")
 _POLL_S = 0.02
 _log = log.get(__name__)
 
@@ -48,6 +50,7 @@ class PageFollower:
             if newest != serial:
                 stale = None if serial < 0 or serial > newest else self._changed(session, serial)
                 self._render(session, stale, newest)
+                self._hand_to_web(session, stale, serial)
                 self._tree.set_serial(newest)
         if newest != serial or time.monotonic() - self._reported > 2:
             self._report(newest)
@@ -59,22 +62,22 @@ class PageFollower:
 
     def _render(self, session: Session, names: set[str] | None, serial: int) -> None:
         listed = _listed(session)
-        for channel in session.scalars(select(Channel)).all():
-            if channel.kind != "durable":
-                self._hand_to_web(channel.name, names)
-                continue
-            before = set(self._tree.names(channel.name))
-            wanted = listed[channel.name] | before if names is None else names
+        for channel in session.scalars(select(Channel.name).where(Channel.kind == "durable")).all():
+            before = set(self._tree.names(channel))
+            wanted = listed[channel] | before if names is None else names
             for name in sorted(wanted):
-                self._render_project(session, channel.name, name)
-            if before != listed[channel.name] or not self._tree.find(f"{channel.name}/simple/{ROOT}.json.gz"):
-                self._render_root(channel.name, listed[channel.name], serial)
+                self.render_project(session, channel, name)
+            if before != listed[channel] or not self._tree.find(f"{channel}/simple/{ROOT}.json.gz"):
+                self._render_root(channel, listed[channel], serial)
 
-    def _hand_to_web(self, channel: str, names: set[str] | None) -> None:
+    def _hand_to_web(self, session: Session, names: set[str] | None, serial: int) -> None:
         """Pages of mirrors and unions are made by web when somebody asks; a changed one is made anew."""
-        self._tree.put(f"{channel}/{ON_DEMAND}", b"", 0)
-        for name in names or ():
-            self._tree.drop_page(channel, name)
+        about = or_(*(JournalRow.kind.startswith(kind) for kind in BROAD))
+        broad = session.scalars(select(JournalRow.serial).where(JournalRow.serial > serial, about)).first()
+        for channel in session.scalars(select(Channel.name).where(Channel.kind != "durable")).all():
+            self._tree.put(f"{channel}/{ON_DEMAND}", b"", 0)
+            for name in list(self._tree.names(channel)) if names is None or broad else names:
+                self._tree.drop_page(channel, name)
 
     def _render_root(self, channel: str, names: set[str], serial: int) -> None:
         forms = render.compressed(
@@ -82,8 +85,10 @@ class PageFollower:
         )
         self._tree.put_page(channel, ROOT, forms, serial)
 
-    def _render_project(self, session: Session, channel: str, name: str) -> None:
-        files = _page_files(session, channel, name)
+    def render_project(self, session: Session, part: str, name: str, *, into: str = "") -> None:
+        """Render what a durable channel has of a project, as its own page or as that of a union (`into`)."""
+        channel = into or part
+        files = _page_files(session, part, name)
         if not files:
             self._tree.drop_page(channel, name)
             return

@@ -68,7 +68,7 @@ def project_html(name: str, files: Sequence[PageFile], *, provenance_root: str) 
         if file.provenance_sha256:
             attributes.append(f'data-provenance="{html.escape(_provenance(provenance_root, file))}"')
         lines.append(f"<a {' '.join(attributes)}>{html.escape(file.filename)}</a><br>")
-    return _html(f"Links for {name}", lines, status="active")
+    return html_page(f"Links for {name}", lines, status="active")
 
 
 def root_json(names: Sequence[str], *, serial: int) -> bytes:
@@ -79,7 +79,7 @@ def root_json(names: Sequence[str], *, serial: int) -> bytes:
 
 def root_html(names: Sequence[str]) -> bytes:
     """The list of projects as HTML."""
-    return _html(
+    return html_page(
         "Simple index", [f'<a href="{quote(name)}/">{html.escape(name)}</a><br>' for name in sorted(names)]
     )
 
@@ -134,10 +134,15 @@ def _json(value: Any) -> bytes:  # noqa: ANN401
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _html(title: str, lines: Sequence[str], *, status: str | None = None) -> bytes:
+def html_page(
+    title: str, lines: Sequence[str], *, status: str | None = None, reason: str | None = None
+) -> bytes:
+    """A page of one line per link, with the project's status where it has one (PEP 792)."""
     meta = f'<meta name="pypi:repository-version" content="{API_VERSION}">'
     if status:
         meta += f'\n<meta name="pypi:project-status" content="{status}">'
+    if reason:
+        meta += f'\n<meta name="pypi:project-status-reason" content="{html.escape(reason)}">'
     head = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{meta}'
     head += f"\n<title>{html.escape(title)}</title>"
     body = "\n".join(lines)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from buildfarm import clock, log
 from buildfarm.config import Settings
@@ -244,8 +244,11 @@ class Files:
         if file.refused:
             _log.error("mirror.refused", filename=file.filename, reason=file.refused)
         with self._database.begin() as session:
-            if session.get(UpstreamFile, file.filename) is None:
-                record(session, "mirror.first_sight", filename=file.filename, sha256=file.sha256, url=row.url)
+            facts: dict[str, Any] = {"filename": file.filename, "sha256": file.sha256}
+            if file.refused:
+                record(session, "mirror.refuse", project=file.project, rule=file.refused_by, **facts)
+            elif session.get(UpstreamFile, file.filename) is None:
+                record(session, "mirror.first_sight", url=row.url, **facts)
             session.merge(file)
 
 

@@ -20,8 +20,10 @@ from buildfarm.errors import ExternalFailure
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.2, text/html; q=0.1"
 _HTML_TYPES = {"text/html", "application/vnd.pypi.simple.v1+html"}
 _JSON_TYPES = {"application/vnd.pypi.simple.v1+json", "application/json"}
-#: Plain ASCII as wheels and sdists of every age have it; never a path.
-_FILENAME = re.compile(r"[A-Za-z0-9][!-.0-\[\]-~]{0,254}", re.ASCII)
+#: What wheels and sdists of every age are called; never a path, nor what stands beside a file.
+_FILENAME = re.compile(
+    r"(?!.*\.(?:metadata|provenance|sigstore\.json)$)[A-Za-z0-9][A-Za-z0-9._+!-]{0,220}", re.ASCII
+)
 #: PEP 792; what another word means nobody can say.
 STATUSES = ("active", "archived", "quarantined", "deprecated")
 #: Keys of a file that have a field of their own here, or promise something that is not served.

@@ -203,11 +203,15 @@ class Blobs:
             place.parent.mkdir(exist_ok=True)
             _sync(self.root)
         temporary.chmod(0o644)
-        # Its time is of its content, so that what servers make of size and time is the same everywhere.
-        moment = int(sha256[:8], 16) >> 1
+        moment = moment_of(sha256)
         os.utime(temporary, (moment, moment))
         temporary.rename(place)
         _sync(place.parent)
+
+
+def moment_of(sha256: str) -> int:
+    """The time of a blob, seconds: of its content, so that servers make the same of it everywhere."""
+    return int(sha256[:8], 16) >> 1
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.index.conftest import put  # noqa: F401 - the same fixture
+
 
 @dataclass
 class Stub:
