@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.index import clients, serving, uploads, whole
+from bench.index import clients, mirroring, serving, uploads, whole
 from bench.index.load import ThrownOut
 from bench.index.stand import Stand
 from bench.row import Row
@@ -18,6 +18,10 @@ Measure = Callable[[Stand, str, float], Row]
 
 def _embedded(case: str) -> Measure:
     return lambda stand, name, goal: serving.against_static(stand, name, case, stand.library.reads, goal)
+
+
+def _front(case: str) -> Measure:
+    return lambda stand, name, goal: serving.against_static(stand, name, case, stand.appliance, goal)
 
 
 def _client(client: str) -> Measure:
@@ -34,6 +38,10 @@ ROWS: dict[str, tuple[float, Measure]] = {
     "embedded.metadata": (1.8, _embedded("metadata")),
     "embedded.file_50k": (1.8, _embedded("file_50k")),
     "embedded.file_200m": (1.5, _embedded("file_200m")),
+    "front.page_small": (1.7, _front("page_small")),
+    "front.metadata": (1.7, _front("metadata")),
+    "front.file_50k": (1.7, _front("file_50k")),
+    "front.file_200m": (1.1, _front("file_200m")),
     "page_small.vs_devpi": (0.01, serving.small_against_devpi),
     "page_1000.vs_devpi": (0.001, serving.big_against_devpi),
     "page_small.vs_pypiserver": (0.01, serving.small_against_pypiserver),
@@ -49,6 +57,13 @@ ROWS: dict[str, tuple[float, Measure]] = {
     "resolve_uv.wall": (1.10, _client("resolve_uv")),
     "install_uv.wall": (1.10, _client("install_uv")),
     "install_pip.wall": (1.10, _client("install_pip")),
+    "mirror.page_cold": (1.2, mirroring.page_cold),
+    "mirror.file_cold": (1.2, mirroring.file_cold),
+    "mirror.page_warm": (1.2, mirroring.page_warm),
+    "mirror.file_warm": (1.2, mirroring.file_warm),
+    "mirror.install_warm.wall": (0.5, mirroring.install_warm),
+    "mirror.first_byte": (20, mirroring.first_byte),
+    "mirror.fetches": (1, mirroring.fetches),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,26 @@ def farm(
         yield Ours(
             data, reads, server("front", lambda: children("front")),
             server("all", lambda: tree(process.pid)), started_s,
+        )  # fmt: skip
+
+
+@contextmanager
+def appliance(farm: Ours, folder: Path) -> Iterator[Server]:
+    """nginx before a running farm, as the farm configures it; nginx and web are counted."""
+    port = free_port()
+    environment = {**os.environ, "BUILDFARM_CONFIG": str(farm.data / "run" / "settings.json")}
+    listen = f"127.0.0.1:{port}"
+    subprocess.run(
+        [BUILDFARM, "front", "nginx", "--out", folder, "--listen", listen],
+        env=environment, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    command = ["nginx", "-e", folder / "error.log", "-c", folder / "nginx.conf", "-g", "daemon off;"]
+    url, headers = f"http://{listen}", farm.reads.headers
+    with running(command, log=folder / "out.log", answers=f"{url}/dev/simple/", headers=headers) as process:
+        described = "buildfarm front nginx, before buildfarm up; nginx, front and web counted"
+        yield Server(
+            "buildfarm behind nginx", url, described,
+            lambda: tree(process.pid) | farm.reads.pids(), headers, farm.reads.password,
         )  # fmt: skip
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
@@ -61,20 +63,24 @@ def copy_channel(
 
 def project_names(source: Server, channel: str) -> list[str]:
     """The projects that a channel lists."""
-    listed = requests.get(
-        f"{source.url}/{channel}/simple/", headers={**source.headers, "Accept": JSON}, timeout=60
-    )
-    return [one["name"] for one in listed.json()["projects"]]
+    return [one["name"] for one in fetch_json(source, f"/{channel}/simple/")["projects"]]
+
+
+def fetch_json(source: Server, path: str) -> dict[str, Any]:
+    """A page as JSON."""
+    answer = fetch(source, path, {"Accept": JSON})
+    if answer.status != 200:
+        raise SystemExit(f"bench: {source.name} answered {answer.status} for {path}: {answer.body[:500]!r}")
+    page: dict[str, Any] = json.loads(answer.body)
+    return page
 
 
 def _copy_files(source: Server, path: str, www: Path) -> None:
-    page = requests.get(source.url + path, headers={**source.headers, "Accept": JSON}, timeout=60).json()
-    for file in page["files"]:
+    for file in fetch_json(source, path)["files"]:
         where = urljoin(path, file["url"])
-        answer = fetch(source, where, FILE)
         place = www / where.strip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(answer.body)
+        place.write_bytes(fetch(source, where, FILE).body)
         if file.get("core-metadata"):
             place.with_name(place.name + ".metadata").write_bytes(
                 fetch(source, where + ".metadata", FILE).body

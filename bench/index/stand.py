@@ -8,10 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
-from bench.index import ours, peers, real
+from bench.index import crowd, ours, peers, real
+from bench.index.crowd import Crowd
+from bench.index.load import RUNS
 from bench.index.ours import Ours
-from bench.index.process import Server
+from bench.index.process import Server, free_port
 from bench.index.seed import SeedFile, listed, seed, small_names
 from bench.index.wheels import metadata_of, some_wheel
 from buildfarm.bootstrap import Farm
@@ -45,6 +48,11 @@ class Stand:
     def library(self) -> Ours:
         """Our farm with 20,000 projects, among them `small`, `big` and `large`."""
         return self._stack.enter_context(ours.farm(self.folder / "library", seed=self._fill_library))
+
+    @cached_property
+    def appliance(self) -> Server:
+        """nginx before that farm."""
+        return self._stack.enter_context(ours.appliance(self.library, self.folder / "appliance"))
 
     @cached_property
     def static(self) -> Server:
@@ -83,6 +91,38 @@ class Stand:
         folder = self.folder / "real-static"
         peers.copy_channel(self.real.reads, "dev", names, folder / "www")
         return self._stack.enter_context(peers.nginx(folder, "nginx-static.conf", answers="/dev/simple/"))
+
+    @cached_property
+    def mirror(self) -> Ours:
+        """Our farm whose channel `mirror` has the real set as its upstream."""
+        upstream = f"{self.real_static.url}/dev/simple"
+        return self._stack.enter_context(
+            ours.farm(self.folder / "mirror", seed=lambda _: None, upstreams=[upstream])
+        )
+
+    @cached_property
+    def cache(self) -> Server:
+        """A cache in nginx before the same upstream."""
+        return self._stack.enter_context(
+            peers.nginx(
+                self.folder / "cache", "nginx-cache.conf", upstream=urlsplit(self.real_static.url).port,
+                answers="/dev/simple/idna/",
+            )
+        )  # fmt: skip
+
+    @cached_property
+    def proxpi(self) -> Server:
+        """proxpi before the same upstream."""
+        upstream = f"{self.real_static.url}/dev/simple/"
+        return self._stack.enter_context(peers.proxpi(self.folder / "proxpi", upstream))
+
+    @cached_property
+    def crowds(self) -> list[Crowd]:
+        """What became of cold files that a hundred clients asked for at once."""
+        port = free_port()
+        upstream = f"http://127.0.0.1:{port}/simple"
+        farm = ours.farm(self.folder / "crowd", seed=lambda _: None, upstreams=[upstream])
+        return crowd.measure(self._stack.enter_context(farm).reads, port, RUNS)
 
     @cached_property
     def devpi(self) -> Server:
