@@ -207,6 +207,12 @@ def wheel(
     return f"{stem}-{tag}.whl", out.getvalue()
 
 
+@pytest.fixture
+def a_wheel() -> tuple[str, bytes]:
+    """File name and bytes of a right wheel, of a name that no index has."""
+    return wheel("chaos-upload")
+
+
 IMAGE = "sha256:" + "1" * 64
 QUEUE = "build.manylinux-x86_64.dev.std"
 

@@ -147,6 +147,7 @@ def put_artifact(filename: str) -> tuple[Response, int]:
         if len(announced) != 64:
             raise InvalidInput("X-Sha256 must announce the digest of the file.", code="artifact.no_digest")
         room = jobs.artifact_room(session, attempt, job, filename, announced)
+    farm().blobs.demand_room(request.content_length or 0)
     request.max_content_length = None
     chunks = iter(lambda: request.stream.read(1 << 20), b"")
     limit = min(room, farm().settings.limits.upload_bytes)

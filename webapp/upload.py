@@ -17,7 +17,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from buildfarm import log
 from buildfarm.access import rules
-from buildfarm.errors import InvalidInput, LimitExceeded, StorageFull
+from buildfarm.errors import InvalidInput, LimitExceeded
 from buildfarm.index import channels
 from buildfarm.index.follow import wait_visible
 from buildfarm.index.upload import Form
@@ -44,10 +44,7 @@ def upload(channel: str) -> Response:
     length = request.content_length or 0
     if length > limit + _TEXT_BYTES:
         raise _too_large(limit)
-    if not farm().blobs.has_room(length):
-        raise StorageFull(
-            "The farm's disk is full; the file was not taken.", hint="Its operator must make room."
-        )
+    farm().blobs.demand_room(length)
     request.max_content_length = limit + _TEXT_BYTES
     with farm().blobs.incoming(max_bytes=limit) as content:
         filename, fields = _read_form(request.stream, _boundary(), content)

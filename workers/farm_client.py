@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import requests
 
 from buildfarm import log
-from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt
+from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt, StorageFull
 from buildfarm.sandbox.port import PATIENCE_S, IndexAnswer
 
 _TIMEOUT_S = (5.0, 60.0)
@@ -138,6 +138,8 @@ class FarmClient:
             try:
                 return act()
             except ExternalFailure as err:
+                if err.code == StorageFull.default_code:
+                    raise  # a verdict of the farm; its operator has to act
                 if time.monotonic() + pause > end:
                     raise
                 _log.warning("farm.away", code=err.code, again_in_s=pause)

@@ -9,6 +9,7 @@ first and writes later gets SQLITE_BUSY at once, without the busy timeout.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from buildfarm.errors import EnvironmentProblem, ExternalFailure
+from buildfarm.errors import EnvironmentProblem, ExternalFailure, StorageFull
 
 
 class Database:
@@ -80,11 +81,22 @@ class Database:
 
 
 def _translated(err: DBAPIError | PoolTimeout) -> Exception:
+    if isinstance(err, DBAPIError) and _is_full(err.orig):
+        return StorageFull(
+            "The database's disk is full.", code="database.full", hint="Its operator must make room."
+        )
     # Constraint violations are answers that the use case reads; only lost connections are an outage.
     lost = (
         isinstance(err, PoolTimeout) or err.connection_invalidated or type(err).__name__ == "OperationalError"
     )
     return ExternalFailure("The database does not answer.", code="database.unreachable") if lost else err
+
+
+def _is_full(err: BaseException | None) -> bool:
+    # SQLite's SQLITE_FULL; PostgreSQL's disk_full.
+    return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
+        getattr(err, "sqlstate", None) == "53100"
+    )
 
 
 def _engine(url: str, *, immediate: bool) -> Engine:

@@ -82,6 +82,7 @@ class Planner:
             allow_file=self.settings.sources_allow_file,
             credential=self._credential(source),
         )
+        self.blobs.demand_room(0)
         with tempfile.TemporaryDirectory(prefix="snapshot-", dir=self.blobs.root / "tmp") as folder:
             snapshot = fetch_snapshot(request, Path(folder) / "source.tar")
             with snapshot.path.open("rb") as tar:

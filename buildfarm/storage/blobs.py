@@ -126,6 +126,15 @@ class Blobs:
         """Whether the disk takes `size` more bytes and keeps some for the farm's own work."""
         return shutil.disk_usage(self.root).free > size + RESERVE_BYTES
 
+    def demand_room(self, size: int) -> None:
+        """Refuse early what would leave the farm's own work without room.
+
+        Raises:
+            StorageFull: the disk does not take `size` more bytes and keep its reserve.
+        """
+        if not self.has_room(size):
+            raise StorageFull("The farm's disk is full.", hint="Its operator must make room.")
+
     def take(self, path: Path, sha256: str) -> None:
         """Store a finished file of the same disk under its digest, without copying it; `path` stays.
 

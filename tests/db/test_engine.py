@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from buildfarm import clock
 from buildfarm.db import engine
 from buildfarm.db.engine import Database
-from buildfarm.errors import ExternalFailure
+from buildfarm.errors import ExternalFailure, StorageFull
 from buildfarm.index.model import Channel, Follower
 from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import append_recorded, record, size
@@ -139,4 +139,19 @@ def test_serials_are_dense_under_writers_in_four_processes(database_url: str) ->
         serials = list(session.scalars(select(JournalRow.serial).order_by(JournalRow.serial)))
         assert serials == list(range(1, 4 * 24 + 1))
         assert size(session) == len(serials)
+    database.close()
+
+
+def test_a_full_disk_is_no_outage_but_said_to_be_what_it_is(sqlite_url):
+    database = Database(sqlite_url)
+    limit = "PRAGMA max_page_count=1"  # SQLite takes the present size then, which is the smallest
+
+    def write() -> None:
+        with database.begin() as session:
+            for statement in (limit, "CREATE TABLE big (x)", "INSERT INTO big VALUES (zeroblob(10000000))"):
+                session.execute(text(statement))
+
+    with pytest.raises(StorageFull) as full:
+        write()
+    assert full.value.code == "database.full"
     database.close()
