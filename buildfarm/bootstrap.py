@@ -12,10 +12,8 @@ from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
-from buildfarm.index.follow import PageFollower
 from buildfarm.index.guarded import Guard
 from buildfarm.index.mirrored import Mirrored
-from buildfarm.index.pagetree import PageTree
 from buildfarm.index.reception import Reception
 from buildfarm.index.sessions import Sessions
 from buildfarm.index.statements import Statements
@@ -84,8 +82,7 @@ class Farm:
     @cached_property
     def mirrored(self) -> Mirrored:
         """Mirror and union channels, made when somebody asks."""
-        local = PageFollower(self.database, self.blobs, PageTree(self.settings.pages_dir), self.settings)
-        return Mirrored(self.database, self.blobs, self.upstream, self.guard, local, self.settings)
+        return Mirrored(self.database, self.blobs, self.upstream, self.guard, self.settings)
 
     @cached_property
     def upstream(self) -> Upstream:

@@ -6,7 +6,9 @@ anew for each request and is gone with the session.
 
 from __future__ import annotations
 
+import gzip
 import os
+from operator import attrgetter
 
 from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
@@ -15,8 +17,9 @@ from buildfarm.errors import NotFound
 from buildfarm.index import render
 from buildfarm.index.conditions import Form, byte_range, form_named, negotiate
 from buildfarm.index.decide import Answer
+from buildfarm.index.pagefacts import PageFile, PageRelease
 from buildfarm.index.pagetree import Stored
-from buildfarm.index.render import PageFile
+from buildfarm.index.runs import Runs
 from buildfarm.index.session_model import UploadFile, UploadSession
 from buildfarm.index.sessions import previewed
 from buildfarm.wheels.facts import FileFacts
@@ -33,7 +36,7 @@ def projects(channel: str, token: str) -> Response:
     """The one project of the session."""
     with farm().database.read() as session:
         names = [previewed(session, channel, token).project]
-    return _page(render.root_json(names, serial=0), render.root_html(names))
+    return _page(render.root_forms(Runs(names, key=str, ends=bool), serial=0))
 
 
 @blueprint.get(f"{_ROOT}/simple/<name>/")
@@ -43,11 +46,10 @@ def project(channel: str, token: str, name: str) -> Response:
         found, staged = _staged(session, channel, token)
     if name != found.project:
         raise NotFound("This session has no such project.", code="session.unknown_file")
-    files = [_page_file(file, facts) for file, facts in staged]
-    return _page(
-        render.project_json(name, files, provenance_root="", serial=0),
-        render.project_html(name, files, provenance_root=""),
-    )
+    files = tuple(_page_file(file, facts) for file, facts in staged)
+    shown = [PageRelease(found.version, 0, None, found.created_at, files)] if files else []
+    releases = Runs(shown, key=attrgetter("version"), ends=bool)
+    return _page(render.ProjectRendering(name, "").forms(releases, render.Marking(0)))
 
 
 @blueprint.get(f"{_ROOT}/files/<name>/<filename>")
@@ -74,7 +76,6 @@ def _staged(
 def _page_file(file: UploadFile, facts: FileFacts) -> PageFile:
     return PageFile(
         filename=facts.filename,
-        version=facts.version,
         sha256=facts.sha256,
         size=facts.size,
         uploaded_at=file.created_at,
@@ -86,12 +87,12 @@ def _page_file(file: UploadFile, facts: FileFacts) -> PageFile:
     )
 
 
-def _page(json_body: bytes, html_body: bytes) -> Response:
+def _page(forms: dict[str, bytes]) -> Response:
     wanted = request.args.get("format")
     form = form_named(wanted) if wanted else negotiate(request.headers.get("Accept"))
     if form is None:
         return Response("This index speaks JSON (PEP 691) and HTML (PEP 503).\n", status=406)
-    body = json_body if form is Form.JSON else html_body
+    body = gzip.decompress(forms["json.gz" if form is Form.JSON else "html.gz"])
     content_type = form if form is not Form.HTML else "text/html; charset=utf-8"
     return Response(body, content_type=content_type, headers=[_NO_STORE, ("Vary", "Accept")])
 

@@ -1,28 +1,32 @@
 """The page follower: applies journal rows to this node's rendered pages, and writers that wait for it.
 
-A row that names a project makes that project's pages stale in every channel; they are rendered from
-SQL, once per change. The serial a node has reached stands in its follower row, so a writer can wait
-until its change is visible everywhere.
+A row that names a release makes that release's lines stale in every channel, one that names a project all
+of its pages; they are rendered from SQL, once per change. The serial a node has reached stands in its
+follower row, so a writer can wait until its change is visible everywhere.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
+from itertools import islice
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from buildfarm import clock, log
+from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.index import render
-from buildfarm.index.model import Channel, ChannelEntry, File, Follower, Release
-from buildfarm.index.pagetree import ON_DEMAND, ROOT, PageTree
-from buildfarm.index.render import PageFile
+from buildfarm.errors import StorageFull
+from buildfarm.index import pagefacts
+from buildfarm.index.lists import ChannelLists
+from buildfarm.index.model import Channel, Follower, Project
+from buildfarm.index.pagefacts import PageProject, Serials
+from buildfarm.index.pagetree import ON_DEMAND, PageTree
+from buildfarm.index.projectpages import ProjectPages, Site
+from buildfarm.index.render import Marking
 from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import size as journal_size
 from buildfarm.storage.blobs import Blobs
@@ -31,96 +35,201 @@ from buildfarm.storage.blobs import Blobs
 GONE = timedelta(seconds=10)
 #: Kinds of rows that name no project and change what mirror and union channels show.
 BROAD = ("channel.", "policy.", "lift.", "advisories.", "namespace.")
+#: Changes whenever equal facts give other bytes than before, so that every node renders anew.
+_FORMAT = 1
+_STAMP = ".stamp"
+#: More rows than this are not looked at one by one: what they name is rendered whole.
+_MANY_ROWS = 2000
+_BATCH = 200
+#: Files whose lines are kept in memory, so that the next change of their project costs one run.
+_KEPT_FILES = 50_000
 _POLL_S = 0.02
-_log = log.get(__name__)
 
 
 class PageFollower:
     """Keeps the page tree of one node in step with the journal."""
 
     def __init__(self, database: Database, blobs: Blobs, tree: PageTree, settings: Settings) -> None:
-        self._database, self._blobs, self._tree, self._settings = database, blobs, tree, settings
+        self._database, self._tree, self._settings = database, tree, settings
+        self._site = Site(tree, blobs, settings.public_url)
+        #: Pages by channel and name, the longest unchanged first, with the files each was counted as.
+        self._kept: dict[tuple[str, str], tuple[ProjectPages, int]] = {}
+        self._kept_files = 0
+        self._lists: dict[str, ChannelLists] = {}
         self._reported = 0.0
 
     def catch_up(self) -> int:
-        """Render what changed since the tree's serial; returns the serial the tree shows now."""
-        with self._database.read() as session:
-            newest = journal_size(session)
-            serial = self._tree.serial
-            if newest != serial:
-                stale = None if serial < 0 or serial > newest else self._changed(session, serial)
-                self._render(session, stale, newest)
-                self._hand_to_web(session, stale, serial)
-                self._tree.set_serial(newest)
-        if newest != serial or time.monotonic() - self._reported > 2:
+        """Render what changed since the tree's serial; returns the serial the tree shows now.
+
+        Raises:
+            StorageFull: the disk takes no more pages; those there are stay.
+        """
+        try:
+            newest, is_changed = self._catch_up()
+        except OSError as err:
+            self._forget_all()
+            raise StorageFull(f"The page tree takes no pages: {err.strerror}.") from err
+        if is_changed or time.monotonic() - self._reported > 2:
             self._report(newest)
         return newest
 
-    def _changed(self, session: Session, serial: int) -> set[str]:
-        rows = select(JournalRow.project).where(JournalRow.serial > serial, JournalRow.project.is_not(None))
-        return {name for name in session.scalars(rows.distinct()) if name}
+    def _catch_up(self) -> tuple[int, bool]:
+        shown = self._tree.serial
+        with self._database.read() as session:
+            newest = journal_size(session)
+            is_anew = shown < 0 or shown > newest or self._tree.read(_STAMP) != self._stamp()
+            if newest != shown or not self._lists:
+                self._find_channels(session)
+            if newest != shown and not is_anew:
+                self._apply(session, shown, newest)
+        if is_anew:
+            self._render_all()
+        due = [lists for lists in self._lists.values() if lists.is_due]
+        if due:
+            with self._database.read() as session:
+                for lists in due:
+                    lists.write(session)
+        if newest != shown or is_anew:
+            self._tree.set_serial(newest)
+        elif due:
+            self._tree.note_change()
+        return newest, newest != shown
 
-    def _render(self, session: Session, names: set[str] | None, serial: int) -> None:
-        listed = _listed(session)
-        for channel in session.scalars(select(Channel.name).where(Channel.kind == "durable")).all():
-            before = set(self._tree.names(channel))
-            wanted = listed[channel] | before if names is None else names
-            for name in sorted(wanted):
-                self.render_project(session, channel, name)
-            if before != listed[channel] or not self._tree.find(f"{channel}/simple/{ROOT}.json.gz"):
-                self._render_root(channel, listed[channel], serial)
+    def _stamp(self) -> bytes:
+        """What besides the database the bytes of a page depend on."""
+        facts = (_FORMAT, self._settings.public_url, str(self._site.blobs.root.absolute()))
+        return hashlib.sha256(repr(facts).encode()).hexdigest().encode()
 
-    def _hand_to_web(self, session: Session, names: set[str] | None, serial: int) -> None:
-        """Pages of mirrors and unions are made by web when somebody asks; a changed one is made anew."""
+    def _find_channels(self, session: Session, *, anew: bool = False) -> None:
+        """Know the lists of channels that have files of their own; give the others their sign."""
+        for name, kind in session.execute(select(Channel.name, Channel.kind)):
+            if kind != "durable":
+                self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)
+            elif name not in self._lists:
+                url = self._settings.public_url
+                self._lists[name] = ChannelLists(session, self._tree, name, url, anew=anew)
+
+    # What changed -----------------------------------------------------------------------------------
+
+    def _apply(self, session: Session, shown: int, newest: int) -> None:
+        changed = _changed(session, shown, newest)
         about = or_(*(JournalRow.kind.startswith(kind) for kind in BROAD))
-        broad = session.scalars(select(JournalRow.serial).where(JournalRow.serial > serial, about)).first()
+        is_broad = session.scalars(select(JournalRow.serial).where(JournalRow.serial > shown, about)).first()
+        self._hand_to_web(session, None if is_broad else changed)
+        whole = [
+            name
+            for name, serials in changed.items()
+            if serials is None or not self._change(session, name, serials)
+        ]
+        self._render_whole(whole)
+
+    def _hand_to_web(self, session: Session, names: Iterable[str] | None) -> None:
+        """Pages of mirrors and unions are made by web when somebody asks; changed ones (None: all) anew."""
         for channel in session.scalars(select(Channel.name).where(Channel.kind != "durable")).all():
-            self._tree.put(f"{channel}/{ON_DEMAND}", b"", 0)
-            for name in list(self._tree.names(channel)) if names is None or broad else names:
-                self._tree.drop_page(channel, name)
+            for name in list(self._tree.names(channel) if names is None else names):
+                self._tree.drop_project(channel, name)
 
-    def _render_root(self, channel: str, names: set[str], serial: int) -> None:
-        forms = render.compressed(
-            render.root_json(sorted(names), serial=serial), render.root_html(sorted(names))
-        )
-        self._tree.put_page(channel, ROOT, forms, serial)
+    def _change(self, session: Session, name: str, serials: Serials) -> bool:
+        """Render the releases that changed, where the rest of the project's pages is at hand."""
+        head = session.execute(
+            select(Project.status, Project.status_reason).where(Project.name == name)
+        ).first()
+        pages = {channel: self._kept.get((channel, name), (None, 0))[0] for channel in self._lists}
+        missing = [channel for channel, kept in pages.items() if kept is None]
+        if not head or any(self._tree.find(f"{channel}/simple/{name}.json.gz") for channel in missing):
+            return False
+        releases = pagefacts.releases(session, name, serials.releases)
+        for channel, kept in pages.items():
+            if kept is None and not releases.get(channel):
+                continue
+            page = kept or ProjectPages(self._site, channel, name, [])
+            page.change(serials.releases, releases.get(channel, []), serials, Marking(serials.project, *head))
+            self._settle(page, serials.project)
+        return True
 
-    def render_project(self, session: Session, part: str, name: str, *, into: str = "") -> None:
-        """Render what a durable channel has of a project, as its own page or as that of a union (`into`)."""
-        channel = into or part
-        files = _page_files(session, part, name)
-        if not files:
-            self._tree.drop_page(channel, name)
-            return
-        serial = (
-            session.scalars(select(func.max(JournalRow.serial)).where(JournalRow.project == name)).one() or 0
-        )
-        links = {path: target for file in files for path, target in self._links(file)}
-        for path, target in links.items():
-            self._tree.link(f"{channel}/files/{name}/{path}", target)
-        root = f"{self._settings.public_url}/{channel}/files/{name}"
-        forms = render.compressed(
-            render.project_json(name, files, provenance_root=root, serial=serial),
-            render.project_html(name, files, provenance_root=root),
-        )
-        self._tree.put_page(channel, name, forms, serial)
-        for path in self._tree.links(channel, name) - links.keys():
-            self._tree.drop(f"{channel}/files/{name}/{path}")
+    # Whole projects ---------------------------------------------------------------------------------
 
-    def _links(self, file: PageFile) -> Iterator[tuple[str, Path]]:
-        """What stands in the project's folder for a file: its bytes, and what belongs to them."""
-        sides = {
-            "": file.sha256,
-            ".metadata": file.metadata_sha256 if file.filename.endswith(".whl") else None,
-            ".provenance": file.provenance_sha256,
-            ".sigstore.json": file.bundle_sha256,
-        }
-        for suffix, digest in sides.items():
-            if digest and self._blobs.has(digest):
-                yield file.filename + suffix, self._blobs.path(digest).absolute()
-            elif digest:
-                # One lost file must not keep every later change from being shown.
-                _log.error("pages.blob_missing", filename=file.filename + suffix, sha256=digest)
+    def _render_all(self) -> None:
+        """Render every project, on a tree that is empty or not to be believed; flat memory."""
+        self._forget_all()
+        with self._database.read() as session:
+            self._find_channels(session)
+            self._hand_to_web(session, None)
+            channels = set(session.scalars(select(Channel.name)))
+        last = ""
+        while names := self._names_after(last):
+            self._render_whole(names, anew=True)
+            last = names[-1]
+        for channel in self._lists:
+            self._sweep(channel)
+        for folder in self._tree.listing("") - channels:
+            if (self._tree.root / folder).is_dir():
+                self._tree.drop(folder)
+        self._lists.clear()
+        with self._database.read() as session:
+            self._find_channels(session, anew=True)
+        self._tree.put(_STAMP, self._stamp(), 0)
+
+    def _names_after(self, name: str) -> list[str]:
+        query = select(Project.name).where(Project.name > name).order_by(Project.name).limit(_BATCH)
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def _sweep(self, channel: str) -> None:
+        """Take away what the database knows nothing of."""
+        names = self._tree.names(channel)
+        while batch := list(islice(names, _BATCH)):
+            with self._database.read() as session:
+                known = set(session.scalars(select(Project.name).where(Project.name.in_(batch))))
+            for name in batch:
+                if name not in known:
+                    self._tree.drop_project(channel, name)
+
+    def _render_whole(self, names: Iterable[str], *, anew: bool = False) -> None:
+        left = iter(names)
+        while batch := list(islice(left, _BATCH)):
+            with self._database.read() as session:
+                for project in pagefacts.projects(session, batch):
+                    self._render(project, anew=anew)
+
+    def _render(self, project: PageProject, *, anew: bool) -> None:
+        marking = Marking(project.serials.project, project.status, project.reason)
+        for channel in self._lists:
+            releases = project.releases.get(channel, [])
+            self._lists[channel].note(project.name, marking.serial, releases)
+            if not releases:
+                self._forget((channel, project.name))
+                self._tree.drop_project(channel, project.name)
+                continue
+            pages = ProjectPages(self._site, channel, project.name, project.shown_in(channel))
+            pages.write(project.serials, marking, anew=anew)
+            if not anew:
+                self._keep(pages)
+
+    def _settle(self, pages: ProjectPages, serial: int) -> None:
+        """After a change: the project is listed while it has a release here."""
+        self._lists[pages.channel].note(pages.name, serial, pages.releases)
+        if pages.releases:
+            self._keep(pages)
+        else:
+            self._forget((pages.channel, pages.name))
+            self._tree.drop_project(pages.channel, pages.name)
+
+    def _keep(self, pages: ProjectPages) -> None:
+        self._forget((pages.channel, pages.name))
+        self._kept[pages.channel, pages.name] = pages, pages.files
+        self._kept_files += pages.files
+        while len(self._kept) > 1 and self._kept_files > _KEPT_FILES:
+            self._forget(next(iter(self._kept)))
+
+    def _forget_all(self) -> None:
+        self._kept.clear()
+        self._lists.clear()
+        self._kept_files = 0
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        _pages, files = self._kept.pop(key, (None, 0))
+        self._kept_files -= files
 
     def _report(self, serial: int) -> None:
         with self._database.begin() as session:
@@ -128,6 +237,24 @@ class PageFollower:
             row.serial, row.seen_at = serial, clock.now()
             session.add(row)
         self._reported = time.monotonic()
+
+
+def _changed(session: Session, shown: int, newest: int) -> dict[str, Serials | None]:
+    """The projects that rows name, with the serials of the releases named; None where all of it changed."""
+    between = (JournalRow.serial > shown) & (JournalRow.serial <= newest) & JournalRow.project.is_not(None)
+    if newest - shown > _MANY_ROWS:
+        names = session.scalars(select(JournalRow.project).where(between).distinct())
+        return {name: None for name in names if name}
+    changed: dict[str, Serials | None] = {}
+    rows = select(JournalRow.project, JournalRow.version, JournalRow.serial).where(between)
+    for name, version, serial in session.execute(rows.order_by(JournalRow.serial)):
+        project = name or ""
+        before = changed.setdefault(project, Serials())
+        if version is None or before is None:
+            changed[project] = None
+        else:
+            changed[project] = Serials(serial, {**before.releases, version: serial})
+    return changed
 
 
 def wait_visible(database: Database, serial: int, seconds: float) -> bool:
@@ -151,41 +278,3 @@ def is_current(database: Database, node: str) -> bool:
         row = session.get(Follower, node)
         newest = journal_size(session)
     return row is not None and (row.serial == newest or row.seen_at > clock.now() - timedelta(seconds=5))
-
-
-def _listed(session: Session) -> dict[str, set[str]]:
-    rows = session.execute(
-        select(ChannelEntry.channel, Release.project)
-        .join(File, File.filename == ChannelEntry.filename)
-        .join(Release, Release.id == File.release_id)
-        .where(ChannelEntry.until.is_(None))
-        .distinct()
-    )
-    names: dict[str, set[str]] = defaultdict(set)
-    for channel, project in rows:
-        names[channel].add(project)
-    return names
-
-
-def _page_files(session: Session, channel: str, name: str) -> list[PageFile]:
-    rows = session.execute(
-        select(File, Release.version)
-        .join(Release, Release.id == File.release_id)
-        .join(ChannelEntry, ChannelEntry.filename == File.filename)
-        .where(Release.project == name, ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
-    )
-    return [
-        PageFile(
-            filename=file.filename,
-            version=version,
-            sha256=file.sha256,
-            size=file.size,
-            uploaded_at=file.uploaded_at,
-            requires_python=file.requires_python,
-            metadata_sha256=file.metadata_sha256,
-            bundle_sha256=file.bundle_sha256,
-            provenance_sha256=file.provenance_sha256,
-            yanked=file.yanked,
-        )
-        for file, version in rows
-    ]

@@ -22,11 +22,13 @@ from buildfarm.db.engine import Database
 from buildfarm.errors import Forbidden, NotFound
 from buildfarm.index import channels, mirrored_page, names, render
 from buildfarm.index.channels import Kind
-from buildfarm.index.follow import BROAD, PageFollower
+from buildfarm.index.follow import BROAD
 from buildfarm.index.guarded import Guard, Sifted
 from buildfarm.index.mirrored_page import Line
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
 from buildfarm.index.pagetree import FORMS, ROOT, PageTree
+from buildfarm.index.projectpages import Site, render_part
+from buildfarm.index.runs import Runs
 from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import size as journal_size
 from buildfarm.mirror.files import Growing
@@ -65,12 +67,11 @@ class Mirrored:
         blobs: Blobs,
         upstream: Upstream,
         guard: Guard,
-        local: PageFollower,
         settings: Settings,
     ) -> None:
         self._database, self._blobs, self._upstream, self._guard = database, blobs, upstream, guard
-        self._local, self._settings = local, settings
-        self._tree = PageTree(settings.pages_dir)
+        self._settings, self._tree = settings, PageTree(settings.pages_dir)
+        self._site = Site(self._tree, blobs, settings.public_url)
 
     def root(self, channel: str) -> None:
         """Put the list of a channel's projects into the tree: those that are known here."""
@@ -79,10 +80,10 @@ class Mirrored:
             known = set(session.scalars(select(UpstreamPage.project))) if place.mirror else set()
             for part in place.durable:
                 known |= set(session.scalars(_projects_of(part)))
-        body = render.root_json(sorted(known), serial=0)
+        listed = Runs(known, key=str, ends=bool)
+        body = render.root_forms(listed, serial=0)["json.gz"]
         serial = self._serial(channel, ROOT, body, None)
-        listed = sorted(known)
-        forms = render.compressed(render.root_json(listed, serial=serial), render.root_html(listed))
+        forms = render.root_forms(listed, serial=serial)
         self._tree.put_page(channel, ROOT, forms, serial)
         self._tree.note_change()
 
@@ -175,7 +176,7 @@ class Mirrored:
             shown = self._tree.find(f"{channel}/simple/{name}.{FORMS[0]}")
             until = made[name].until
             if (shown and shown.serial != made[name].serial) or (until and until <= now):
-                self._tree.drop_page(channel, name)
+                self._tree.drop_project(channel, name)
             elif name in stale:
                 for form in FORMS:
                     self._tree.drop(f"{channel}/simple/{name}.{form}")
@@ -195,9 +196,9 @@ class Mirrored:
         with self._database.read() as session:
             for part in place.durable:
                 if session.scalars(_projects_of(part).where(Release.project == name)).first():
-                    self._local.render_project(session, part, name, into=place.channel)
+                    render_part(session, self._site, part, name, into=place.channel)
                     return True
-        self._tree.drop_page(place.channel, name)
+        self._tree.drop_project(place.channel, name)
         sentence = f"{name} is a name of this farm, so no upstream is asked for it."
         self._upstream.tally.guarded(place.channel, name, "name-is-ours", sentence)
         return False
@@ -205,7 +206,7 @@ class Mirrored:
     def _upstream_page(self, place: Place, name: str) -> bool:
         page = self._upstream.rows(name) if place.mirror else None
         if page is None or place.mirror is None:
-            self._tree.drop_page(place.channel, name)
+            self._tree.drop_project(place.channel, name)
             return False
         sifted = self._guard.sift(place.mirror, page)
         with self._database.read() as session:
@@ -254,7 +255,7 @@ class Mirrored:
             self._tree.link(f"{channel}/files/{name}/{path}", self._blobs.path(digest).absolute())
         # Metadata of what is listed stays; provenance may have grown, so it is asked for again.
         kept = targets.keys() | {filename + _METADATA for filename in listed}
-        for path in self._tree.links(channel, name) - kept:
+        for path in self._tree.listing(f"{channel}/files/{name}") - kept:
             self._tree.drop(f"{channel}/files/{name}/{path}")
 
     def _demand_shown(self, place: Place, name: str, filename: str) -> MirrorFile:

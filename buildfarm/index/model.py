@@ -50,7 +50,7 @@ class Project(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     display_name: Mapped[str]
     skeleton: Mapped[str] = mapped_column(default=_skeleton, index=True)
-    local_since: Mapped[int]
+    local_since: Mapped[int] = mapped_column(Serial, index=True)
     #: PEP 792: `active`, `archived`, `quarantined` or `deprecated`, and why.
     status: Mapped[str] = mapped_column(default="active")
     status_reason: Mapped[str | None] = mapped_column(Text)
@@ -115,7 +115,10 @@ class ChannelEntry(Base):
     """A file in a channel from one serial to another (empty: still there)."""
 
     __tablename__ = "channel_entry"
-    __table_args__ = (Index("ix_channel_entry_live", "channel", "filename", "until"),)
+    __table_args__ = (
+        Index("ix_channel_entry_live", "channel", "filename", "until"),
+        Index("ix_channel_entry_newest", "channel", "since"),
+    )
 
     channel: Mapped[str] = mapped_column(ForeignKey("channel.name"), primary_key=True)
     filename: Mapped[str] = mapped_column(ForeignKey("file.filename"), primary_key=True)

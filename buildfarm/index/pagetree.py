@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,12 @@ class PageTree:
         except (OSError, ValueError):
             return None
 
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a small file; None when there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.root / path).read_bytes()
+        return None
+
     def has_channel(self, channel: str) -> bool:
         """Whether there is such a channel."""
         return any(self.find(f"{channel}/{sign}") for sign in (f"simple/{ROOT}.{FORMS[0]}", ON_DEMAND))
@@ -71,23 +77,25 @@ class PageTree:
         place = self.root / path
         temporary = _beside(place)
         try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        os.utime(temporary, (mtime, mtime))
-        temporary.rename(place)
+            _making_folder(temporary, lambda: temporary.write_bytes(data))
+            os.utime(temporary, (mtime, mtime))
+            temporary.rename(place)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def put_page(self, channel: str, name: str, forms: dict[str, bytes], serial: int) -> None:
         """Replace a page in every form (`FORMS`)."""
         for number, form in enumerate(FORMS):
             self.put(f"{channel}/simple/{name}.{form}", forms[form], 8 * serial + number)
 
-    def drop_page(self, channel: str, name: str) -> None:
-        """Take a page away, then the files of the project."""
+    def drop_project(self, channel: str, name: str) -> None:
+        """Take a project's pages away, then its files."""
         for form in FORMS:
             self.drop(f"{channel}/simple/{name}.{form}")
-        shutil.rmtree(self.root / channel / "files" / name, ignore_errors=True)
+        self.drop(f"{channel}/rss/project/{name}.xml.gz")
+        for folder in ("pypi", "files"):
+            shutil.rmtree(self.root / channel / folder / name, ignore_errors=True)
 
     def link(self, path: str, target: Path) -> None:
         """Make a path mean a blob; nothing is done when it does already."""
@@ -96,22 +104,21 @@ class PageTree:
             if os.readlink(place) == str(target):
                 return
         temporary = _beside(place)
-        try:
-            temporary.symlink_to(target)
-        except FileNotFoundError:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.symlink_to(target)
+        _making_folder(temporary, lambda: temporary.symlink_to(target))
         temporary.rename(place)
 
-    def links(self, channel: str, name: str) -> set[str]:
-        """The names of a project's files, with what belongs to them."""
+    def listing(self, folder: str) -> set[str]:
+        """What lies in a folder of the tree."""
         with contextlib.suppress(FileNotFoundError):
-            return set(os.listdir(self.root / channel / "files" / name))
+            return set(os.listdir(self.root / folder))
         return set()
 
     def drop(self, path: str) -> None:
-        """Take a file away."""
-        (self.root / path).unlink(missing_ok=True)
+        """Take a file away, or a folder with everything in it."""
+        try:
+            (self.root / path).unlink(missing_ok=True)
+        except (IsADirectoryError, PermissionError):
+            shutil.rmtree(self.root / path, ignore_errors=True)
 
     def names(self, channel: str) -> Iterator[str]:
         """The projects that the channel has pages of, in no order."""
@@ -149,6 +156,14 @@ class PageTree:
         """
         if (serial := self.serial) >= 0:
             self.set_serial(serial)
+
+
+def _making_folder(place: Path, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except FileNotFoundError:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write()
 
 
 def _beside(place: Path) -> Path:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import LargeBinary, Text
+from sqlalchemy import Index, LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from buildfarm.db.types import Base, Serial
 
 
 class JournalRow(Base):
-    """One change. `body` is RFC 8785 JSON; `leaf` the bytes that the Merkle tree hashes."""
+    """One change. `body` is RFC 8785 JSON; `leaf` the bytes that the Merkle tree hashes.
+
+    `project` and `version` (canonical, PEP 440) say what the change is about, where it is about one.
+    """
 
     __tablename__ = "journal"
+    __table_args__ = (Index("ix_journal_about", "project", "version", "serial"),)
 
     serial: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=False)
     kind: Mapped[str]
-    project: Mapped[str | None] = mapped_column(index=True)
+    project: Mapped[str | None]
+    version: Mapped[str | None]
     at: Mapped[datetime]
     body: Mapped[str] = mapped_column(Text)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
+from packaging.utils import canonicalize_version
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -80,7 +81,13 @@ def append_recorded(session: Session) -> None:
         size += 1
         session.add(
             JournalRow(
-                serial=size, kind=entry.kind, project=entry.project, at=moment, body=text.decode(), leaf=leaf
+                serial=size,
+                kind=entry.kind,
+                project=entry.project,
+                version=canonicalize_version(entry.facts["version"]) if "version" in entry.facts else None,
+                at=moment,
+                body=text.decode(),
+                leaf=leaf,
             )
         )
         entry.serial = size

@@ -401,6 +401,6 @@ def test_no_answer_is_older_than_the_newest_change(faked: Faked) -> None:
         assert wire.send(ask).answer().body == body
         if number % 10 == 0:
             assert wire.send(ask).answer().body == body
-    tree.drop_page("dev", "restless")
+    tree.drop_project("dev", "restless")
     tree.note_change()
     assert wire.send(ask).answer().status == 404

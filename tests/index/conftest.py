@@ -45,7 +45,7 @@ def put_one(house, filename: str, data: bytes, *, channel: str = "dev", metadata
         )  # fmt: skip
         session.flush()
         record(
-            session, "publish", project=project,
+            session, "publish", project=project, version=version, channel=channel,
             on_serial=channels.entering(session, channel, [filename]),
         )  # fmt: skip
     house.follower.catch_up()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import threading
 import time
 from datetime import timedelta
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from buildfarm import clock
-from buildfarm.index import promote, render
-from buildfarm.index.follow import is_current, wait_visible
+from buildfarm.index import projectpages, promote, withdraw
+from buildfarm.index.follow import PageFollower, is_current, wait_visible
 from buildfarm.index.model import Channel, Follower
-from buildfarm.index.pagetree import ROOT
+from buildfarm.index.pagetree import FORMS, ROOT
 from buildfarm.journal.record import record, size
 
 WHEEL = "widget-1.0-py3-none-any.whl"
@@ -36,7 +37,10 @@ def listed(house, channel: str, name: str = ROOT) -> list[str]:
 
 def stored(house, folder: str) -> dict[str, tuple[int, bytes]]:
     paths = [path for path in (house.tree.root / folder).rglob("*") if path.is_file()]
-    return {path.name: (int(path.stat().st_mtime), path.read_bytes()) for path in paths}
+    return {
+        str(path.relative_to(house.tree.root)): (int(path.stat().st_mtime), path.read_bytes())
+        for path in paths
+    }
 
 
 def test_pages_follow_every_kind_of_change(each_house, put) -> None:
@@ -63,8 +67,8 @@ def test_pages_follow_every_kind_of_change(each_house, put) -> None:
         promote.undo(session, promotion.id, actor="ada")
     house.follower.catch_up()
     assert listed(house, "staging") == listed(house, "staging", "widget") == []
-    assert house.tree.links("staging", "widget") == set()
-    assert house.tree.links("dev", "widget") == {WHEEL, f"{WHEEL}.metadata"}
+    assert house.tree.listing("staging/files/widget") == set()
+    assert house.tree.listing("dev/files/widget") == {WHEEL, f"{WHEEL}.metadata"}
     assert page(house, "dev", "widget")["files"][0]["yanked"] is False
 
 
@@ -78,10 +82,73 @@ def test_two_renderings_without_a_change_give_the_same_bytes(house, put, tmp_pat
     assert stored(house, "dev") == before
 
 
+def test_whatever_changes_led_there_the_tree_is_that_of_a_first_rendering(house, put, monkeypatch) -> None:
+    monkeypatch.setattr(projectpages, "_SPAN", 3)
+    whole = []
+    rendered = house.follower._render
+
+    def note(project, **more) -> None:
+        whole.append(project.name)
+        rendered(project, **more)
+
+    monkeypatch.setattr(house.follower, "_render", note)
+    house.follower.catch_up()
+    versions = [f"{number}.0" for number in range(12)]
+    for version in versions[::2] + versions[1::2]:
+        put(house, f"widget-{version}-py3-none-any.whl", version.encode(), metadata=version.encode())
+        put(house, f"widget-{version}.tar.gz", b"s" + version.encode(), metadata=b"p", provenance=b"{}")
+    put(house, "other-1.0.tar.gz", b"other")
+    with house.database.begin() as session:
+        for version in versions[3:6]:
+            promotion = promote.promote(
+                session,
+                project="widget",
+                version=version,
+                from_channel="dev",
+                to_channel="staging",
+                actor="a",
+            )
+    house.follower.catch_up()
+    with house.database.begin() as session:
+        promote.yank(session, project="widget", version="4.0", reason="bad", actor="ada")
+        promote.undo(session, promotion.id, actor="ada")
+    house.follower.catch_up()
+    for version, names in (("7.0", ["widget-7.0.tar.gz"]), ("8.0", [])):
+        with house.database.begin() as session:
+            withdraw.withdraw(
+                session, project="widget", version=version, filenames=names, reason="wrong", actor="ada"
+            )
+        house.follower.catch_up()
+    # The first file of each project makes its name local, which is a row about all of it.
+    assert whole == ["widget", "other"]
+    news = (("dev", "widget 11.0", "widget 8.0"), ("staging", "widget 4.0", "widget 5.0"))
+    house.wait_for(
+        lambda: (
+            house.follower.catch_up()
+            and all(
+                here in updates(house, name) and gone not in updates(house, name) for name, here, gone in news
+            )
+        )
+    )
+    before = stored(house, "")
+    shutil.rmtree(house.tree.root)
+    again = PageFollower(house.database, house.farm.blobs, house.tree, house.farm.settings)
+    again.catch_up()
+    assert listed(house, "dev") == ["other", "widget"]
+    assert len(listed(house, "dev", "widget")) == 21
+    after = stored(house, "")
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} <= {"serial"}
+
+
+def updates(house, channel: str) -> str:
+    return gzip.decompress(house.tree.read(f"{channel}/rss/updates.xml.gz")).decode()
+
+
 def test_a_tree_ahead_of_its_database_is_rendered_anew_and_forgets_what_is_gone(house, put) -> None:
     """A database restored from a backup is behind the pages that are still on disk."""
     put(house, WHEEL, b"one")
-    house.tree.put_page("dev", "later", render.compressed(b"{}", b""), 99)
+    house.tree.put_page("dev", "later", dict.fromkeys(FORMS, b"{}"), 99)
     house.tree.set_serial(99)
     with house.database.read() as session:
         newest = size(session)
@@ -96,7 +163,7 @@ def test_pages_of_channels_that_web_answers_for_are_made_when_somebody_asks(hous
         record(session, "channel.create", channel="all")
     house.follower.catch_up()
     assert house.tree.find("all/.on-demand")
-    house.tree.put_page("all", "widget", render.compressed(b"{}", b""), 1)
+    house.tree.put_page("all", "widget", dict.fromkeys(FORMS, b"{}"), 1)
     put(house, WHEEL, b"one")
     assert page(house, "all", "widget") == {}
 

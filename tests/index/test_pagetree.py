@@ -36,7 +36,7 @@ def test_a_file_is_the_blob_that_its_name_means(tmp_tree: PageTree, tmp_path: Pa
     tmp_tree.link("dev/files/widget/w.whl", tmp_path / "two")
     tmp_tree.link("dev/files/widget/w.whl", tmp_path / "two")
     assert found(tmp_tree, "dev/files/widget/w.whl").size == 7
-    assert tmp_tree.links("dev", "widget") == {"w.whl"}
+    assert tmp_tree.listing("dev/files/widget") == {"w.whl"}
     (tmp_path / "two").unlink()
     assert tmp_tree.find("dev/files/widget/w.whl") is None
 
@@ -44,10 +44,10 @@ def test_a_file_is_the_blob_that_its_name_means(tmp_tree: PageTree, tmp_path: Pa
 def test_a_dropped_page_takes_its_files_along(tmp_tree: PageTree, tmp_path: Path) -> None:
     write(tmp_tree, 1)
     tmp_tree.link("dev/files/widget/w.whl", tmp_path)
-    tmp_tree.drop_page("dev", "widget")
-    tmp_tree.drop_page("dev", "widget")
+    tmp_tree.drop_project("dev", "widget")
+    tmp_tree.drop_project("dev", "widget")
     assert not any(tmp_tree.find(f"dev/simple/widget.{form}") for form in FORMS)
-    assert tmp_tree.links("dev", "widget") == set()
+    assert tmp_tree.listing("dev/files/widget") == set()
 
 
 def test_an_open_reader_keeps_its_version(tmp_tree: PageTree) -> None:

@@ -96,13 +96,14 @@ def upgrade() -> None:
         ),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=True),
+        sa.Column("version", sa.String(), nullable=True),
         sa.Column("at", types.UtcDateTime(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("serial", name=op.f("pk_journal")),
     )
     with op.batch_alter_table("journal", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_journal_project"), ["project"], unique=False)
+        batch_op.create_index("ix_journal_about", ["project", "version", "serial"], unique=False)
 
     op.create_table(
         "journal_head",
@@ -166,12 +167,13 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("skeleton", sa.String(), nullable=False),
-        sa.Column("local_since", sa.Integer(), nullable=False),
+        sa.Column("local_since", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("status_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_project")),
     )
     with op.batch_alter_table("project", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_project_local_since"), ["local_since"], unique=False)
         batch_op.create_index(batch_op.f("ix_project_skeleton"), ["skeleton"], unique=False)
 
     op.create_table(
@@ -611,6 +613,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
         batch_op.create_index("ix_channel_entry_live", ["channel", "filename", "until"], unique=False)
+        batch_op.create_index("ix_channel_entry_newest", ["channel", "since"], unique=False)
 
     op.create_table(
         "artifact",
@@ -670,6 +673,7 @@ def downgrade() -> None:
     op.drop_table("dependency")
     op.drop_table("artifact")
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
+        batch_op.drop_index("ix_channel_entry_newest")
         batch_op.drop_index("ix_channel_entry_live")
 
     op.drop_table("channel_entry")
@@ -755,6 +759,7 @@ def downgrade() -> None:
     op.drop_table("promotion")
     with op.batch_alter_table("project", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_project_skeleton"))
+        batch_op.drop_index(batch_op.f("ix_project_local_since"))
 
     op.drop_table("project")
     op.drop_table("namespace")
@@ -767,7 +772,7 @@ def downgrade() -> None:
     op.drop_table("journal_node")
     op.drop_table("journal_head")
     with op.batch_alter_table("journal", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_journal_project"))
+        batch_op.drop_index("ix_journal_about")
 
     op.drop_table("journal")
     op.drop_table("image")
