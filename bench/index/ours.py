@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,12 @@ class Ours:
 
 @contextmanager
 def farm(
-    data: Path, *, seed: Callable[[Farm], None] | None = None, upstreams: Sequence[str] = ()
+    data: Path, *, seed: Callable[[Farm], None] | None = None, settings: Mapping[str, object] | None = None
 ) -> Iterator[Ours]:
-    """A farm in a folder of its own; `seed` makes it and fills it first, with all its pages rendered."""
+    """A farm in a folder of its own; `seed` makes it and fills it first, with all its pages rendered.
+
+    `settings` are given by their dotted names.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     if seed:
@@ -50,7 +53,8 @@ def farm(
     ready = data.with_name(f"{data.name}.ready.json")
     command = [BUILDFARM, "up", "--data", data, "--port", str(port), "--builders", "0", "--ready-file", ready]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
-    environment["BUILDFARM_MIRROR__UPSTREAMS"] = json.dumps(list(upstreams))
+    for name, value in (settings or {}).items():
+        environment[f"BUILDFARM_{name.upper().replace('.', '__')}"] = json.dumps(value)
     first = f"{url}/dev/simple/"
     log = data.with_name(f"{data.name}.log")
     with running(command, log=log, answers=first, headers=headers, env=environment) as process:
