@@ -98,8 +98,8 @@ def files(settings: Settings, place: Place) -> dict[str, str]:
         "part": _PART,
         "tls": _tls(place),
         "listen": _lines(8, [_listen(address, is_tls=place.key is not None) for address in place.listen]),
-        "forms": _lines(16, [f"[{_quoted(accept)}] = {_quoted(_form(accept))}," for accept in _ACCEPT]),
-        "codings": _lines(16, [f"[{_quoted(one)}] = {_quoted(_coding(one))}," for one in _ACCEPT_ENCODING]),
+        "forms": _lines(8, [f"{_quoted(accept)} {_form(accept)};" for accept in _ACCEPT]),
+        "codings": _lines(8, [f"{_quoted(one)} {_coding(one)};" for one in _ACCEPT_ENCODING]),
         "refusals": _lines(8, _refusals(PageTree(settings.pages_dir))),
     }
     names = ("nginx.conf", "front.lua", "hmac.lua")
