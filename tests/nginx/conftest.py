@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import signal
 import subprocess
@@ -66,11 +65,9 @@ class Appliance(Site):
 
 
 def furnish(house: House) -> dict[str, str]:
-    """What the corpus asks for, a wheel of a local version, documents and feeds; the credentials."""
+    """What the corpus asks for and a wheel of a local version; the credentials."""
     credentials = stage.furnish(house, put_one)
     put_one(house, LOCAL, b"other bytes", metadata=b"Metadata-Version: 2.1\n")
-    for place in ("pypi/my-widget/json", "rss/updates.xml", "rss/project/my-widget.xml"):
-        house.tree.put(f"dev/{place}.gz", gzip.compress(place.encode()), 8 * house.tree.serial)
     return credentials
 
 
