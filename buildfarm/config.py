@@ -12,9 +12,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -47,6 +47,19 @@ class Mirror(_Group):
     timeout_s: float = Field(30.0, description="Patience with an upstream, seconds for each read.")
     fresh_s: float = Field(600.0, description="How long a page is shown before upstream is asked again.")
     stale_wait_s: float = Field(2.0, description="How long upstream may think before the old page is shown.")
+
+
+class Tls(_Group):
+    """The certificate that `up` shows; empty: away from loopback, one of the farm's own authority."""
+
+    cert_file: str = Field("", description="PEM chain of the certificate, the server's first.")
+    key_file: str = Field("", description="PEM key of the certificate; give both or neither.")
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file go together")
+        return self
 
 
 class Timing(_Group):
@@ -111,6 +124,7 @@ class Settings(BaseSettings):
     tiers_shared: bool = Field(True, description="Tiers share one builder host; `builder.id` says so.")
     storage: Storage = Storage()
     mirror: Mirror = Mirror()
+    tls: Tls = Tls()
     timing: Timing = Timing()
     limits: Limits = Limits()
     index: Index = Index()

@@ -6,14 +6,15 @@ Flask's globals end here: everything below a view gets plain arguments.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from typing import cast
 
 from flask import Flask, Request, current_app, g, request
 
 from buildfarm import clock
-from buildfarm.access import rules, users
+from buildfarm.access import rules, tokens, users
 from buildfarm.access.rules import Principal
-from buildfarm.access.verdicts import Verdicts
+from buildfarm.access.verdicts import Verdicts, credential_of
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import Forbidden
 
@@ -41,6 +42,19 @@ def principal() -> Principal:
     if "principal" not in g:
         g.principal, g.csrf = _identify(request)
     return cast("Principal", g.principal)
+
+
+def header_principal() -> Principal:
+    """Who sent this request by its Authorization header alone; anonymous without one.
+
+    Raises:
+        Unauthenticated: the credential is not one of ours.
+        Forbidden: `access.open_password`.
+    """
+    header = request.headers.get("Authorization")
+    if header and not tokens.looks_like_token(credential_of(header)[1]):
+        check_private()
+    return verdicts().principal(header)
 
 
 def require(verb: str, target: str = "", *, public: bool = False) -> Principal:
@@ -72,9 +86,31 @@ def check_form() -> None:
         raise Forbidden("This form was not sent from a page of ours; load it again.", code="form.foreign")
 
 
+def check_private() -> None:
+    """Refuse a password that everybody on its way could read; a token can be taken back, so it may pass.
+
+    Raises:
+        Forbidden: `access.open_password`, it came from another machine and not by https.
+    """
+    if request.is_secure or _is_loopback(request.remote_addr or ""):
+        return
+    raise Forbidden(
+        "Passwords are not taken over plain http from another machine.",
+        code="access.open_password",
+        hint="Use https, or a token.",
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def _identify(incoming: Request) -> tuple[Principal, str]:
-    if header := incoming.headers.get("Authorization"):
-        return verdicts().principal(header), ""
+    if incoming.headers.get("Authorization"):
+        return header_principal(), ""
     if cookie := incoming.cookies.get(SESSION_COOKIE):
         with farm().database.read() as session:
             found = users.session_of(session, cookie, clock.now())

@@ -22,7 +22,7 @@ from buildfarm.index import channels
 from buildfarm.index.follow import wait_visible
 from buildfarm.index.upload import Form
 from buildfarm.storage.blobs import Incoming
-from webapp.context import farm, verdicts
+from webapp.context import farm, header_principal
 
 blueprint = Blueprint("upload", __name__)
 _CHUNK = 64 * 1024
@@ -36,7 +36,7 @@ _PARTS = 500
 def upload(channel: str) -> Response:
     """Take one file; when the answer is sent, the file is on the channel's pages."""
     # A browser's session is no credential here: forms of foreign pages can post to this URL.
-    principal = verdicts().principal(request.headers.get("Authorization"))
+    principal = header_principal()
     rules.require(principal, "upload", channel)
     with farm().database.read() as session:
         channels.get(session, channel)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
+import ssl
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import click
 
 import buildfarm
 from buildfarm import bootstrap, config, log
+from buildfarm.cli.address import Address, address_of, authority, front_options
 from buildfarm.cli.first_start import Secrets, make_folder, prepare, write_private
 from buildfarm.cli.redis_server import builder_acl, redis_child, redis_url, socket_file
 from buildfarm.cli.supervise import Child, Supervisor
@@ -38,6 +39,12 @@ SIGNER_UID = 65521
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder that holds everything.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on, 0.0.0.0 for all; other than loopback it speaks https.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option(
     "--builders",
@@ -52,32 +59,33 @@ SIGNER_UID = 65521
     default=None,
     help="Written when everything answers: URLs and the administrator's credentials, as JSON (mode 0600).",
 )
-def up(data: Path | None, port: int, builders: int, ready_file: Path | None) -> None:
-    """Run a whole farm on this machine, on the loopback address."""
+def up(data: Path | None, host: str, port: int, builders: int, ready_file: Path | None) -> None:
+    """Run a whole farm on this machine."""
     log.configure("up")
-    settings = config.load(
-        **({"data": data} if data else {}), **_unless_set("public_url", f"http://127.0.0.1:{port}")
-    )
-    settings = settings.model_copy(update={"data": settings.data.absolute()})
+    settings = config.load(**({"data": data} if data else {}))
+    address = address_of(settings, host, port)
+    changes = {"data": settings.data.absolute(), **_unless_set("public_url", address.url)}
+    settings = settings.model_copy(update=changes)
     if ready_file:
         ready_file.unlink(missing_ok=True)
     make_folder(settings.data)
     with (settings.data / "run" / "lock").open("w") as lock:
         _lock(lock.fileno(), settings.data)
-        _check_port(port)
-        raise SystemExit(_run(settings, port, builders, ready_file))
+        address.check_free()
+        raise SystemExit(_run(settings, address, builders, ready_file))
 
 
-def _run(settings: Settings, port: int, builders: int, ready_file: Path | None) -> int:
+def _run(settings: Settings, address: Address, builders: int, ready_file: Path | None) -> int:
     docker_host = os.environ.get("DOCKER_HOST")
     kept = prepare(bootstrap.farm(settings), docker_host)
-    children = _children(settings, kept, port, builders, docker_host)
+    children = _children(settings, kept, address, builders, docker_host)
     supervisor = Supervisor(children, on_event=_report, status_path=settings.data / "run" / "status.json")
     supervisor.start(_START_S)
     facts = {
         "url": settings.public_url,
         "index_url": f"{settings.public_url}/dev/simple/",
         "upload_url": f"{settings.public_url}/dev/legacy/",
+        "ca_file": str(ca_file) if (ca_file := authority(settings, address)) else None,
         "admin_user": "admin",
         "admin_password": kept.admin_password,
         "admin_token": kept.admin_token,
@@ -87,6 +95,8 @@ def _run(settings: Settings, port: int, builders: int, ready_file: Path | None) 
     if ready_file:
         write_private(ready_file.absolute(), json.dumps(facts, indent=2) + "\n")
     click.echo(f"buildfarm is up: {settings.public_url} (log in as admin, password {kept.admin_password})")
+    if ca_file:
+        click.echo(f"Clients must trust {ca_file}: pip --cert, uv and curl by SSL_CERT_FILE.")
     try:
         return supervisor.run()
     finally:
@@ -95,7 +105,7 @@ def _run(settings: Settings, port: int, builders: int, ready_file: Path | None) 
 
 
 def _children(
-    settings: Settings, kept: Secrets, port: int, builders: int, docker_host: str | None
+    settings: Settings, kept: Secrets, address: Address, builders: int, docker_host: str | None
 ) -> list[Child]:
     run, logs = settings.data / "run", settings.data / "logs"
     acl = builder_acl("builder", kept.builder_redis_password, [f"build.{_FAMILY}.{tier}" for tier in _TIERS])
@@ -124,10 +134,16 @@ def _children(
     )  # fmt: skip
     front = python(
         "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", web_socket,
-        "--port", str(port), "--drain-s", str(_STOP_S),
-        order=1, env=_environment(), ready=lambda: _answers(port), stop_grace_s=2.0,
+        *front_options(settings, address), "--drain-s", str(_STOP_S),
+        order=1, env=_environment(), ready=lambda: _answers(address), stop_grace_s=2.0,
     )  # fmt: skip
-    fleet = [_builder(settings, kept, run, slot, redis_socket, docker_host, port) for slot in range(builders)]
+    ca_file = authority(settings, address)
+    # Under a certificate of somebody else's only the public name is right.
+    farm_url = address.local_url if ca_file or not address.is_tls else settings.public_url
+    trusted = {"REQUESTS_CA_BUNDLE": str(ca_file)} if ca_file else {}
+    fleet = [
+        _builder(settings, kept, run, slot, redis_socket, docker_host, farm_url) for slot in range(builders)
+    ]
     return [
         redis,
         signer,
@@ -141,7 +157,7 @@ def _children(
                 f"builder-{slot}",
                 "workers.builder",
                 order=2,
-                env=_environment(BUILDER_CONFIG=str(path)),
+                env=_environment(BUILDER_CONFIG=str(path), **trusted),
                 stop_grace_s=_STOP_S,
             )
             for slot, path in enumerate(fleet)
@@ -156,12 +172,12 @@ def _builder(
     slot: int,
     redis_socket: str,
     docker_host: str | None,
-    port: int,
+    farm_url: str,
 ) -> Path:
     """The configuration file of one builder process; it holds nothing of the control zone."""
     path = run / f"builder-{slot}.json"
     facts = {
-        "farm_url": f"http://127.0.0.1:{port}",
+        "farm_url": farm_url,
         "token": kept.builder_token,
         "redis": redis_url(redis_socket, kept.builder_redis_password, username="builder"),
         "redis_user": "builder",
@@ -205,17 +221,6 @@ def _lock(descriptor: int, data: Path) -> None:
         ) from None
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise EnvironmentProblem(
-                f"Port {port} is taken.", code="port.taken", hint="Choose another with --port."
-            ) from None
-
-
 def _signer_user() -> list[str]:
     """The signer's options for a user of its own; none where this process cannot give it one."""
     if os.geteuid() != 0 or not _is_mapped(SIGNER_UID):
@@ -241,10 +246,14 @@ def _signs(signer: SignerClient) -> bool:
     return True
 
 
-def _answers(port: int) -> bool:
-    # A proxy of the machine's environment must not be asked about our own loopback address.
+def _answers(address: Address) -> bool:
+    # Nothing secret is asked, so whoever answers may have any certificate.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # A proxy of the machine's environment must not be asked about our own address.
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
     try:
-        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with opener.open(f"{address.local_url}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

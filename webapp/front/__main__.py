@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import resource
 import signal
-import ssl
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,11 @@ from pathlib import Path
 import uvloop
 
 from buildfarm import log
+from buildfarm.trust import tls
 from webapp.front.answers import Answers
 from webapp.front.connection import Connection
 from webapp.front.front import Front
+from webapp.front.tls import LOOK_S, Certificate
 from webapp.front.verdicts import Verdicts
 
 _BACKLOG = 2048
@@ -37,8 +38,8 @@ async def _serve(options: argparse.Namespace) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
-    tls = _tls(options.certificate, options.key) if options.certificate else None
-    scheme = "https" if tls else "http"
+    certificate = _certificate(options)
+    scheme = "https" if certificate else "http"
     front = Front(
         answers=Answers(options.pages),
         verdicts=Verdicts(options.web, scheme=scheme, clock=loop.time),
@@ -49,8 +50,11 @@ async def _serve(options: argparse.Namespace) -> None:
         idle_s=options.idle_s,
     )
     server = await loop.create_server(
-        partial(Connection, front), options.host, options.port, backlog=_BACKLOG, ssl=tls
-    )
+        partial(Connection, front), options.host, options.port, backlog=_BACKLOG,
+        **({"ssl": certificate.context, "ssl_handshake_timeout": options.head_s} if certificate else {}),
+    )  # fmt: skip
+    if certificate:
+        _look_again(loop, certificate)
     log.get(__name__).info("front.listens", host=options.host, port=options.port, scheme=scheme)
     await over.wait()
     server.close()
@@ -62,12 +66,18 @@ async def _serve(options: argparse.Namespace) -> None:
     front.flush()
 
 
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def _certificate(options: argparse.Namespace) -> Certificate | None:
+    if options.own_tls:
+        own = tls.ensure(options.own_tls, options.names)
+        return Certificate(own.certificate, own.key, own=options.own_tls, names=options.names)
+    if options.certificate:
+        return Certificate(options.certificate, options.key, own=None, names=())
+    return None
+
+
+def _look_again(loop: asyncio.AbstractEventLoop, certificate: Certificate) -> None:
+    certificate.look()
+    loop.call_later(LOOK_S, _look_again, loop, certificate)
 
 
 def _options() -> argparse.Namespace:
@@ -78,6 +88,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--certificate", type=Path, help="PEM chain; with it the front speaks https")
     parser.add_argument("--key", type=Path)
+    parser.add_argument("--own-tls", type=Path, help="folder of the farm's own authority and certificate")
+    parser.add_argument("--names", nargs="*", default=[], help="what that certificate is for")
     parser.add_argument("--per-address", type=int, default=1000, help="connections of one address")
     parser.add_argument("--head-s", type=float, default=10.0, help="time for a request's head")
     parser.add_argument("--idle-s", type=float, default=75.0, help="time between requests")

@@ -13,7 +13,7 @@ from buildfarm.access.model import Token
 from buildfarm.access.rules import Principal
 from buildfarm.errors import FarmError, Forbidden, NotFound, Unauthenticated
 from buildfarm.index.show import list_channels
-from webapp.context import SESSION_COOKIE, check_form, farm, principal, require
+from webapp.context import SESSION_COOKIE, check_form, check_private, farm, principal, require
 from webapp.pages.query import digits
 from webapp.pages.shell import own_path, page
 from webapp.pages.throttle import Throttle
@@ -101,6 +101,7 @@ def revoke_token(token_id: str) -> Redirect:
 
 
 def _checked(name: str, password: str) -> Principal:
+    check_private()
     throttle: Throttle = current_app.extensions["throttle"]
     address = request.remote_addr or ""
     if wait := throttle.wait_s(name, address):
