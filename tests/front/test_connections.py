@@ -31,7 +31,7 @@ def flood(connection: socket.socket, piece: bytes, most: int) -> int:
     sent, quiet_since = 0, time.monotonic()
     while sent < most and time.monotonic() - quiet_since < 0.2:
         try:
-            sent += connection.send(piece)
+            sent += connection.send(piece[sent % len(piece) :])
             quiet_since = time.monotonic()
         except BlockingIOError:
             time.sleep(0.005)

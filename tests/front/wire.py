@@ -81,7 +81,7 @@ class Wire:
 
     def _more(self) -> bool:
         try:
-            data = self.socket.recv(1 << 20)
+            data = self.socket.recv(1 << 16)
         except ConnectionResetError:
             return False
         self._data += data

@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
                 front.loop, self.transport, source, ready.offset, ready.length, partial(self._sent, ready)
             )
         front.note(self._prefix + ready.line)
+        self._since = front.tick  # what follows in the buffer is another head, with a time of its own
         body = ready.body
         if len(body) <= _SMALL:
             self.transport.write(b"".join((ready.start, front.date, ready.head, body)))
