@@ -13,17 +13,25 @@ from pathlib import Path
 import click
 import requests
 
-from buildfarm import config
+from buildfarm import bootstrap, config
 from buildfarm.cli.output import json_option
 from buildfarm.cli.redis_server import find_server
 from buildfarm.config import Settings
 from buildfarm.db import migrate
 from buildfarm.db.engine import Database
 from buildfarm.errors import FarmError
+from buildfarm.index.pagetree import PageTree
+from buildfarm.index.prove import differences
 from buildfarm.sandbox.images import check_engine, list_images
 
 #: Below this a build may well not fit.
 _FREE_BYTES = 5 * 2**30
+_REMEDIES = {
+    "journal": "The record was changed behind the farm's back: restore a backup.",
+    "database": "Rows were changed behind the farm's back: restore a backup.",
+    "blobs": "Restore the blob from a backup, under its digest.",
+    "pages": "Remove the file `serial` in the page folder: every page is rendered anew.",
+}
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class Finding:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="The farm's data folder.")
+@click.option(
+    "--index", "of_index", is_flag=True, help="Prove instead that journal, database, blobs and pages agree."
+)
 @json_option
-def doctor(data: Path | None, *, as_json: bool) -> None:
+def doctor(data: Path | None, *, of_index: bool, as_json: bool) -> None:
     """Check whether this machine can run a farm; exit code 1 when something is not as it should be."""
     settings = config.load(**({"data": data} if data else {}))
-    findings = list(_findings(settings))
+    findings = list(_index(settings) if of_index else _findings(settings))
     if as_json:
         click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
@@ -51,6 +62,17 @@ def doctor(data: Path | None, *, as_json: bool) -> None:
             if finding.hint and not finding.good:
                 click.echo(f"    {finding.hint}")
     raise SystemExit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _index(settings: Settings) -> Iterator[Finding]:
+    """Every disagreement of the index, or one line that says that there is none."""
+    farm = bootstrap.farm(settings)
+    found = False
+    for each in differences(farm.database, farm.blobs, PageTree(settings.pages_dir), settings):
+        found = True
+        yield Finding(each.where, False, each.what, _REMEDIES[each.where])
+    if not found:
+        yield Finding("index", True, "journal, database, blobs and pages agree")
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

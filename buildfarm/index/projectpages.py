@@ -53,7 +53,7 @@ class ProjectPages:
 
     def write(self, serials: Serials, marking: Marking, *, anew: bool) -> None:
         """Bring the tree to what the releases say; `anew`: what is there already counts for nothing."""
-        links = dict(self._links(self.releases))
+        links = dict(self.links(self.releases))
         versions = {release.version for release in self.releases}
         self._write(self.releases, links, serials, marking, anew=anew)
         self._sweep(f"{self.channel}/files/{self.name}", links)
@@ -67,9 +67,9 @@ class ProjectPages:
         old = [release for key in keys if (release := self.releases.get(key))]
         self.releases.change(old, releases)
         self.files += sum(len(one.files) for one in releases) - sum(len(one.files) for one in old)
-        links = dict(self._links(releases))
+        links = dict(self.links(releases))
         self._write(releases, links, serials, marking, anew=True)
-        for path in dict(self._links(old)).keys() - links.keys():
+        for path in dict(self.links(old)).keys() - links.keys():
             self._site.tree.drop(f"{self.channel}/files/{self.name}/{path}")
         for version in {one.version for one in old} - {one.version for one in releases}:
             self._site.tree.drop(f"{self.channel}/pypi/{self.name}/{version}")
@@ -88,14 +88,33 @@ class ProjectPages:
             tree.link(f"{channel}/files/{name}/{path}", target)
         for release in releases:
             serial = serials.of(release.version)
-            place = f"{channel}/pypi/{name}/{release.version}/json.gz"
+            place = self._place(release)
             there = None if anew else tree.find(place)
             if there is None or there.mtime != 8 * serial:
                 tree.put(place, self._json.release(release, serial), 8 * serial)
+        for path, data, mtime in self.documents(marking):
+            tree.put(path, data, mtime)
+
+    def documents(self, marking: Marking) -> Iterator[tuple[str, bytes, int]]:
+        """Everything that is about the project as a whole: path, bytes, time."""
         serial = marking.serial
-        tree.put_page(channel, name, self._simple.forms(self.releases, marking), serial)
-        tree.put(f"{channel}/pypi/{name}/json.gz", self._json.project(self.releases, serial), 8 * serial)
-        tree.put(f"{channel}/rss/project/{name}.xml.gz", self._feed(), 8 * serial)
+        for number, (form, data) in enumerate(self._simple.forms(self.releases, marking).items()):
+            yield f"{self.channel}/simple/{self.name}.{form}", data, 8 * serial + number
+        yield (
+            f"{self.channel}/pypi/{self.name}/json.gz",
+            self._json.project(self.releases, serial),
+            8 * serial,
+        )
+        yield f"{self.channel}/rss/project/{self.name}.xml.gz", self._feed(), 8 * serial
+
+    def release_documents(self, serials: Serials) -> Iterator[tuple[str, bytes, int]]:
+        """What is about each release: path, bytes, time."""
+        for release in self.releases:
+            serial = serials.of(release.version)
+            yield self._place(release), self._json.release(release, serial), 8 * serial
+
+    def _place(self, release: PageRelease) -> str:
+        return f"{self.channel}/pypi/{self.name}/{release.version}/json.gz"
 
     def _feed(self) -> bytes:
         page = f"{self._site.public_url}/projects/{self.name}"
@@ -105,7 +124,7 @@ class ProjectPages:
             [Item(one.version, f"{page}/{one.version}", one.summary or "", one.created_at) for one in newest],
         )  # fmt: skip
 
-    def _links(self, releases: Collection[PageRelease] | Runs[PageRelease]) -> Iterator[tuple[str, Path]]:
+    def links(self, releases: Collection[PageRelease] | Runs[PageRelease]) -> Iterator[tuple[str, Path]]:
         """What stands in the project's folder: the bytes of each file, and what belongs to them."""
         for release in releases:
             for file in release.files:
