@@ -152,7 +152,7 @@ def test_pages_files_and_splices_by_https(secure: Site) -> None:
 
 
 def test_old_protocols_and_plain_text_are_refused(secure: Site) -> None:
-    with pytest.warns(DeprecationWarning), pytest.raises(ssl.SSLError):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"), pytest.raises(ssl.SSLError):
         shake(secure, minimum_version=ssl.TLSVersion.TLSv1_1, maximum_version=ssl.TLSVersion.TLSv1_1)
     assert b"200" not in secure.wire().send(get("/healthz")).rest()
 
