@@ -56,7 +56,7 @@ DAMAGES: dict[str, tuple[str, Callable[..., None]]] = {
     "a lost row": ("journal", sql("DELETE FROM journal WHERE serial = 2")),
     "a lost last row": (
         "journal",
-        sql("DELETE FROM journal WHERE serial > 6"),
+        sql("DELETE FROM journal WHERE serial > 5"),
     ),
     "a stored node": ("journal", sql("UPDATE journal_node SET hash = x'00' WHERE level = 2")),
     "an entry of tomorrow": ("database", sql("UPDATE channel_entry SET since = 999")),
