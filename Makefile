@@ -66,4 +66,5 @@ lock: ## Resolve the requirement files anew
 	$(PYTHON) -m uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/base.txt
 	$(PYTHON) -m uv pip compile -q requirements/dev.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/dev.txt
 	$(PYTHON) -m uv pip compile -q requirements/fuzz.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/fuzz.txt
+	$(PYTHON) -m uv pip compile -q requirements/publishers.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/publishers.txt
 	for peer in devpi-server pypiserver proxpi; do $(PYTHON) -m uv pip compile -q requirements/bench-$$peer.in --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o requirements/bench-$$peer.txt || exit; done

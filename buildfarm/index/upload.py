@@ -49,18 +49,14 @@ class Form:
     def check_against(self, facts: FileFacts) -> None:
         """Refuse a form that says something else than the file.
 
+        Not its metadata_version: flit announces one and writes another into the file.
+
         Raises:
             InvalidInput: `upload.form`.
         """
         filetype = self.fields["filetype"]
         if facts.kind != _KINDS[filetype]:
             raise InvalidInput(f"The form says {filetype}, the file is a {facts.kind}.", code="upload.form")
-        announced = self.fields.get("metadata_version", facts.metadata_version)
-        if announced != facts.metadata_version:
-            raise InvalidInput(
-                f"The form says metadata {announced[:20]}, the file has {facts.metadata_version}.",
-                code="upload.form",
-            )
 
     @property
     def digests(self) -> dict[str, str]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from buildfarm.index import channels, names
 from buildfarm.index.model import File, Release
 from buildfarm.index.pagetree import PageTree
 from buildfarm.journal.record import record
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +59,19 @@ def put_one(house, filename: str, data: bytes, *, channel: str = "dev", metadata
 @pytest.fixture
 def tmp_tree(tmp_path: Path) -> PageTree:
     return PageTree(tmp_path / "pages")
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The folder of the clients' commands, in an environment of their own; made once for each lock file."""
+    pinned = ROOT / "requirements" / "publishers.txt"
+    home = ROOT / ".cache" / "publishers"
+    stamp = home / f".{hashlib.sha256(pinned.read_bytes()).hexdigest()[:16]}"
+    if not stamp.is_file():
+        uv = [sys.executable, "-m", "uv", "--no-config"]
+        subprocess.run([*uv, "venv", "--clear", "--quiet", home], check=True)
+        python = home / "bin" / "python"
+        install = ["pip", "install", "--quiet", "--require-hashes", "-r", pinned, "--python", python]
+        subprocess.run([sys.executable, "-m", "uv", *install], check=True)
+        stamp.touch()
+    return home / "bin"

@@ -123,7 +123,6 @@ def test_other_bytes_are_refused_in_the_words_that_clients_know(house, uploader)
         ({"filetype": None}, "upload.form"),
         ({"protocol_version": "2"}, "upload.form"),
         ({":action": "submit"}, "upload.form"),
-        ({"metadata_version": "2.4"}, "upload.form"),
         ({"attestations": "[]"}, "upload.attestations"),
         ({"attestations": "none"}, "upload.attestations"),
         ({"attestations": '[{"version": 1}]'}, "bundle.malformed"),
@@ -370,17 +369,6 @@ def test_the_same_file_many_times_at_once_is_one(each_house, monkeypatch) -> Non
 # Real clients ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def twine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """twine in an environment of its own, from the index that pip is configured for."""
-    folder = tmp_path_factory.mktemp("twine")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    python = folder / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "twine"]
-    subprocess.run(pip, check=True)
-    return folder / "venv" / "bin" / "twine"
-
-
 def run(command: list[Any], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "400", "NO_COLOR": "1", **more}
     return subprocess.run(
@@ -389,7 +377,7 @@ def run(command: list[Any], folder: Path, **more: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.system
-def test_twine_and_uv_publish_and_understand_refusals(house, serve, twine: Path, tmp_path: Path) -> None:
+def test_twine_and_uv_publish_and_understand_refusals(house, serve, programs: Path, tmp_path: Path) -> None:
     with house.database.begin() as session:
         names.add_local(session, "widget", "widget", actor="test")
     url, token = serve(house), house.token("upload:dev", "read:dev")
@@ -399,7 +387,7 @@ def test_twine_and_uv_publish_and_understand_refusals(house, serve, twine: Path,
         (tmp_path / filename).write_bytes(data)
         good[version] = tmp_path / filename
     with_twine = [
-        twine,
+        programs / "twine",
         "upload",
         "--non-interactive",
         "--disable-progress-bar",
