@@ -27,7 +27,7 @@ from buildfarm.journal.record import record
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 from buildfarm.wheels.facts import Expectation, FileFacts
-from buildfarm.wheels.validate import check_digests, validate_in_sandbox
+from buildfarm.wheels.validate import validate_in_sandbox
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,9 @@ class Reception:
             max_bytes=self.settings.limits.upload_bytes,
             origin="upload",
             waived=frozenset(self.settings.validation.waived),
+            digests=dict(digests),
         )
-        facts = validate_in_sandbox(path, expectation)
-        check_digests(facts, digests)
-        return facts
+        return validate_in_sandbox(path, expectation)
 
     def demand_name(self, principal: Principal, name: str) -> list[str]:
         """Refuse a name that is not the uploader's to publish; returns the local names it looks like.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 #: Where a file comes from: sent by somebody, made by the farm, or taken over from another index.
@@ -16,6 +17,8 @@ class Expectation:
     """What a file has to be. `project` is normalised; `max_bytes` counts the file as sent.
 
     `waived` holds ids of rules that leave a finding where they would refuse (`rules.py` says which may).
+    `digests` came along with the file and have to agree: `sha256`, `blake2_256` in hexadecimal, `md5` in
+    that or in URL-safe base 64, as upload clients do both.
     """
 
     filename: str
@@ -24,6 +27,7 @@ class Expectation:
     max_bytes: int
     origin: Origin = "upload"
     waived: frozenset[str] = frozenset()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One JSON line for the sandboxed child."""
@@ -50,7 +54,7 @@ class FileFacts:
     """Everything the index stores about a file that was accepted.
 
     `project` is normalised, `display_name` as the author spells it, `version` in canonical form.
-    `metadata` is the exact METADATA or PKG-INFO, as served beside the file (PEP 658). Digests are hex.
+    `metadata` is the exact METADATA or PKG-INFO, as served beside the file (PEP 658).
     `requires_python` is as the author wrote it. `is_native`: the wheel is for some platform only.
     """
 
@@ -61,8 +65,6 @@ class FileFacts:
     version: str
     size: int
     sha256: str
-    blake2b_256: str
-    md5: str
     requires_python: str | None
     metadata: bytes
     metadata_sha256: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import BinaryIO
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, BinaryIO
 
 from buildfarm.errors import LimitExceeded
 from buildfarm.wheels.rules import Report
@@ -14,6 +16,12 @@ _RATIO_FLOOR = 64 * 1024 * 1024
 _RATIO = 50
 _MAX_CONTENT = 16 * 1024**3
 _MAX_MEMBERS = 50_000
+#: The others cost as much as all the rest of a check, so they are made only when one has to agree.
+_HASHERS: dict[str, Callable[[], Any]] = {
+    "sha256": hashlib.sha256,
+    "blake2_256": partial(hashlib.blake2b, digest_size=32),
+    "md5": partial(hashlib.md5, usedforsecurity=False),
+}
 
 
 class Budget:
@@ -55,20 +63,18 @@ class Budget:
 
 
 class HashedStream:
-    """A forward reader over a whole file that knows the digests of what went by.
+    """A forward reader over a whole file that knows the SHA-256 of what went by, and `digests` of choice.
 
     Raises `LimitExceeded` (file.f-05) as soon as more than `max_bytes` were read: the size a file
     system states is not trusted.
     """
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, max_bytes: int, digests: Iterable[str] = ()) -> None:
         self._file = file
         self._max_bytes = max_bytes
         self._ahead = b""
         self._at = 0
-        self._sha256 = hashlib.sha256()
-        self._blake2b = hashlib.blake2b(digest_size=32)
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hashers = {name: _HASHERS[name]() for name in ("sha256", *digests) if name in _HASHERS}
         self.size = 0
 
     @property
@@ -84,9 +90,8 @@ class HashedStream:
             self.size += len(self._ahead)
             if self.size > self._max_bytes:
                 raise too_large(self._max_bytes)
-            self._sha256.update(self._ahead)
-            self._blake2b.update(self._ahead)
-            self._md5.update(self._ahead)
+            for hasher in self._hashers.values():
+                hasher.update(self._ahead)
         taken = self._ahead[self._at : self._at + most]
         self._at += len(taken)
         return taken
@@ -101,9 +106,9 @@ class HashedStream:
             taken += more
         return taken
 
-    def digests(self) -> tuple[str, str, str]:
-        """SHA-256, BLAKE2b-256 and MD5 (hex) of the bytes read from the file."""
-        return self._sha256.hexdigest(), self._blake2b.hexdigest(), self._md5.hexdigest()
+    def digests(self) -> dict[str, str]:
+        """SHA-256 and the digests asked for (hex) of the bytes read from the file."""
+        return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
 
 def too_large(max_bytes: int) -> LimitExceeded:

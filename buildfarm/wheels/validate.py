@@ -47,10 +47,11 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         if size > expectation.max_bytes:
             raise too_large(expectation.max_bytes)
         file.seek(0)
-        stream = HashedStream(file, expectation.max_bytes)
+        stream = HashedStream(file, expectation.max_bytes, expectation.digests)
         check = check_wheel if name.kind == "wheel" else check_sdist
         metadata = check(file, stream, name, report, Budget(size, report))
-    sha256, blake2b, md5 = stream.digests()
+    digests = stream.digests()
+    _check_digests(digests, expectation.digests)
     return FileFacts(
         filename=name.text,
         kind=name.kind,
@@ -58,9 +59,7 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         display_name=metadata.name,
         version=str(name.version),
         size=stream.size,
-        sha256=sha256,
-        blake2b_256=blake2b,
-        md5=md5,
+        sha256=digests["sha256"],
         requires_python=metadata.requires_python,
         metadata=metadata.data,
         metadata_sha256=hashlib.sha256(metadata.data).hexdigest(),
@@ -111,17 +110,9 @@ def answer_for(descriptor: int, expectation: Expectation) -> str:
         return json.dumps({"refused": refused | facts})
 
 
-def check_digests(facts: FileFacts, given: Mapping[str, str]) -> None:
-    """Hold the digests an uploader gave (`sha256`, `blake2_256`, `md5`) against the file's.
-
-    MD5 may come in hexadecimal or in URL-safe base 64: upload clients do both.
-
-    Raises:
-        InvalidInput: F-03.
-    """
-    ours = {"sha256": facts.sha256, "blake2_256": facts.blake2b_256, "md5": facts.md5}
+def _check_digests(ours: Mapping[str, str], given: Mapping[str, str]) -> None:
     for name, text in given.items():
-        if text.lower() == ours.get(name) or (name == "md5" and _from_base64(text) == facts.md5):
+        if text.lower() == ours.get(name) or (name == "md5" and _from_base64(text) == ours[name]):
             continue
         raise refusal("F-03", f"the {shown(name)} digest that was sent does not agree with the file's bytes.")
 
