@@ -46,6 +46,7 @@ class Mirror(_Group):
     upstreams: tuple[str, ...] = Field((), description="Simple API roots; empty: the index pip uses here.")
     timeout_s: float = Field(30.0, description="Patience with an upstream, seconds for each read.")
     fresh_s: float = Field(600.0, description="How long a page is shown before upstream is asked again.")
+    max_bytes: int = Field(50 * 2**30, description="Room for upstream files; the longest unused go first.")
     stale_wait_s: float = Field(2.0, description="How long upstream may think before the old page is shown.")
 
 

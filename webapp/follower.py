@@ -33,6 +33,7 @@ def main() -> int:
             follower.catch_up()
             if time.monotonic() > swept + pause_s:
                 farm.mirrored.sweep()
+                farm.mirrored.make_room()
                 swept = time.monotonic()
         except FarmError as err:
             # Serving goes on from the pages there are; what is missing is rendered when it can be.

@@ -32,8 +32,8 @@ class _OneFile:
         return self.file
 
 
-def fill(mirrored: Mirrored, ask: Ask, verdict: Verdict) -> Response | None:
-    """Put into the tree what is asked for, if the channel has it; or answer from a file while it comes.
+def fill(mirrored: Mirrored, ask: Ask, verdict: Verdict) -> Response | bool:
+    """Put into the tree what is asked for, or answer from a file while it comes; False: there is no such.
 
     Raises:
         FarmError: why it cannot be had.
@@ -41,17 +41,18 @@ def fill(mirrored: Mirrored, ask: Ask, verdict: Verdict) -> Response | None:
     match ask.path.split("/"):
         case ["simple", ""]:
             mirrored.root(ask.channel)
+            return True
         case ["simple", name, ""]:
-            mirrored.page(ask.channel, name)
+            return mirrored.page(ask.channel, name)
         case ["files", name, filename]:
             return _file(mirrored, ask, verdict, name, unquote(filename))
-    return None
+    return False
 
 
-def _file(mirrored: Mirrored, ask: Ask, verdict: Verdict, name: str, filename: str) -> Response | None:
+def _file(mirrored: Mirrored, ask: Ask, verdict: Verdict, name: str, filename: str) -> Response | bool:
     file = mirrored.file(ask.channel, name, filename)
     if file is None:
-        return None
+        return True
     if file.sha256 and file.size is not None:
         coming = Stored("", file.size, moment_of(file.sha256))
         answer = decide(ask, verdict, _OneFile(coming))
@@ -63,7 +64,7 @@ def _file(mirrored: Mirrored, ask: Ask, verdict: Verdict, name: str, filename: s
                 return respond(answer, _chunks(growing, source, filename))
     mirrored.fetch(name, filename).whole()
     mirrored.file(ask.channel, name, filename)
-    return None
+    return True
 
 
 def _chunks(growing: Growing, source: IO[bytes], filename: str) -> Iterator[bytes]:

@@ -12,6 +12,8 @@ from webapp.sending import send
 from webapp.verdict import verdict_on
 
 blueprint = Blueprint("simple", __name__)
+#: What was put into the tree may be taken out before it is sent, when it is old or something changes.
+_TRIES = 5
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 
 
@@ -34,6 +36,12 @@ def serve(channel: str, _part: str = "", _rest: str = "") -> Response:
         query=request.query_string.decode("latin-1"),
     )
     verdict, tree = verdict_on(channel), PageTree(farm().settings.pages_dir)
-    if decide(ask, verdict, tree).ask_web and (coming := ondemand.fill(farm().mirrored, ask, verdict)):
-        return coming
+    for _ in range(_TRIES):
+        if not decide(ask, verdict, tree).ask_web:
+            break
+        filled = ondemand.fill(farm().mirrored, ask, verdict)
+        if isinstance(filled, Response):
+            return filled
+        if not filled:
+            break
     return send(lambda: decide(ask, verdict, tree))

@@ -19,12 +19,13 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
+from packaging.version import Version
 from sqlalchemy import select
 
 from buildfarm.db.engine import Database
 from buildfarm.errors import NotFound
-from buildfarm.index import render
-from buildfarm.index.model import ChannelEntry, File, Project, Release
+from buildfarm.index import names, render
+from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.index.render import API_VERSION
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
@@ -57,7 +58,9 @@ class BuildView:
         """
         normal = _asked_name(name)
         files = self._local_files(normal, channel) if self.is_local(normal) else self._upstream_files(normal)
-        page = {"meta": {"api-version": API_VERSION}, "name": normal, "files": files, "versions": []}
+        told = {version_of(file["filename"]) for file in files} - {"unknown"}
+        versions = sorted(told, key=Version)
+        page = {"meta": {"api-version": API_VERSION}, "name": normal, "files": files, "versions": versions}
         return json.dumps(page, separators=(",", ":")).encode()
 
     def file(self, name: str, filename: str, channel: str) -> Served:
@@ -97,9 +100,9 @@ class BuildView:
         return self._blobs.read(file.metadata_sha256)
 
     def is_local(self, name: str) -> bool:
-        """Whether the (normalised) name is ours."""
+        """Whether the (normalised) name is ours, or reserved."""
         with self._database.read() as session:
-            return session.get(Project, name) is not None
+            return names.is_ours(session, name)
 
     def _upstream_files(self, name: str) -> list[dict[str, Any]]:
         page = self._upstream.rows(name)

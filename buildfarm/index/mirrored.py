@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, func, or_, select
@@ -20,6 +20,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Forbidden, NotFound
+from buildfarm.farm.model import Artifact
 from buildfarm.index import channels, mirrored_page, names, render
 from buildfarm.index.channels import Kind
 from buildfarm.index.follow import BROAD
@@ -31,12 +32,15 @@ from buildfarm.index.projectpages import Site, render_part
 from buildfarm.index.runs import Runs
 from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import size as journal_size
+from buildfarm.mirror import evict
 from buildfarm.mirror.files import Growing
 from buildfarm.mirror.model import MirroredPage, Supplement, UpstreamFile, UpstreamPage
 from buildfarm.mirror.page import MirrorFile, MirrorPage
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 
+#: How long a page that upstream did not confirm, or a list of projects, stays before it is made again.
+_SHORT_LIFE_S = 30.0
 _METADATA, _PROVENANCE, _BUNDLE = ".metadata", ".provenance", ".sigstore.json"
 _FILE_OF = re.compile(r"\.(?:metadata|provenance|sigstore\.json)$")
 
@@ -118,6 +122,8 @@ class Mirrored:
             supplement = session.get(Supplement, _FILE_OF.sub("", path))
         if is_ours or (supplement and place.is_union):
             self.page(channel, name)  # it links every file of its own
+            if path not in self._tree.listing(f"{channel}/files/{name}"):
+                raise NotFound(f"The channel {channel} has no {path}.", code="file.unknown")
             return None
         if path.endswith(_METADATA):
             self._demand_shown(place, name, path.removesuffix(_METADATA))
@@ -159,10 +165,26 @@ class Mirrored:
         if any(gone):
             self._tree.note_change()
 
+    def make_room(self) -> None:
+        """Evict upstream files that have no room any more; what something else here needs stays."""
+        evict.mark(self._database, self._blobs, self._settings.mirror.max_bytes, _in_use)
+        evict.collect(self._database, self._blobs, _in_use)
+
+    def evict(self, name: str) -> list[str]:
+        """Let go of what is kept of an upstream project, and of what was refused; the names of its files."""
+        marked = evict.mark_project(self._database, name)
+        with self._database.read() as session:
+            open_ended = session.scalars(select(Channel.name).where(Channel.kind != Kind.DURABLE)).all()
+        for channel in open_ended:
+            self._tree.drop_project(channel, name)
+        self._tree.note_change()
+        return marked
+
     def _sweep(self, channel: str) -> bool:
         present = set(self._tree.names(channel))
-        for form in FORMS:
-            self._tree.drop(f"{channel}/simple/{ROOT}.{form}")
+        life_s = min(self._settings.mirror.fresh_s, _SHORT_LIFE_S)
+        if self._tree.age_s(f"{channel}/simple/{ROOT}.{FORMS[0]}") > life_s:
+            self._drop_forms(channel, ROOT)
         if not present:
             return False
         now = clock.now()
@@ -177,13 +199,17 @@ class Mirrored:
             until = made[name].until
             if (shown and shown.serial != made[name].serial) or (until and until <= now):
                 self._tree.drop_project(channel, name)
-            elif name in stale:
-                for form in FORMS:
-                    self._tree.drop(f"{channel}/simple/{name}.{form}")
+            elif name in stale and self._tree.age_s(f"{channel}/simple/{name}.{FORMS[0]}") > life_s:
+                self._drop_forms(channel, name)
             else:
                 continue
             gone += 1
         return gone > 0
+
+    def _drop_forms(self, channel: str, name: str) -> None:
+        """Take a page away and leave the project's files."""
+        for form in FORMS:
+            self._tree.drop(f"{channel}/simple/{name}.{form}")
 
     def _local_page(self, place: Place, name: str) -> bool:
         """The page of a name that is ours: what the first durable part has that has anything."""
@@ -265,7 +291,8 @@ class Mirrored:
             raise NotFound(f"The channel {place.channel} has no {filename}.", code="file.unknown")
         if page.content.status == "quarantined":
             raise Forbidden(f"Upstream has put {name} into quarantine.", code="mirror.quarantined")
-        refusal = self._guard.sift(place.mirror, page).refused.get(filename)
+        alone = replace(page, content=replace(page.content, files={filename: page.files[filename]}))
+        refusal = self._guard.sift(place.mirror, alone).refused.get(filename)
         if refusal:
             self._upstream.tally.guarded(place.channel, name, refusal.rule, refusal.sentence)
             raise Forbidden(refusal.sentence, code="mirror.policy", rule=refusal.rule)
@@ -296,6 +323,17 @@ def _is_offered(
     ):
         return False
     return file.filename in held or not (file.gone_since or file.changed_to)
+
+
+def _in_use(session: Session, digests: Collection[str]) -> set[str]:
+    """Digests that are not the mirror's alone."""
+    found: set[str] = set()
+    wanted = sorted(digests)
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        for column in (File.sha256, Artifact.sha256, Supplement.sha256):
+            found |= set(session.scalars(select(column).where(column.in_(part))))
+    return found
 
 
 def _place(session: Session, channel: str) -> Place:

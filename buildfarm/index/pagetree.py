@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildfarm import clock
+
 #: The list of all projects; no project can have this name.
 ROOT = ".root"
 #: Exists for channels whose names are not all in the tree: what is missing, web answers.
@@ -106,6 +108,12 @@ class PageTree:
         temporary = _beside(place)
         _making_folder(temporary, lambda: temporary.symlink_to(target))
         temporary.rename(place)
+
+    def age_s(self, path: str) -> float:
+        """How long ago a file was put here (its time says something else); 0 when it is not here."""
+        with contextlib.suppress(OSError):
+            return clock.now().timestamp() - (self.root / path).stat().st_ctime
+        return 0.0
 
     def listing(self, folder: str) -> set[str]:
         """What lies in a folder of the tree."""

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 
 from buildfarm import clock, log
 from buildfarm.config import Settings
@@ -29,6 +30,7 @@ _RETRY_S = 10.0
 #: How long an index is believed that it has no such project, seconds.
 _UNKNOWN_S = 60.0
 _UNKNOWN_NAMES = 10_000
+_CONTENTS = 64
 _log = log.get(__name__)
 
 
@@ -43,6 +45,8 @@ class Pages:
         self._lock = threading.Lock()
         self._asked: dict[str, Future[MirrorPage | None]] = {}
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        #: The last pages that were unpacked, by name and change.
+        self._contents: OrderedDict[tuple[str, datetime], PageContent] = OrderedDict()
         self._away_until = dict.fromkeys((root.url for root in roots), 0.0)
 
     def page(self, name: str) -> MirrorPage | None:
@@ -79,8 +83,19 @@ class Pages:
 
     def stored(self, name: str) -> MirrorPage | None:
         """The project as it was last confirmed, without asking anybody."""
-        row = self._row(name)
-        return _page(row) if row else None
+        with self._database.read() as session:
+            row = session.get(UpstreamPage, name, options=[defer(UpstreamPage.content)])
+            if row is None:
+                return None
+            with self._lock:
+                content = self._contents.get((name, row.changed_at))
+            if content is None:
+                content = PageContent.from_json(row.content)
+                with self._lock:
+                    self._contents[name, row.changed_at] = content
+                    while len(self._contents) > _CONTENTS:
+                        self._contents.popitem(last=False)
+            return _page(row, content)
 
     def every(self) -> Iterator[MirrorPage]:
         """All projects that upstream was ever asked for and had, by name."""
@@ -189,7 +204,7 @@ class Pages:
             if own is None or (fetched and fetched.serial is not None):
                 row.serial = fetched.serial if fetched else None
             session.add(row)
-        return _page(row)
+        return _page(row, content)
 
     def _first_sights(self, name: str) -> dict[str, str]:
         seen = select(UpstreamFile.filename, UpstreamFile.sha256).where(UpstreamFile.project == name)
@@ -217,13 +232,13 @@ def _alarm(name: str, before: PageContent | None, content: PageContent) -> None:
             _log.error("mirror.digest_changed", project=name, filename=filename, sha256=file.changed_to)
 
 
-def _page(row: UpstreamPage) -> MirrorPage:
+def _page(row: UpstreamPage, content: PageContent | None = None) -> MirrorPage:
     return MirrorPage(
         name=row.project,
         upstream=row.upstream,
         version=row.version,
         serial=row.serial,
-        content=PageContent.from_json(row.content),
+        content=content or PageContent.from_json(row.content),
         fetched_at=row.fetched_at,
         checked_at=row.checked_at,
     )

@@ -36,6 +36,7 @@ PAGES = [
     "/projects/widget/1.2.0",
     "/projects/widget/1.3.0",
     "/queue",
+    "/mirrors",
     "/account",
 ]
 INLINE = re.compile(r"<script(?![^>]* src=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:", re.IGNORECASE)

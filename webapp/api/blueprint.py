@@ -15,6 +15,7 @@ from webapp.api import (
     jobs,
     journal,
     keys,
+    mirror,
     namespaces,
     projects,
     promotions,
@@ -32,7 +33,7 @@ _MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, namespaces, projects,
+    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces, projects,
     promotions, releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")

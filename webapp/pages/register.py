@@ -13,6 +13,7 @@ from webapp.pages import (
     jobs,
     live,
     machinery,
+    mirrors,
     projects,
     releases,
     shell,
@@ -20,7 +21,7 @@ from webapp.pages import (
 )
 from webapp.pages.throttle import Throttle
 
-_PAGES = (account, builds, deliveries, home, jobs, live, machinery, projects, releases, sources)
+_PAGES = (account, builds, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources)
 
 
 def register(app: Flask) -> None:
