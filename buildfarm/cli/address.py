@@ -29,7 +29,10 @@ class Address:
     @property
     def url(self) -> str:
         """What clients type unless `public_url` says otherwise."""
-        return self._url(socket.getfqdn() if self._is_wild else self.host)
+        if not self._is_wild:
+            return self._url(self.host)
+        name = socket.getfqdn()
+        return self._url(socket.gethostname() if name.startswith("localhost") else name)
 
     @property
     def local_url(self) -> str:

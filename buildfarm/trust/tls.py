@@ -55,7 +55,8 @@ def ensure(folder: Path, names: Iterable[str]) -> Identity:
     Raises:
         EnvironmentProblem: `tls.unreadable`, what is in the folder is no identity of ours.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)  # every user of the machine may read `ca.pem`; the keys are closed themselves
     found, wanted = identity_in(folder), sorted(set(names))
     authority_key_file = folder / "ca.key"
     now = clock.now()
