@@ -9,7 +9,7 @@ import click
 
 from buildfarm import config
 from buildfarm.cli.output import json_option, print_facts
-from buildfarm.errors import EnvironmentProblem
+from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.index import appliance
 
 
@@ -31,15 +31,25 @@ def front() -> None:
     metavar="[ADDRESS:]PORT",
     help="Where nginx listens, more than once if need be; without it the port of public_url.",
 )
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Certificate with its chain (PEM): nginx speaks TLS 1.2 and newer, and HTTP/2.",
+)
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Its key (PEM).")
 @json_option
-def nginx(out: Path, listen: tuple[str, ...], *, as_json: bool) -> None:
+def nginx(
+    out: Path, listen: tuple[str, ...], certificate: Path | None, key: Path | None, *, as_json: bool
+) -> None:
     """Write the configuration of an nginx before the farm of this machine.
 
     The farm is the one of BUILDFARM_DATA or BUILDFARM_CONFIG. Start it with `nginx -c OUT/nginx.conf`; after
     writing it anew `nginx -c OUT/nginx.conf -s reload` takes it up, and no verdict is forgotten.
     """
+    if (certificate is None) != (key is None):
+        raise InvalidInput("A certificate and its key go together.", code="front.tls")
     settings = config.load()
-    place = appliance.Place(out.absolute(), listen or (_port(settings.public_url),))
+    place = appliance.Place(out.absolute(), listen or (_port(settings.public_url),), certificate, key)
     texts = appliance.files(settings, place)
     try:
         (out / "temp").mkdir(parents=True, exist_ok=True)

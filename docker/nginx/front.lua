@@ -17,7 +17,8 @@ local ALLOWED = { allow = ALLOW, public = PUBLIC }
 local REFUSALS = { [UNKNOWN] = "@unknown", [FORBIDDEN] = "@forbidden", [AWAY] = "@away" }
 -- Seconds. Web's own memory is 2 s old at most: who is shut out is out after 5 s.
 local FRESH, REFUSED, STALE = 3, 2, 900
-local LONGEST_ASK = 8
+local PATIENCE, PATIENCE_KNOWN, LONGEST_ASK = 5, 1, 8
+local MOST_ASKED = 100 -- verdicts that are not known here, for one address and second: each costs web work
 local LONGEST_LINK = 4096
 
 local ngx, var, exec = ngx, ngx.var, ngx.exec
@@ -25,6 +26,7 @@ local now, get_method, set_uri = time.monotonic_time, ngx.req.get_method, ngx.re
 local allowed = ngx.shared.buildfarm_allowed
 local refused = ngx.shared.buildfarm_refused
 local asking = ngx.shared.buildfarm_asking
+local rates = ngx.shared.buildfarm_rates
 local target = ffi.new("char[?]", LONGEST_LINK)
 local readlink, text_of = ffi.C.readlink, ffi.string
 local types = {
@@ -33,10 +35,10 @@ local types = {
 }
 
 local front = {}
-local digest, pages, blobs
+local digest, pages, blobs, web
 
 function front.start(given)
-    pages, blobs = given.pages, given.blobs
+    pages, blobs, web = given.pages, given.blobs, given.web
     local kept = ngx.shared.buildfarm_secret
     local random = assert(io.open("/dev/urandom", "rb"))
     kept:add("secret", random:read(32)) -- a reload goes on with the one of the start, and its verdicts
@@ -58,19 +60,49 @@ local function refuse(key, verdict)
     return verdict
 end
 
+-- Web's answer to the question: status, verdict; nil when there is none. A subrequest would be nginx's way, but
+-- Lua cannot make one for a request that came by HTTP/2.
+local function fetch(patience)
+    local socket, authorization = ngx.socket.tcp(), var.http_authorization
+    socket:settimeouts(1000, 1000, patience * 1000)
+    if not socket:connect("unix:" .. web) then
+        return nil
+    end
+    socket:send {
+        "GET /_verdict/", var.channel, " HTTP/1.1\r\nHost: front\r\nConnection: close\r\n",
+        "X-Forwarded-For: ", var.remote_addr, "\r\nX-Forwarded-Proto: ", var.scheme, "\r\n",
+        authorization and "Authorization: " .. authorization .. "\r\n" or "", "\r\n",
+    }
+    local line = socket:receive()
+    local status, verdict = line and tonumber(line:match("^HTTP/1%.%d (%d%d%d)")), nil
+    while line and line ~= "" do
+        line = socket:receive()
+        verdict = line and line:lower():match("^x%-verdict: *(%a+)") or verdict
+    end
+    socket:close()
+    return line and status, verdict
+end
+
+-- Whether this address asks for more verdicts than it may in a second.
+local function asks_too_often()
+    local second = var.remote_addr .. " " .. math.floor(now())
+    return (rates:incr(second, 1, 0, 2) or 0) > MOST_ASKED
+end
+
 local function ask(key, before)
+    if asks_too_often() then
+        return AWAY -- known or not: flooding must not keep alive what web might refuse
+    end
     local is_known = before == ALLOW or before == PUBLIC
-    local answer = ngx.location.capture((is_known and "/_verdict/known/" or "/_verdict/new/") .. var.channel)
-    local verdict = answer.status == 204 and ALLOWED[answer.header["X-Verdict"]]
+    local status, name = fetch(is_known and PATIENCE_KNOWN or PATIENCE)
+    local verdict = status == 204 and ALLOWED[name]
     if verdict then
         allowed:set(key, now() + FRESH, STALE, verdict)
         return verdict
-    elseif answer.status == 401 then
+    elseif status == 401 then
         return refuse(key, UNKNOWN)
-    elseif answer.status == 403 then
+    elseif status == 403 then
         return refuse(key, FORBIDDEN)
-    elseif answer.status == 429 then
-        return AWAY -- asked too often, which must not keep alive what web might refuse
     elseif is_known then
         local left = allowed:ttl(key)
         if left and left > 0 then

@@ -31,8 +31,8 @@ class Appliance(Site):
     def out(self) -> Path:
         return self.folder / "nginx"
 
-    def start_nginx(self) -> None:
-        argv = ["front", "nginx", "--out", str(self.out), "--listen", f"127.0.0.1:{self.port}"]
+    def start_nginx(self, *more: str) -> None:
+        argv = ["front", "nginx", "--out", str(self.out), "--listen", f"127.0.0.1:{self.port}", *more]
         written = CliRunner(env={"BUILDFARM_CONFIG": self.env["BUILDFARM_CONFIG"]}).invoke(cli, argv)
         assert written.exit_code == 0, written.output + repr(written.exception)
         command = ["nginx", "-e", self.out / "error.log", "-c", self.out / "nginx.conf", "-g", "daemon off;"]
@@ -71,7 +71,7 @@ def furnish(house: House) -> dict[str, str]:
     return credentials
 
 
-def start(house: House, folder: Path, *, with_web: bool = True) -> Appliance:
+def start(house: House, folder: Path, *more: str, with_web: bool = True) -> Appliance:
     """nginx, and web unless told otherwise, over a farm."""
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed (packages nginx and libnginx-mod-http-lua)")
@@ -83,7 +83,7 @@ def start(house: House, folder: Path, *, with_web: bool = True) -> Appliance:
     appliance = Appliance(house, folder, free_port(), str(web_socket), env, facts=credentials)
     if with_web:
         appliance.start_web()
-    appliance.start_nginx()
+    appliance.start_nginx(*more)
     return appliance
 
 
