@@ -27,7 +27,7 @@ _DEAR_S = 0.02
 _SPAN = 1024
 _RELEASES, _PROJECTS = 100, 40
 #: Of the files and projects that came last, those that are looked at for a feed.
-_LOOKED_AT = 1000
+_LOOKED_AT = 300
 
 
 class ChannelLists:
@@ -104,7 +104,7 @@ def _new_releases(session: Session, channel: str, site: str) -> list[tuple[int, 
         .join(Release, Release.id == File.release_id)
         .join(JournalRow, JournalRow.serial == ChannelEntry.since)
         .where(ChannelEntry.channel == channel, ChannelEntry.until.is_(None), File.withdrawn_at.is_(None))
-        .order_by(ChannelEntry.since.desc(), Release.project, Release.version)
+        .order_by(ChannelEntry.since.desc(), ChannelEntry.filename.desc())
         .limit(_LOOKED_AT)
     )
     items: dict[tuple[str, str], tuple[int, Item]] = {}

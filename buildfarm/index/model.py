@@ -117,7 +117,7 @@ class ChannelEntry(Base):
     __tablename__ = "channel_entry"
     __table_args__ = (
         Index("ix_channel_entry_live", "channel", "filename", "until"),
-        Index("ix_channel_entry_newest", "channel", "since"),
+        Index("ix_channel_entry_newest", "channel", "since", "filename"),
     )
 
     channel: Mapped[str] = mapped_column(ForeignKey("channel.name"), primary_key=True)

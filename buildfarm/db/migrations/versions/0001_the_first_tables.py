@@ -613,7 +613,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
         batch_op.create_index("ix_channel_entry_live", ["channel", "filename", "until"], unique=False)
-        batch_op.create_index("ix_channel_entry_newest", ["channel", "since"], unique=False)
+        batch_op.create_index("ix_channel_entry_newest", ["channel", "since", "filename"], unique=False)
 
     op.create_table(
         "artifact",
