@@ -17,6 +17,7 @@ from buildfarm.index.mirrored import Mirrored
 from buildfarm.index.reception import Reception
 from buildfarm.index.sessions import Sessions
 from buildfarm.index.statements import Statements
+from buildfarm.index.supplements import Supplementer
 from buildfarm.index.upload import Uploader
 from buildfarm.journal.record import append_recorded
 from buildfarm.mirror.licences import Licences
@@ -83,6 +84,11 @@ class Farm:
     def mirrored(self) -> Mirrored:
         """Mirror and union channels, made when somebody asks."""
         return Mirrored(self.database, self.blobs, self.upstream, self.guard, self.settings)
+
+    @cached_property
+    def supplementer(self) -> Supplementer:
+        """Starts builds of what upstream has only as source."""
+        return Supplementer(self.database, self.upstream, self.guard)
 
     @cached_property
     def upstream(self) -> Upstream:

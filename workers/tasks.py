@@ -53,7 +53,7 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
 def _do(farm: Farm, task: Task, attempt: int) -> None:
     claim = (task.id, attempt)
     if task.kind == "fetch":
-        Planner(farm.database, farm.blobs, farm.settings).run(task.subject, claim)
+        Planner(farm.database, farm.blobs, farm.settings, farm.upstream).run(task.subject, claim)
         return
     publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
 
@@ -88,7 +88,7 @@ def cause_of(err: FarmError) -> Cause:
     if isinstance(err, ExternalFailure | IntegrityFailure):
         return Cause.INFRASTRUCTURE
     kind = err.code.split(".")[0]
-    if kind in {"recipe", "target", "metadata", "source", "ref"}:
+    if kind in {"recipe", "target", "metadata", "source", "ref", "sdist"}:
         return Cause.USER_CODE
     return Cause.CHECKS if kind == "file" and err.code != "file.exists" else Cause.POLICY
 

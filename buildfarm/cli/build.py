@@ -57,9 +57,9 @@ def start(source: str, *, ref: str, commit: str | None, wait: bool, as_json: boo
     body = {"source": source, "ref": ref} | ({"commit": commit} if commit else {})
     made = client.post("builds", body=body)
     if wait:
-        _finish(client, made["id"], as_json=as_json)
+        finish(client, made["id"], as_json=as_json)
     else:
-        _print(made, as_json=as_json)
+        print_build(made, as_json=as_json)
 
 
 @build.command()
@@ -67,7 +67,7 @@ def start(source: str, *, ref: str, commit: str | None, wait: bool, as_json: boo
 @json_option
 def wait(build_id: str, *, as_json: bool) -> None:
     """Wait for a build's end; exit code 1 unless it is published."""
-    _finish(from_environment(), build_id, as_json=as_json)
+    finish(from_environment(), build_id, as_json=as_json)
 
 
 @build.command(name="list")
@@ -98,7 +98,7 @@ def list_command(
 @json_option
 def show(build_id: str, *, as_json: bool) -> None:
     """One build with its jobs and files."""
-    _print(from_environment().get("builds", build_id), as_json=as_json)
+    print_build(from_environment().get("builds", build_id), as_json=as_json)
 
 
 @build.command()
@@ -106,12 +106,13 @@ def show(build_id: str, *, as_json: bool) -> None:
 @json_option
 def cancel(build_id: str, *, as_json: bool) -> None:
     """Ask for the end of a build."""
-    _print(from_environment().post("builds", build_id, "cancel"), as_json=as_json)
+    print_build(from_environment().post("builds", build_id, "cancel"), as_json=as_json)
 
 
-def _finish(client: Client, build_id: str, *, as_json: bool) -> None:
+def finish(client: Client, build_id: str, *, as_json: bool) -> None:
+    """Follow a build to its end and print it; exit code 1 unless it is published."""
     found = Follower(client, _tell).build(build_id)
-    _print(found, as_json=as_json)
+    print_build(found, as_json=as_json)
     if found["state"] != "published":
         click.get_current_context().exit(1)
 
@@ -120,7 +121,8 @@ def _tell(line: str) -> None:
     click.echo(f"{datetime.now().astimezone():%H:%M:%S} {plain(line)}", err=True)
 
 
-def _print(found: dict[str, Any], *, as_json: bool) -> None:
+def print_build(found: dict[str, Any], *, as_json: bool) -> None:
+    """One build with its jobs and files."""
     print_facts(found, _FACTS, as_json=as_json)
     if not as_json:
         jobs: Columns = {

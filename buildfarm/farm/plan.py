@@ -18,10 +18,11 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, FarmError, InvalidInput
-from buildfarm.farm import builds, claims, jobs, registry
+from buildfarm.farm import builds, claims, jobs, registry, sdists
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import Cause, State
 from buildfarm.ids import new_id
+from buildfarm.mirror.upstream import Upstream
 from buildfarm.recipes.catalog import Catalog, load_catalog
 from buildfarm.recipes.load import is_recipe_file, load_recipes, select, static_requires_python
 from buildfarm.recipes.model import Recipe, recipe_digest
@@ -46,6 +47,7 @@ class Planner:
     database: Database
     blobs: Blobs
     settings: Settings
+    upstream: Upstream
 
     def run(self, build_id: str, task: tuple[str, int]) -> None:
         """Fetch and plan one build under the claim `task` = (id, attempt).
@@ -56,8 +58,14 @@ class Planner:
         with self.database.read() as session:
             build = builds.get(session, build_id)
             source = session.get_one(Source, build.source_id)
-        snapshot = self._fetch(source, build)
-        recipes = select(self._recipes(source, snapshot), build.ref or snapshot.commit)
+        if source.scm == sdists.SCM:
+            limit = self.settings.limits.upload_bytes
+            snapshot = sdists.snapshot(build, self.upstream, self.blobs, max_bytes=limit)
+            recipes = _wheels_alone(self._recipes(build.project or "", None, snapshot))
+        else:
+            snapshot = self._fetch(source, build)
+            recipes = self._recipes(source.name, source.recipe, snapshot)
+            recipes = select(recipes, build.ref or snapshot.commit)
         if not recipes:
             raise InvalidInput(
                 f"No recipe of {source.name} takes {build.ref}.",
@@ -95,13 +103,13 @@ class Planner:
         with self.database.begin() as session:
             return take_credential(session, source.id)
 
-    def _recipes(self, source: Source, snapshot: Snapshot) -> list[Recipe]:
+    def _recipes(self, name: str, stored: str | None, snapshot: Snapshot) -> list[Recipe]:
         files = {path: text for path, text in snapshot.files.items() if is_recipe_file(path)}
         if "." in snapshot.projects and not {"pyproject.toml", "setup.py"} & set(files):
             files["setup.py"] = ""
-        overlay = self.settings.recipes / f"{source.name}.toml"
-        central = overlay.read_text() if source.recipe is None and overlay.is_file() else source.recipe
-        return load_recipes(files, central, central_file=f"recipes/{source.name}.toml")
+        overlay = self.settings.recipes / f"{name}.toml"
+        central = overlay.read_text() if stored is None and overlay.is_file() else stored
+        return load_recipes(files, central, central_file=f"recipes/{name}.toml")
 
     def _plan(
         self,
@@ -117,7 +125,7 @@ class Planner:
         build.title = build.title or snapshot.subject[:500]
         build.recipe_name, build.recipe_path = recipe.name, recipe.path
         build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
-        build.project = recipe.project
+        build.project = recipe.project or build.project
         if not images:
             sentence = "The farm has no image to build in."
             error = EnvironmentProblem(sentence, code="image.none", hint=_NO_IMAGES)
@@ -143,6 +151,13 @@ def fail(session: Session, task: Task, err: FarmError, cause: Cause) -> None:
     """End a build whose control task met an error that another try would meet again."""
     claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(err))
     builds.end(session, task.subject, State.FAILED, cause=cause, error=str(err))
+
+
+def _wheels_alone(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The recipe for an sdist: its filters speak of pushes, its paths of a repository."""
+    first, *_rest = recipes
+    build = first.build.model_copy(update={"sdist": False, "wheel": True})
+    return [first.model_copy(update={"build": build, "path": ""})]
 
 
 def _sibling(session: Session, build: Build) -> Build:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
+from buildfarm.farm import sdists
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.sources.model import Source
 from buildfarm.trust import facts
@@ -30,16 +31,18 @@ def build_facts(
     source = session.get_one(Source, build.source_id)
     builder = session.get_one(Builder, attempt.builder_id)
     url = settings.public_url
+    is_git = source.scm != sdists.SCM
+    source_uri = f"git+{source.url}" if is_git else f"{source.url}/{file.project}"
     limits = {key: str(value) for key, value in sorted(job.spec["limits"].items())}
     return facts.BuildFacts(
         attempt_key=f"{job.id}/{attempt.number}",
         filename=artifact.filename,
         project=file.project,
         version=file.version,
-        source_uri=f"git+{source.url}",
+        source_uri=source_uri,
         ref=build.ref,
         commit=build.commit or "",
-        recipe_uri=f"git+{source.url}",
+        recipe_uri=source_uri,
         recipe_path=build.recipe_path or "",
         recipe_sha256=build.recipe_sha256 or "",
         target=job.target,

@@ -19,10 +19,10 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, InvalidInput
-from buildfarm.farm import builds, claims
+from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.index import channels, names, namespaces, status
+from buildfarm.index import channels, names, namespaces, status, supplements
 from buildfarm.index.admission import demand_verified
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
@@ -111,7 +111,11 @@ class Publisher:
             raise InvalidInput(f"One build makes one release, this one made {listed}.", code="publish.mixed")
         (project, _version), file = releases.pop(), next(iter(files.values()))
         with self.database.read() as session:
-            source = session.get_one(Source, session.get_one(Build, build_id).source_id)
+            build = session.get_one(Build, build_id)
+            source = session.get_one(Source, build.source_id)
+            if source.scm == sdists.SCM:
+                supplements.demand_fitting(session, build, files)
+                return
             is_local = session.get(Project, project) is not None
             status.demand_open(session, project)
         if project not in source.projects:
@@ -215,31 +219,45 @@ class Publisher:
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.get(session, build_id)
-            # Of two builds of one new release the later one must see the earlier one's files.
-            channels.hold_durable(session, build.channel)
-            facts = next(iter(files.values()))
-            release = release_of(session, facts)
-            listed = []
-            for artifact in artifacts:
-                file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
-                listed.append(
-                    {"filename": file.filename, "sha256": file.sha256, "bundle": file.bundle_sha256 or ""}
-                )
-            build.project, build.version = release.project, release.version
+            if session.get_one(Source, build.source_id).scm == sdists.SCM:
+                proofs = {one.filename: _attestation(session, one) for one in artifacts}
+                supplements.add(session, build, files, metadata, proofs)
+            else:
+                self._add_files(session, build, artifacts, files, metadata)
             build.state = advance(BUILD, State(build.state), State.PUBLISHED)
             build.finished_at = clock.now()
-            record(
-                session,
-                "publish",
-                project=release.project,
-                version=release.version,
-                channel=build.channel,
-                build=build.id,
-                files=listed,
-                actor=FARM,
-                on_serial=channels.entering(session, build.channel, list(files)),
-            )
         return int(session.info["serial"])
+
+    def _add_files(
+        self,
+        session: Session,
+        build: Build,
+        artifacts: list[Artifact],
+        files: dict[str, FileFacts],
+        metadata: dict[str, str],
+    ) -> None:
+        # Of two builds of one new release the later one must see the earlier one's files.
+        channels.hold_durable(session, build.channel)
+        facts = next(iter(files.values()))
+        release = release_of(session, facts)
+        listed = []
+        for artifact in artifacts:
+            file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
+            listed.append(
+                {"filename": file.filename, "sha256": file.sha256, "bundle": file.bundle_sha256 or ""}
+            )
+        build.project, build.version = release.project, release.version
+        record(
+            session,
+            "publish",
+            project=release.project,
+            version=release.version,
+            channel=build.channel,
+            build=build.id,
+            files=listed,
+            actor=FARM,
+            on_serial=channels.entering(session, build.channel, list(files)),
+        )
 
     def _file_row(
         self,

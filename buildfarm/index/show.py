@@ -21,6 +21,7 @@ from buildfarm.index import channels, names, namespaces
 from buildfarm.index.files import get_release
 from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
 from buildfarm.journal.model import JournalRow
+from buildfarm.mirror.model import Supplement
 from buildfarm.sources.model import Source
 
 
@@ -256,9 +257,12 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
 
 
 def files_of_build(session: Session, build_id: str) -> list[FileRow]:
-    """The files that a build published, by name."""
+    """The files that a build published, by name; supplements are in the channel of the build."""
     files = list(session.scalars(select(File).where(File.build_id == build_id).order_by(File.filename)))
-    return _file_rows(session, files, _live_entries(session, (file.filename for file in files)))
+    rows = _file_rows(session, files, _live_entries(session, (file.filename for file in files)))
+    made = select(Supplement, Build.channel).join(Build, Build.id == Supplement.build_id)
+    supplements = session.execute(made.where(Build.id == build_id).order_by(Supplement.filename)).all()
+    return rows + [_supplement_row(one, channel) for one, channel in supplements]
 
 
 def list_promotions(
@@ -376,6 +380,21 @@ def _file_rows(session: Session, files: Sequence[File], entries: _Entries) -> li
         )
         for file in files
     ]
+
+
+def _supplement_row(one: Supplement, channel: str) -> FileRow:
+    return FileRow(
+        filename=one.filename,
+        sha256=one.sha256,
+        size=one.size,
+        requires_python=one.requires_python,
+        uploaded_at=one.uploaded_at,
+        channels=(channel,),
+        yanked=None,
+        withdrawn_at=None,
+        has_provenance=one.provenance_sha256 is not None,
+        origin=None,
+    )
 
 
 def _origins(session: Session, files: Sequence[File]) -> dict[str, Origin]:

@@ -120,10 +120,11 @@ class Evidence:
         return dict(self.statement["predicate"]["runDetails"])
 
     def commit(self) -> str:
-        """The commit that was built."""
-        for dependency in self.definition()["resolvedDependencies"]:
-            if "gitCommit" in dependency["digest"]:
-                return str(dependency["digest"]["gitCommit"])
+        """The commit that was built; of a project of an index the SHA-256 of its sdist."""
+        source, *_rest = self.definition()["resolvedDependencies"]
+        for kind in ("gitCommit", "sha256"):
+            if kind in source["digest"]:
+                return str(source["digest"][kind])
         raise failed("The statement names no commit.")
 
     def leaf_key(self) -> ec.EllipticCurvePublicKey:

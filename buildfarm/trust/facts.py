@@ -46,7 +46,8 @@ Uri = Annotated[
     StringConstraints(max_length=2048, pattern=r"^[a-z][a-z0-9+.-]*:[!-~]+$"),
     AfterValidator(_without_password),
 ]
-GitUri = Annotated[Uri, StringConstraints(pattern=r"^git\+")]
+#: A repository as `git+https://...`, or a project of an index as a package URL.
+SourceUri = Annotated[Uri, StringConstraints(pattern=r"^(git\+|pkg:pypi/)")]
 
 
 class _Facts(BaseModel):
@@ -75,11 +76,12 @@ class BuildFacts(_Facts):
     project: Word
     version: Word
 
-    #: Repository as `git+https://...`; never with a password.
-    source_uri: GitUri
+    #: Never with a password.
+    source_uri: SourceUri
     ref: Word
+    #: The commit; of a project of an index the SHA-256 of its sdist.
     commit: Commit
-    recipe_uri: GitUri
+    recipe_uri: SourceUri
     #: Path of the recipe in its repository; empty when the farm's defaults were used.
     recipe_path: Text = ""
     #: Digest of the recipe as merged.

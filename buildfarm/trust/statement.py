@@ -65,7 +65,7 @@ def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:
             "tier": facts.builder_tier,
         },
         "resolvedDependencies": [
-            {"uri": f"{facts.source_uri}@{facts.ref}", "digest": {"gitCommit": facts.commit}},
+            _source(facts),
             {"name": "source-snapshot", "digest": {"sha256": facts.snapshot_sha256}},
             {
                 "name": "recipe",
@@ -76,6 +76,12 @@ def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:
             *(_dependency(dependency) for dependency in facts.dependencies),
         ],
     }
+
+
+def _source(facts: BuildFacts) -> dict[str, Any]:
+    if facts.source_uri.startswith("git+"):
+        return {"uri": f"{facts.source_uri}@{facts.ref}", "digest": {"gitCommit": facts.commit}}
+    return {"uri": f"{facts.source_uri}@{facts.version}", "digest": {"sha256": facts.commit}}
 
 
 def _dependency(dependency: Dependency) -> dict[str, Any]:

@@ -48,6 +48,7 @@ ROUTES = [
     ("POST", "/mirror/projects/unseen/evict", None, 403, 404),
     ("GET", "/mirror/upstreams", None, 200, 200),
     ("GET", "/mirror/events", None, 200, 200),
+    ("POST", "/channels/dev/supplements", {"project": "x", "version": "1"}, 403, 409),
     ("GET", "/lifts", None, 200, 200),
     ("POST", "/lifts", LIFT, 403, 201),
     ("DELETE", "/lifts/lft_nothing", None, 403, 404),

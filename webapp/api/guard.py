@@ -15,7 +15,7 @@ from buildfarm.index import guarded, prefetch
 from buildfarm.mirror import advisories, lifts, policy
 from buildfarm.mirror.guard_model import Lift
 from webapp.api.answer import answer, page
-from webapp.api.effects import wait_visible
+from webapp.api.effects import hand_over, wait_visible
 from webapp.api.spec import Body, Page, answers, spec
 from webapp.context import farm, require
 
@@ -43,6 +43,20 @@ class LockText(Body):
     """A requirements.txt, uv.lock or pylock.toml."""
 
     text: str = Field(max_length=8 << 20)
+
+
+class WantedRelease(Body):
+    """A release that upstream has only as source."""
+
+    project: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Requested:
+    """The build that makes the wheels; it may have been under way, or done, already."""
+
+    build_id: str
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,16 @@ def plan_prefetch(name: str, json: LockText) -> Response:
     """Which files of a channel a lock file needs; asking for each of them makes the mirror hold it."""
     require("read", name)
     return answer(prefetch.plan(farm().database, farm().guard, farm().upstream, name, json.text))
+
+
+@blueprint.post("/channels/<name>/supplements")
+@spec.validate(resp=answers(Requested, 201), tags=_TAGS)
+def build_wheels(name: str, json: WantedRelease) -> Response:
+    """Have the farm build wheels of an upstream release from its sdist; they join upstream's files."""
+    who = require("build")
+    build_id = farm().supplementer.request(name, json.project, json.version, actor=who.name)
+    hand_over()
+    return answer(Requested(build_id), 201)
 
 
 @blueprint.get("/lifts")

@@ -1,0 +1,147 @@
+"""Builds of what upstream has only as source: an sdist stands where a commit stands otherwise.
+
+All of them belong to one source of the kind `index`, which nobody can push to. The sdist's SHA-256 is
+their commit; the archive, validated like every other file, is their snapshot as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+from packaging.version import Version
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import Conflict, IntegrityFailure, NotFound
+from buildfarm.farm import builds
+from buildfarm.farm.model import Build
+from buildfarm.ids import new_id
+from buildfarm.mirror.page import MirrorFile, MirrorPage
+from buildfarm.mirror.upstream import Upstream
+from buildfarm.sources.contract import Snapshot
+from buildfarm.sources.model import Source
+from buildfarm.storage.blobs import Blobs
+from buildfarm.wheels.facts import Expectation
+from buildfarm.wheels.validate import validate_in_sandbox
+
+SCM = "index"
+_NAME = "upstream-sdists"
+
+
+@dataclass(frozen=True)
+class Sdist:
+    """The sdist of one upstream release."""
+
+    project: str
+    version: Version
+    file: MirrorFile
+
+
+def sdist_of(page: MirrorPage, version: Version) -> Sdist:
+    """The sdist of a release that an upstream page lists.
+
+    Raises:
+        NotFound: `sdist.none`.
+    """
+    for file in page.files.values():
+        try:
+            if parse_sdist_filename(file.filename)[1] == version:
+                return Sdist(page.name, version, file)
+        except InvalidSdistFilename:
+            continue
+    raise NotFound(f"Upstream has no sdist of {page.name} {version}.", code="sdist.none")
+
+
+def start(session: Session, sdist: Sdist, *, channel: str, actor: str) -> Build:
+    """A build of a release's sdist; the one that is under way or was published, where there is one.
+
+    Raises:
+        Conflict: `source.name_taken`, a repository was connected under the name of this source.
+    """
+    source = _source(session)
+    builds.hold_source(session, source.id)
+    ref = f"refs/tags/{sdist.version}"
+    known = session.scalars(
+        select(Build)
+        .where(Build.source_id == source.id, Build.project == sdist.project, Build.ref == ref)
+        .where(Build.channel == channel, Build.state.not_in(["failed", "cancelled"]))
+    ).first()
+    if known:
+        return known
+    build = builds.start(
+        session,
+        source,
+        ref=ref,
+        commit=sdist.file.sha256,
+        trigger="request",
+        actor=actor,
+        title=f"{sdist.project} {sdist.version} from its sdist",
+    )
+    build.project, build.version, build.channel = sdist.project, str(sdist.version), channel
+    return build
+
+
+def snapshot(build: Build, upstream: Upstream, blobs: Blobs, *, max_bytes: int) -> Snapshot:
+    """The build's sdist, fetched and validated, as the planner takes it.
+
+    Raises:
+        FarmError: upstream does not give it, or it breaks a rule of the validator.
+    """
+    project, version = build.project or "", Version(build.version or "")
+    page = upstream.rows(project)
+    if page is None:
+        raise NotFound(f"No upstream index knows {project}.", code="sdist.none")
+    file = sdist_of(page, version).file
+    held = upstream.file(project, file.filename)
+    if build.commit not in {None, held.sha256}:
+        raise IntegrityFailure(f"{file.filename} is not what it was.", code="mirror.digest_changed")
+    path = blobs.path(held.sha256)
+    facts = validate_in_sandbox(
+        path, Expectation(file.filename, project, str(version), max_bytes, origin="mirror")
+    )
+    requires = f'requires-python = "{facts.requires_python}"' if facts.requires_python else ""
+    moment = _moment(file)
+    return Snapshot(
+        commit=held.sha256,
+        tree=held.sha256,
+        commit_time=moment,
+        author_time=moment,
+        author="",
+        subject=f"{project} {version} from its sdist",
+        ref=build.ref,
+        tag=str(version),
+        describe_tag=None,
+        history="tip",
+        # What a stranger wrote into the archive steers nothing here but the build itself.
+        files={"pyproject.toml": f"[project]\n{requires}\n"},
+        unread={},
+        projects=(".",),
+        sha256=held.sha256,
+        size=held.size,
+        path=path,
+    )
+
+
+def _moment(file: MirrorFile) -> int:
+    stated = file.upload_time or file.first_seen
+    return int((datetime.fromisoformat(stated) if stated else datetime(1980, 1, 1, tzinfo=UTC)).timestamp())
+
+
+def _source(session: Session) -> Source:
+    source = session.scalars(select(Source).where(Source.name == _NAME)).first()
+    if source is None:
+        source = Source(
+            id=new_id("src"), name=_NAME, scm=SCM, url="pkg:pypi", projects=[], branches=[],
+            tier="untrusted", recipe=None, created_at=clock.now(),
+        )  # fmt: skip
+        session.add(source)
+        session.flush()
+    elif source.scm != SCM:
+        raise Conflict(
+            f"A repository is connected as {_NAME}, which is the name for sdists of upstream.",
+            code="source.name_taken",
+        )
+    return source
