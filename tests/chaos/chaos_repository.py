@@ -7,7 +7,7 @@ Each release has two files, a wheel and a source distribution: a half-visible on
 import subprocess
 from pathlib import Path
 
-_BACKEND = """
+BACKEND = """
 import base64, hashlib, io, tarfile, time, tomllib, zipfile
 
 with open("pyproject.toml", "rb") as file:
@@ -50,7 +50,7 @@ def build_sdist(folder, config_settings=None):
     return f"{root}.tar.gz"
 """
 
-_PROJECT = """
+PROJECT = """
 [build-system]
 requires = []
 build-backend = "backend"
@@ -78,7 +78,7 @@ class Repository:
         self._count = 0
         self.folder.mkdir(parents=True)
         self._git("init", "--quiet", "--initial-branch=main")
-        (self.folder / "backend.py").write_text(_BACKEND)
+        (self.folder / "backend.py").write_text(BACKEND)
 
     @property
     def url(self) -> str:
@@ -88,7 +88,7 @@ class Repository:
         """Commit and tag the next version, whose build prints for so long; the version is the tag."""
         self._count += 1
         version = f"1.{self._count}"
-        text = _PROJECT.format(name=self.name, version=version, seconds=seconds)
+        text = PROJECT.format(name=self.name, version=version, seconds=seconds)
         (self.folder / "pyproject.toml").write_text(text)
         self._git("add", "--all")
         self._git("commit", "--quiet", "--message", f"Release {version}")
