@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from chaos_harness import ENDS, Farm, wait_for
+from chaos_harness import BUILDFARM, ENDS, Farm, wait_for
 from chaos_repository import BACKEND, PROJECT
 
 pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.timeout(300)]
@@ -88,7 +88,7 @@ def test_an_sdist_of_upstream_becomes_a_wheel_in_the_union(make_farm, upstream, 
     wheel = farm.session.get(f"{farm.url}/all/files/gizmo/gizmo-1.5-py3-none-any.whl").content
     (tmp_path / "gizmo-1.5-py3-none-any.whl").write_bytes(wheel)
     checked = subprocess.run(
-        [sys.executable, "-m", "buildfarm.cli.main", "verify", "--json", "gizmo-1.5-py3-none-any.whl",
+        [str(BUILDFARM), "verify", "--json", "gizmo-1.5-py3-none-any.whl",
          "--index", f"{farm.url}/all/simple/"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={**farm.environment, "BUILDFARM_URL": farm.url, "BUILDFARM_TOKEN": farm.token,
