@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -130,9 +131,17 @@ def test_help_imports_no_command_and_no_http_client():
 def test_every_command_can_print_json(noun):
     group = cli.get_command(click.Context(cli), noun)
     assert isinstance(group, click.Group)
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         assert any("--json" in option.opts for option in command.params), f"{noun} {name}"
         assert command.help, f"{noun} {name}"
+
+
+def _commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command)
+        else:
+            yield name, command
 
 
 @pytest.mark.parametrize("noun", sorted(NOUNS))
