@@ -17,21 +17,15 @@ from bench.index.stand import Stand
 from bench.row import Row
 
 _PROGRAMS = Path(__file__).resolve().parents[2] / ".cache" / "clients" / "bin"
-_PLATFORM = (
-    "--python-platform",
-    "x86_64-manylinux_2_28",
-    "--python-version",
-    "3.11",
-    "--only-binary",
-    ":all:",
-)
+#: Wheels alone: nothing is built, so that nothing but index and client is timed.
+_WHEELS = ("--only-binary", ":all:")
 #: `{url}` is the index, `{pins}` the pinned set, `{asked}` the unpinned, `{target}` an empty folder.
 _COMMANDS = {
-    "resolve_uv": ("uv", "pip", "compile", "-q", "--no-cache", *_PLATFORM, "--index-url", "{url}", "{asked}"),
-    "install_uv": ("uv", "pip", "install", "-q", "--no-cache", "--target", "{target}", *_PLATFORM,
+    "resolve_uv": ("uv", "pip", "compile", "-q", "--no-cache", *_WHEELS, "--index-url", "{url}", "{asked}"),
+    "install_uv": ("uv", "pip", "install", "-q", "--no-cache", "--target", "{target}", *_WHEELS,
                    "--index-url", "{url}", "-r", "{pins}"),
     "install_pip": ("python", "-m", "pip", "install", "-q", "--no-cache-dir", "--no-compile",
-                    "--only-binary", ":all:", "--target", "{target}", "--index-url", "{url}", "-r", "{pins}"),
+                    *_WHEELS, "--target", "{target}", "--index-url", "{url}", "-r", "{pins}"),
 }  # fmt: skip
 
 
