@@ -52,7 +52,8 @@ def header_principal() -> Principal:
         Forbidden: `access.open_password`.
     """
     header = request.headers.get("Authorization")
-    if header and not tokens.looks_like_token(credential_of(header)[1]):
+    secret = credential_of(header)[1] if header else ""
+    if secret and not tokens.looks_like_token(secret):
         check_private()
     return verdicts().principal(header)
 

@@ -20,7 +20,8 @@ _LINE = re.compile(
     rb"(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/%?]*))?"
     rb" HTTP/1\.([01])"
 )
-_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+#: Without the underscore that a token may have: behind CGI's naming it is a hyphen, and gunicorn drops it.
+_HEADER = re.compile(rb"([!#$%&'*+\-.^`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 #: Each of these means a body, a hop or a protocol that the front knows nothing of.
 _FOREIGN = frozenset(
     {
