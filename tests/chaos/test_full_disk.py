@@ -13,7 +13,7 @@ from chaos_harness import Eyes, Farm, index_files, wait_for
 
 from buildfarm.storage.blobs import RESERVE_BYTES
 
-pytestmark = [pytest.mark.system, pytest.mark.engine]
+pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive]
 
 
 class Disk:

@@ -17,7 +17,7 @@ import pytest
 from chaos_harness import BUILDFARM, ENDS, Farm, wait_for
 from chaos_repository import BACKEND, PROJECT
 
-pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(300)]
 SDIST = "gizmo-1.5.tar.gz"
 
 
