@@ -239,11 +239,25 @@ def test_a_refused_body_does_not_hide_the_refusal(faked: Faked) -> None:
     assert wire.answer().status == 413
 
 
+def test_web_does_not_wait_for_a_client_that_lingers(faked: Faked) -> None:
+    site, web = faked
+    wire = site.wire().send(get("/"))
+    connection, _ = web.take()
+    connection.recv(1000)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(1.0)  # a gunicorn worker takes nobody else before this
+    assert connection.recv(1000) == b""
+    assert wire.answer().body == b"ok"
+    assert wire.rest() == b""
+
+
 def test_web_that_goes_without_a_word_is_a_503(faked: Faked) -> None:
     site, web = faked
     wire = site.wire().send(get("/"))
     web.take()[0].close()
     answer = wire.answer()
+    eventually(lambda: '"status": 503, "message": "The farm\'s web process ended' in site.log())
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert answer.body == b"The farm's web process ended; try again in a moment.\n"
 

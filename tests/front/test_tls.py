@@ -20,7 +20,7 @@ from buildfarm.config import Settings, Tls
 from buildfarm.errors import EnvironmentProblem
 from buildfarm.trust import tls
 from tests.conftest import House, wheel
-from tests.front.conftest import Site, free_port, get
+from tests.front.conftest import Site, eventually, free_port, get
 from tests.front.corpus import PAGE
 from tests.index.conftest import put_one
 
@@ -184,8 +184,13 @@ def test_pip_and_uv_install_by_https(secure: Site, tmp_path: Path) -> None:
     ended = run([*uv, "-t", str(tmp_path / "uv"), name], env | {"SSL_CERT_FILE": ca})
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "uv" / "tls_widget" / "__init__.py").is_file()
-    pages = [line for line in secure.log().splitlines() if f'"path": "/dev/simple/{name}/"' in line]
-    assert len([line for line in pages if json.loads(line)["status"] == 304]) == 1  # pip caches over https
+
+    def revalidated() -> list[str]:
+        page = f'"path": "/dev/simple/{name}/"'
+        return [line for line in secure.log().splitlines() if page in line and json.loads(line)["status"] == 304]
+
+    eventually(revalidated)  # the log is written once a second
+    assert len(revalidated()) == 1  # pip caches over https
 
 
 def test_passwords_come_by_https_or_from_this_machine(house: House) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from webapp.front import splice
 from webapp.front.answers import Ready, open_stored
-from webapp.front.front import Front, problem
+from webapp.front.front import Front, problem, refusal
 from webapp.front.grammar import LONGEST_HEAD, Request, parse
 from webapp.front.sending import Sending
 from webapp.front.verdicts import Known
@@ -15,6 +15,7 @@ from webapp.front.verdicts import Known
 #: Seconds a client has to take a byte of an answer, and to end a connection that is over.
 _STALLED_S, _LINGER_S = 60, 5
 _SMALL = 16 * 1024
+_AWAY = "The farm's web process is away; what is in the index can be installed."
 
 
 class Connection(asyncio.Protocol):
@@ -226,7 +227,7 @@ class Connection(asyncio.Protocol):
         try:
             line = splice.connect(self._front.web, self._address, self._front.scheme)
         except OSError:
-            self._end_with(503, "The farm's web process is away; what is in the index can be installed.")
+            self._end_with(503, _AWAY)
             return
         opening = asyncio.ensure_future(
             self._front.loop.create_unix_connection(partial(splice.End, self._front), sock=line)
@@ -234,7 +235,13 @@ class Connection(asyncio.Protocol):
         opening.add_done_callback(self._spliced)
 
     def _spliced(self, opening: asyncio.Task[tuple[asyncio.BaseTransport, splice.End]]) -> None:
-        _, web = opening.result()
+        try:
+            _, web = opening.result()
+        except OSError:
+            self._waits = False
+            if not self._is_closing:
+                self._end_with(503, _AWAY)
+            return
         client = splice.ClientEnd(self._front, self.transport, web, self._address)
         if self._is_closing:
             web.transport.abort()
@@ -250,6 +257,7 @@ class Connection(asyncio.Protocol):
         self.transport.resume_reading()
 
     def _end_with(self, status: int, sentence: str) -> None:
+        self._front.note(self._prefix + refusal(status, sentence))
         self.transport.write(problem(status, sentence))
         self._close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections import Counter
@@ -102,6 +103,11 @@ class Front:
         self.is_draining = True
         for party in list(self.parties):
             party.drain()
+
+
+def refusal(status: int, sentence: str) -> bytes:
+    """What the access log says of an answer that the front gave of its own."""
+    return json.dumps({"status": status, "message": sentence})[1:].encode()
 
 
 def problem(status: int, sentence: str) -> bytes:

@@ -7,7 +7,7 @@ import itertools
 import os
 import socket
 
-from webapp.front.front import Front, problem
+from webapp.front.front import Front, problem, refusal
 from webapp.peer import name_of
 
 #: Longer than anything web does without a sign of life: event streams send one every 15 s.
@@ -56,13 +56,11 @@ class End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Pass on that nothing more comes; the other direction may go on."""
-        if self._has_failed():
-            return False
-        if self.other._is_lost or not self.other.transport.can_write_eof():
-            return False
-        self.other.transport.write_eof()
-        return True
+        """Web has said all and reads no more: its end is let go at once, however long the client lingers.
+
+        A gunicorn worker waits for that, up to two seconds in which it takes nobody else.
+        """
+        return False
 
     def pause_writing(self) -> None:
         """This end takes no more: nothing more is read at the other."""
@@ -80,9 +78,6 @@ class End(asyncio.Protocol):
         self._front.parties.discard(self)
         if not self.other._is_lost:
             self.other._close()
-
-    def _has_failed(self) -> bool:
-        return self.is_silent  # web ends without a word
 
     def _close(self) -> None:
         self.transport.close()
@@ -114,13 +109,19 @@ class ClientEnd(End):
         super().connection_lost(err)
         self._front.leave(self, self._address)
 
-    def _has_failed(self) -> bool:
-        return self._lingers
+    def eof_received(self) -> bool:
+        """The client sends no more; web's answers still go to it."""
+        if self._lingers or self.other._is_lost or not self.other.transport.can_write_eof():
+            return False
+        self.other.transport.write_eof()
+        return True
 
     def _close(self) -> None:
         """Web is gone: say so if it said nothing; a client in the middle of a body shall read its answer."""
         if self.other.is_silent:
-            self.transport.write(problem(503, "The farm's web process ended; try again in a moment."))
+            sentence = "The farm's web process ended; try again in a moment."
+            self._front.note(f'"address": "{self._address}", '.encode() + refusal(503, sentence))
+            self.transport.write(problem(503, sentence))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.transport.resume_reading()
