@@ -136,6 +136,15 @@ def test_one_address_has_so_many_connections(shared: Site) -> None:
     eventually(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
 
 
+def test_connections_to_web_that_ended_count_no_more(shared: Site) -> None:
+    """An address may have 50 here, and a connection that nobody ends has ten minutes."""
+    eventually(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
+    for number in range(120):
+        wire = shared.wire().send(get("/healthz", *["Connection: close\r\n"][: number % 2]))
+        assert wire.answer().status == 200, number
+        wire.close()
+
+
 def test_whoever_does_not_read_is_not_written_to(shared: Site) -> None:
     wire, ask = shared.wire(), page(shared, f"Accept: {JSON}\r\n")
     sent = flood(wire.socket, ask, 64 << 20)

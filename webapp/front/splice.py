@@ -93,10 +93,13 @@ class End(asyncio.Protocol):
 class ClientEnd(End):
     """The client's end."""
 
-    def __init__(self, front: Front, transport: asyncio.Transport, web: End, address: str) -> None:
+    def __init__(
+        self, front: Front, transport: asyncio.Transport, web: End, address: str, *, has_ended: bool
+    ) -> None:
         super().__init__(front)
         self.transport, self._address = transport, address
         self.other, web.other = web, self
+        self._has_ended = has_ended  # the client sends no more
         self._lingers = False
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +114,7 @@ class ClientEnd(End):
 
     def eof_received(self) -> bool:
         """The client sends no more; web's answers still go to it."""
+        self._has_ended = True
         if self._lingers or self.other._is_lost or not self.other.transport.can_write_eof():
             return False
         self.other.transport.write_eof()
@@ -122,7 +126,7 @@ class ClientEnd(End):
             sentence = "The farm's web process ended; try again in a moment."
             self._front.note(f'"address": "{self._address}", '.encode() + refusal(503, sentence))
             self.transport.write(problem(503, sentence))
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._has_ended:
             self.transport.write_eof()
             self.transport.resume_reading()
             self._lingers, self._seen = True, self._front.tick
