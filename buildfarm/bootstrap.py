@@ -19,6 +19,8 @@ from buildfarm.index.sessions import Sessions
 from buildfarm.index.statements import Statements
 from buildfarm.index.supplements import Supplementer
 from buildfarm.index.upload import Uploader
+from buildfarm.index.visible import Visibility
+from buildfarm.journal.bell import Bell
 from buildfarm.journal.record import append_recorded
 from buildfarm.mirror.licences import Licences
 from buildfarm.mirror.upstream import Upstream
@@ -35,6 +37,16 @@ class Farm:
     settings: Settings
     database: Database
     blobs: Blobs
+
+    @cached_property
+    def bell(self) -> Bell:
+        """Rung for this host's page follower."""
+        return Bell(self.settings.bell)
+
+    @cached_property
+    def visibility(self) -> Visibility:
+        """For writers that wait until their change is on the pages."""
+        return Visibility(self.database, self.bell, self.settings.timing.visible_s)
 
     @cached_property
     def queues(self) -> Queues:
@@ -98,6 +110,6 @@ class Farm:
 
 def farm(settings: Settings) -> Farm:
     """A farm over these settings; opens the database and the blob folder."""
-    return Farm(
-        settings, Database(settings.database_url, before_commit=append_recorded), Blobs(settings.blobs_dir)
-    )
+    bell = Bell(settings.bell)
+    database = Database(settings.database_url, before_commit=append_recorded, after_commit=bell.ring_for)
+    return Farm(settings, database, Blobs(settings.blobs_dir))

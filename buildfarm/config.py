@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         return self.data / "pages"
 
     @property
+    def bell(self) -> Path:
+        """The socket by which this host's page follower learns of new journal rows."""
+        return self.data / "run" / "journal.bell"
+
+    @property
     def mirror_dir(self) -> Path:
         """The folder of what is being fetched from upstream indexes: locks and growing files."""
         return self.data / "mirror"

@@ -27,7 +27,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
-from buildfarm import clock
+from buildfarm import bootstrap, clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
 from buildfarm.bootstrap import Farm
@@ -43,7 +43,6 @@ from buildfarm.index.pagetree import PageTree
 from buildfarm.journal.record import append_recorded
 from buildfarm.scm import connect
 from buildfarm.sources.model import Source
-from buildfarm.storage.blobs import Blobs
 from buildfarm.tables import Base
 from webapp.app import create_app
 
@@ -346,9 +345,8 @@ def open_farm(url: str, folder: Path, **settings: Any) -> House:
         "mirror": {"upstreams": ["http://127.0.0.1:1/simple"], "timeout_s": 1.0},
     }  # fmt: skip
     made = Settings(**(values | settings))
-    database = Database(made.database_url, before_commit=append_recorded)
-    farm = Farm(made, database, Blobs(made.blobs_dir))
-    with database.begin() as session:
+    farm = bootstrap.farm(made)
+    with farm.database.begin() as session:
         channels.create_ladder(session)
     return House(farm)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from buildfarm.index.follow import is_current
 from webapp.context import farm
 
 blueprint = Blueprint("health", __name__)
@@ -21,6 +20,6 @@ def ready() -> tuple[Response, int]:
     """Ready when the database answers and this node's pages follow the journal."""
     checks: dict[str, bool] = {"database": farm().database.answers()}
     if checks["database"]:
-        checks["pages"] = is_current(farm().database, farm().settings.node)
+        checks["pages"] = farm().visibility.is_current(farm().settings.node)
     good = all(checks.values())
     return jsonify(status="ok" if good else "not ready", checks=checks), 200 if good else 503

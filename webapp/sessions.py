@@ -15,7 +15,6 @@ from buildfarm.access.rules import Principal
 from buildfarm.clock import iso_seconds
 from buildfarm.errors import FarmError, InvalidInput, LimitExceeded, StorageFull
 from buildfarm.index import channels
-from buildfarm.index.follow import wait_visible
 from buildfarm.index.session_model import UploadFile, UploadSession
 from buildfarm.index.sessions import LiveElsewhere
 from buildfarm.index.staged import MECHANISM, Announcement, StagedFiles
@@ -73,7 +72,7 @@ def publish(channel: str, token: str) -> Response:
     _body()
     serial = farm().sessions.publish(channel, who, token)
     if serial is not None:
-        wait_visible(farm().database, serial, farm().settings.timing.visible_s)
+        farm().visibility.wait(serial)
     return _session(farm().sessions.get(channel, who, token), 201)
 
 

@@ -19,7 +19,6 @@ from buildfarm import log
 from buildfarm.access import rules
 from buildfarm.errors import InvalidInput, LimitExceeded
 from buildfarm.index import channels
-from buildfarm.index.follow import wait_visible
 from buildfarm.index.upload import Form
 from buildfarm.storage.blobs import Incoming
 from webapp.context import farm, header_principal
@@ -51,7 +50,7 @@ def upload(channel: str) -> Response:
         taken = farm().uploader.take(channel, principal, Form(fields), filename, content)
     log.get(__name__).info("upload.taken", channel=channel, filename=filename, **vars(taken))
     if taken.serial is not None:
-        wait_visible(farm().database, taken.serial, farm().settings.timing.visible_s)
+        farm().visibility.wait(taken.serial)
     alike = ", ".join(taken.looks_like)
     note = f"Mind: this project's name looks like {alike}.\n" if alike else ""
     return Response(note, status=200, content_type="text/plain; charset=utf-8")

@@ -14,7 +14,6 @@ from buildfarm.farm.keeper import fail_or_retry_task
 from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
 from buildfarm.farm.rules import Cause
-from buildfarm.index.follow import wait_visible
 from buildfarm.index.publish import Publisher
 
 _log = log.get(__name__)
@@ -62,7 +61,7 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
             claims.heartbeat(session, Task, *claim)
 
     serial = publisher.publish(task.subject, claim, beat)
-    wait_visible(farm.database, serial, farm.settings.timing.visible_s)
+    farm.visibility.wait(serial)
 
 
 def _end(farm: Farm, task_id: str, attempt: int, err: FarmError) -> None:

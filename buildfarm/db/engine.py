@@ -2,8 +2,9 @@
 
 One function, one transaction: `Database.begin()` is the unit of work. It commits when the block ends
 well and runs the `before_commit` hook last, so that whoever needs the shortest lock (the journal)
-takes it last. On SQLite every writing transaction is `BEGIN IMMEDIATE`: a deferred one that reads
-first and writes later gets SQLITE_BUSY at once, without the busy timeout.
+takes it last; `after_commit` learns that all went well. On SQLite every writing transaction is
+`BEGIN IMMEDIATE`: a deferred one that reads first and writes later gets SQLITE_BUSY at once, without the
+busy timeout.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ from buildfarm.errors import EnvironmentProblem, ExternalFailure, StorageFull
 class Database:
     """The farm's database: writing transactions by `begin()`, reading ones by `read()`."""
 
-    def __init__(self, url: str, *, before_commit: Callable[[Session], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        before_commit: Callable[[Session], None] | None = None,
+        after_commit: Callable[[Session], None] | None = None,
+    ) -> None:
         self.url = url
-        self._before_commit = before_commit
+        self._before_commit, self._after_commit = before_commit, after_commit
         self._writer = _engine(url, immediate=True)
         self._reader = _engine(url, immediate=False)
         self._write_session = sessionmaker(self._writer, expire_on_commit=False)
@@ -50,6 +57,8 @@ class Database:
                 session.commit()
             except (DBAPIError, PoolTimeout) as err:
                 raise _translated(err) from err
+            if self._after_commit:
+                self._after_commit(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -59,6 +68,11 @@ class Database:
                 yield session
             except (DBAPIError, PoolTimeout) as err:
                 raise _translated(err) from err
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether processes of other hosts may write to it as well."""
+        return self.engine.dialect.name != "sqlite"
 
     @property
     def engine(self) -> Engine:

@@ -1,19 +1,19 @@
-"""The page follower: applies journal rows to this node's rendered pages, and writers that wait for it.
+"""The page follower: applies journal rows to this node's rendered pages.
 
 A row that names a release makes that release's lines stale in every channel, one that names a project all
 of its pages; they are rendered from SQL, once per change. The serial a node has reached stands in its
-follower row, so a writer can wait until its change is visible everywhere.
+follower row, so a writer can wait until its change is visible everywhere (`visible.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
-from datetime import timedelta
 from itertools import islice
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -31,8 +31,6 @@ from buildfarm.journal.model import JournalRow
 from buildfarm.journal.record import size as journal_size
 from buildfarm.storage.blobs import Blobs
 
-#: A node that has not reported for so long is gone; nobody waits for it.
-GONE = timedelta(seconds=10)
 #: Kinds of rows that name no project and change what mirror and union channels show.
 BROAD = ("channel.", "policy.", "lift.", "advisories.", "namespace.")
 #: Changes whenever equal facts give other bytes than before, so that every node renders anew.
@@ -43,7 +41,8 @@ _MANY_ROWS = 2000
 _BATCH = 200
 #: Files whose lines are kept in memory, so that the next change of their project costs one run.
 _KEPT_FILES = 50_000
-_POLL_S = 0.02
+#: A node says so often that it is alive, seconds; nobody waits for one that has not for long.
+_REPORT_S = 2.0
 
 
 class PageFollower:
@@ -69,9 +68,14 @@ class PageFollower:
         except OSError as err:
             self._forget_all()
             raise StorageFull(f"The page tree takes no pages: {err.strerror}.") from err
-        if is_changed or time.monotonic() - self._reported > 2:
+        if is_changed or time.monotonic() - self._reported > _REPORT_S:
             self._report(newest)
         return newest
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until something that was put off may be written; infinity when nothing was."""
+        return min((lists.due_in_s for lists in self._lists.values()), default=math.inf)
 
     def _catch_up(self) -> tuple[int, bool]:
         shown = self._tree.serial
@@ -84,7 +88,7 @@ class PageFollower:
                 self._apply(session, shown, newest)
         if is_anew:
             self._render_all()
-        due = [lists for lists in self._lists.values() if lists.is_due]
+        due = [lists for lists in self._lists.values() if lists.due_in_s <= 0]
         if due:
             with self._database.read() as session:
                 for lists in due:
@@ -255,26 +259,3 @@ def _changed(session: Session, shown: int, newest: int) -> dict[str, Serials | N
         else:
             changed[project] = Serials(serial, {**before.releases, version: serial})
     return changed
-
-
-def wait_visible(database: Database, serial: int, seconds: float) -> bool:
-    """Wait until every live node shows the serial; False when one lags behind after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with database.read() as session:
-            behind = session.execute(
-                select(func.count()).where(Follower.seen_at > clock.now() - GONE, Follower.serial < serial)
-            ).scalar_one()
-        if not behind:
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-
-
-def is_current(database: Database, node: str) -> bool:
-    """Whether this node's pages show the journal, or did a moment ago and are being rendered."""
-    with database.read() as session:
-        row = session.get(Follower, node)
-        newest = journal_size(session)
-    return row is not None and (row.serial == newest or row.seen_at > clock.now() - timedelta(seconds=5))

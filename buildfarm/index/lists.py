@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -55,10 +56,10 @@ class ChannelLists:
             self._serial = max(self._serial, min((one.since for one in releases), default=serial))
 
     @property
-    def is_due(self) -> bool:
-        """Whether something waits to be written and may be."""
-        now = time.monotonic()
-        return (self._is_behind and now >= self._list_after) or (self._has_news and now >= self._feeds_after)
+    def due_in_s(self) -> float:
+        """Seconds until something that waits may be written, none left at 0; infinity when nothing waits."""
+        waiting = [(self._is_behind, self._list_after), (self._has_news, self._feeds_after)]
+        return min((after for waits, after in waiting if waits), default=math.inf) - time.monotonic()
 
     def write(self, session: Session) -> None:
         """Write what is due."""

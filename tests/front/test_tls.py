@@ -187,7 +187,9 @@ def test_pip_and_uv_install_by_https(secure: Site, tmp_path: Path) -> None:
 
     def revalidated() -> list[str]:
         page = f'"path": "/dev/simple/{name}/"'
-        return [line for line in secure.log().splitlines() if page in line and json.loads(line)["status"] == 304]
+        return [
+            line for line in secure.log().splitlines() if page in line and json.loads(line)["status"] == 304
+        ]
 
     eventually(revalidated)  # the log is written once a second
     assert len(revalidated()) == 1  # pip caches over https

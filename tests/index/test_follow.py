@@ -3,15 +3,13 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from buildfarm import clock
 from buildfarm.index import projectpages, promote, withdraw
-from buildfarm.index.follow import PageFollower, is_current, wait_visible
+from buildfarm.index.follow import PageFollower
 from buildfarm.index.model import Channel, Follower
 from buildfarm.index.pagetree import FORMS, ROOT
 from buildfarm.journal.record import record, size
@@ -168,28 +166,12 @@ def test_pages_of_channels_that_web_answers_for_are_made_when_somebody_asks(hous
     assert page(house, "all", "widget") == {}
 
 
-def test_a_writer_waits_until_every_live_node_shows_its_change(house) -> None:
-    house.follower.catch_up()
-    with house.database.begin() as session:
-        session.add(Follower(node="dead", serial=0, seen_at=clock.now() - timedelta(minutes=5)))
-        record(session, "test")
-    serial = int(session.info["serial"])
-    assert not wait_visible(house.database, serial, 0.1)
-    timer = threading.Timer(0.2, house.follower.catch_up)
-    timer.start()
-    started = time.monotonic()
-    assert wait_visible(house.database, serial, 20)
-    assert time.monotonic() - started < 10
-    timer.join()
-    assert is_current(house.database, house.farm.settings.node)
-
-
 def test_a_node_that_stays_behind_is_not_ready(house) -> None:
     house.follower.catch_up()
     for _ in range(3):
         with house.database.begin() as session:
             record(session, "test")
-    assert is_current(house.database, house.farm.settings.node), "rendering takes a moment"
+    assert house.farm.visibility.is_current(house.farm.settings.node), "rendering takes a moment"
     with house.database.begin() as session:
         row = session.get_one(Follower, house.farm.settings.node)
         row.seen_at = clock.now() - timedelta(seconds=6)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from buildfarm.farm import handover
-from buildfarm.index import follow
 from webapp.context import farm
 
 
 def wait_visible(session: Session) -> None:
     """Wait, for a bounded time, until every live web node shows what `session` committed."""
-    follow.wait_visible(farm().database, session.info["serial"], farm().settings.timing.visible_s)
+    farm().visibility.wait(session.info["serial"])
 
 
 def hand_over() -> None:

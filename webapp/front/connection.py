@@ -242,9 +242,7 @@ class Connection(asyncio.Protocol):
             if not self._is_closing:
                 self._end_with(503, _AWAY)
             return
-        client = splice.ClientEnd(
-            self._front, self.transport, web, self._address, has_ended=self._has_ended
-        )
+        client = splice.ClientEnd(self._front, self.transport, web, self._address, has_ended=self._has_ended)
         if self._is_closing:
             web.transport.abort()
             return
