@@ -109,3 +109,10 @@ def test_ended_sessions_are_swept_by_the_next_log_in(database: Database, ada: st
         users.open_session(session, principal)
     with database.read() as session:
         assert len(session.scalars(select(WebSession)).all()) == 1
+
+
+def test_an_unknown_name_costs_what_a_wrong_password_costs(database) -> None:
+    """Both are held against a hash of the same parameters, so the time tells nobody who is there."""
+    with database.begin() as session:
+        known = users.add_user(session, "ada", "long enough", is_admin=False, actor="test").password_hash
+    assert users._NOBODY.rsplit("$", 2)[0] == known.rsplit("$", 2)[0]

@@ -10,6 +10,7 @@ from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectree import Response as Answers
 from spectree import SpecTree
+from spectree.model_adapter.protocol import SchemaMode
 
 from buildfarm.errors import InvalidInput
 
@@ -31,7 +32,7 @@ class Problem:
 class Body(BaseModel):
     """A request's body or query: what is not known is refused, so that no typing error passes silently."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class PageQuery(Body):
@@ -43,6 +44,8 @@ class PageQuery(Body):
 
 class Page(BaseModel, Generic[Row]):
     """A part of a list; `next` is the key to go on with, null on the last page."""
+
+    model_config = ConfigDict(defer_build=True)
 
     items: list[Row]
     next: str | None
@@ -86,8 +89,34 @@ def _raise_bad_answer(
         raise error
 
 
+class _Description(SpecTree):
+    """Works the schemas of models out when somebody asks for the description.
+
+    Spectree does so for every view as it is imported: half a second of CPU at every start.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        self._put_off: dict[tuple[type, SchemaMode], None] = {}
+        self._described: dict[str, Any] = {}
+        super().__init__(*arguments, **options)
+
+    def _add_model(self, model: type, mode: SchemaMode = "validation") -> str:
+        self._put_off[model, mode] = None
+        return str(self.naming_strategy(model))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The description."""
+        if not self._described:
+            # Two who ask at once do it twice, with the same outcome.
+            for model, mode in self._put_off:
+                super()._add_model(model, mode)
+            self._described = super().spec
+        return self._described
+
+
 #: Decorates every view; `mode="strict"` keeps whatever else the application serves out of the description.
-spec = SpecTree(
+spec = _Description(
     "flask",
     title="buildfarm",
     version="1",
