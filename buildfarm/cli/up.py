@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
@@ -135,7 +136,7 @@ def _children(
     front = python(
         "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", web_socket,
         *front_options(settings, address), "--drain-s", str(_STOP_S),
-        order=1, env=_environment(), ready=lambda: _answers(address), stop_grace_s=2.0,
+        order=1, env=_environment(), ready=_asking(address), stop_grace_s=2.0,
     )  # fmt: skip
     ca_file = authority(settings, address)
     # Under a certificate of somebody else's only the public name is right.
@@ -246,17 +247,22 @@ def _signs(signer: SignerClient) -> bool:
     return True
 
 
-def _answers(address: Address) -> bool:
+def _asking(address: Address) -> Callable[[], bool]:
+    """Answers whether the farm is ready, by its front."""
     # Nothing secret is asked, so whoever answers may have any certificate.
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     # A proxy of the machine's environment must not be asked about our own address.
     opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
-    try:
-        with opener.open(f"{address.local_url}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
+
+    def answers() -> bool:
+        try:
+            with opener.open(f"{address.local_url}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    return answers
 
 
 def _unless_set(name: str, value: str) -> dict[str, str]:
