@@ -57,7 +57,7 @@ gone() {
 clean() {
     local shim mount
     for shim in /proc/[0-9]*; do
-        if tr '\0' '\n' <"$shim/cmdline" 2>/dev/null | grep -qF -- "$run/exec/containerd/"; then
+        if { tr '\0' '\n' <"$shim/cmdline"; } 2>/dev/null | grep -qF -- "$run/exec/containerd/"; then
             kill -KILL "${shim#/proc/}" 2>/dev/null || true
             gone "${shim#/proc/}" 50 || true
         fi

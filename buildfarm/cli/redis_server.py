@@ -101,7 +101,7 @@ def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order
     """The embedded server as a child to supervise.
 
     Args:
-        data_dir: folder of its own, made here (0700): socket, append-only files, logins, log.
+        data_dir: folder of its own, made here (0700): socket, logins, log.
         password: of the user `farm`, who may do everything; there is no other but those in `acl`.
         acl: lines of `builder_acl`.
         order: when to start it.
@@ -112,11 +112,8 @@ def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order
     program = find_server()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     data_dir.chmod(0o700)
-    # Nobody can be `default`, but the server itself is while it reads the append-only file: without
-    # these rights it drops every transaction in there, and says so only in its log (Redis 7.0.15).
-    default = "user default reset off ~* &* +@all"
     farm = f"{_login('farm', password)} ~* &* +@all"
-    _write_logins(data_dir / "users.acl", [default, farm, *acl])
+    _write_logins(data_dir / "users.acl", ["user default reset off", farm, *acl])
     return Child(
         name="redis",
         argv=[
@@ -127,8 +124,9 @@ def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order
                 unixsocket=_SOCKET,
                 unixsocketperm=700,
                 dir=".",
-                appendonly="yes",
-                appendfsync="everysec",
+                # What it holds stands in the database too, and a server that cannot write its file
+                # any more refuses every command: a full disk would end all workers.
+                appendonly="no",
                 save="",
                 maxmemory_policy="noeviction",
                 aclfile="users.acl",

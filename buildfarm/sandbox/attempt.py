@@ -248,6 +248,7 @@ class _Attempt:
             pids_refused=ended.pids_refused,
             disk_full=seen.disk_full,
             refusal=traffic.refusal,
+            failure=traffic.failure,
             index_failures=traffic.index_failures,
             index_refusals=traffic.index_refusals,
             missing=missing,

@@ -28,7 +28,7 @@ from packaging.utils import (
 )
 
 from buildfarm import log
-from buildfarm.errors import StaleAttempt
+from buildfarm.errors import StaleAttempt, StorageFull
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.spec import Limits
 
@@ -63,6 +63,8 @@ class Traffic:
     outputs: list[Output] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     refusal: str | None = None
+    #: Why this builder could not keep what was handed out.
+    failure: str | None = None
     index_failures: int = 0
     index_refusals: int = 0
 
@@ -141,7 +143,11 @@ class Channel:
         self.traffic.facts = facts
 
     def take_output(self, filename: str, size: int, body: _Readable) -> str | None:
-        """Store one finished file; the answer says why it was refused, None that it was taken."""
+        """Store one finished file; the answer says why it was refused, None that it was taken.
+
+        Raises:
+            StorageFull: this builder's disk does not take it.
+        """
         refusal = self._reserve(filename, size)
         if refusal is not None:
             with self._lock:
@@ -149,12 +155,21 @@ class Channel:
             return refusal
         path = self._outputs / filename
         digest = hashlib.sha256()
-        with path.open("xb") as file:
-            left = size
-            while left and (chunk := body.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                file.write(chunk)
-                left -= len(chunk)
+        left = size
+        try:
+            with path.open("xb") as file:
+                while left and (chunk := _piece(body, left)):
+                    left -= len(chunk)
+                    digest.update(chunk)
+                    file.write(chunk)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            while left and (chunk := _piece(body, left)):
+                left -= len(chunk)  # whoever sends it reads no answer before its end
+            sentence = f"The builder cannot keep {filename}: {error.strerror}."
+            with self._lock:
+                self.traffic.failure = sentence
+            raise StorageFull(sentence, code="builder.full") from error
         if left:
             path.unlink()
             return f"{filename} ended {left} bytes early"
@@ -194,6 +209,13 @@ def _is_distribution(filename: str) -> bool:
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+def _piece(body: _Readable, left: int) -> bytes:
+    try:
+        return body.read(min(left, _CHUNK))
+    except OSError:
+        return b""  # the peer went away, or says nothing
 
 
 _Sender = Callable[[int, Mapping[str, str], Iterable[bytes]], None]
@@ -264,13 +286,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/facts":
             self._facts(int(length))
         elif self.path.startswith("/out/"):
-            refusal = self.server.channel.take_output(self.path[5:], int(length), self.rfile)
-            if refusal is None:
-                self._send(201, {}, [])
-            else:
-                self._close(400, refusal, int(length))
+            self._output(self.path[5:], int(length))
         else:
             self._close(404, "files go to /out/, facts to /facts")
+
+    def _output(self, filename: str, length: int) -> None:
+        try:
+            refusal = self.server.channel.take_output(filename, length, self.rfile)
+        except StorageFull as error:
+            self._close(error.status, error.message)
+            return
+        if refusal is None:
+            self._send(201, {}, [])
+        else:
+            self._close(400, refusal, length)
 
     def _facts(self, length: int) -> None:
         if length > _MAX_FACTS:

@@ -34,6 +34,7 @@ class Ending:
     pids_refused: int = 0
     disk_full: bool = False
     refusal: str | None = None
+    failure: str | None = None
     index_failures: int = 0
     index_refusals: int = 0
     missing: str | None = None
@@ -68,6 +69,8 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
         return _limit(f"The memory limit of {limits.memory_bytes // MIB} MiB was reached.", said)
     if ending.refusal is not None:
         return Verdict("failed", "limit", f"A file of the build was refused: {ending.refusal}.")
+    if ending.failure is not None:
+        return Verdict("failed", "infrastructure", ending.failure)
     if ending.wrong is not None:
         return Verdict("failed", "checks", ending.wrong)
     if ending.exit_code == 0 and ending.missing is None:

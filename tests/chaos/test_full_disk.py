@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from chaos_harness import Eyes, Farm, index_files, wait_for
+from chaos_harness import CLOCKS, Eyes, Farm, index_files, wait_for
 
 from buildfarm.storage.blobs import RESERVE_BYTES
 
@@ -115,7 +115,8 @@ def test_on_a_disk_without_room_work_waits_and_goes_on_by_itself(small, disk, a_
         started = small.session.post(f"{small.url}/api/v1/builds", json=body, timeout=60)
         assert (started.status_code, started.json()["code"]) == (507, "database.full"), started.text
         assert index_files(small, source.repository.name) == published
-        time.sleep(5)  # what does not bear it has the time to break
+        # The fault lasts longer than a lease and than the build: nobody can note or tell anything.
+        time.sleep(float(CLOCKS["BUILDFARM_TIMING__LEASE_S"]) + 1)
         disk.fill()
         assert index_files(small, source.repository.name) == published
         began = time.monotonic()

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +186,18 @@ def test_count_size_and_repetition_are_limited(door):
     assert client.ask("PUT", "/out/y-1.tar.gz", b"1234")[0] == 201
     assert client.ask("PUT", "/out/z-1.tar.gz", b"")[0] == 400
     assert len(channel.traffic.outputs) == 2
+
+
+def test_a_file_that_the_builder_cannot_keep_is_the_builders_fault(door, monkeypatch):
+    channel, client = door(output_bytes=1 << 20)
+    monkeypatch.setattr(Path, "open", lambda _path, _mode: open("/dev/full", "wb"))  # noqa: SIM115
+
+    status, reason = client.ask("PUT", f"/out/{WHEEL}", bytes(1 << 20))
+    assert status == 507
+    assert reason.decode().startswith(f"The builder cannot keep {WHEEL}: ")
+    assert channel.traffic.failure
+    assert channel.traffic.refusal is None
+    assert channel.traffic.outputs == []
 
 
 def test_a_file_that_ends_early_is_not_kept(door, tmp_path):

@@ -20,6 +20,7 @@ LIMITS = Limits(seconds=30, idle_seconds=10, pids=64)
         ({"missing": "no wheel", "pids_refused": 3}, "failed", "limit", "64 processes"),
         ({"exit_code": 1, "disk_full": True}, "failed", "limit", "scratch space"),
         ({"refusal": "too many"}, "failed", "limit", "too many"),
+        ({"failure": "no room", "exit_code": 1}, "failed", "infrastructure", "no room"),
         ({"exit_code": 1}, "failed", "user_code", "exit code 1"),
         ({"exit_code": 1, "first_error": "a.c:1: error: x"}, "failed", "user_code", "a.c:1: error: x"),
         ({"missing": "no wheel"}, "failed", "user_code", "no wheel"),
