@@ -134,8 +134,11 @@ def hold(session: Session, name: str) -> Channel:
     Raises:
         NotFound: `channel.unknown`.
     """
-    get(session, name)
-    return session.get_one(Channel, name, with_for_update=True, populate_existing=True)
+    held: dict[str, Channel] = session.info.setdefault("held_channels", {})
+    if name not in held:
+        found = session.get(Channel, name, with_for_update=True, populate_existing=True)
+        held[name] = found or get(session, name)
+    return held[name]
 
 
 def hold_durable(session: Session, name: str) -> Channel:

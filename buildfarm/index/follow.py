@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 
-from sqlalchemy import or_, select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -55,6 +55,7 @@ class PageFollower:
         self._kept: dict[tuple[str, str], tuple[ProjectPages, int]] = {}
         self._kept_files = 0
         self._lists: dict[str, ChannelLists] = {}
+        self._on_demand: set[str] = set()
         self._reported = 0.0
 
     def catch_up(self) -> int:
@@ -106,8 +107,10 @@ class PageFollower:
 
     def _find_channels(self, session: Session, *, anew: bool = False) -> None:
         """Know the lists of channels that have files of their own; give the others their sign."""
+        self._on_demand.clear()
         for name, kind in session.execute(select(Channel.name, Channel.kind)):
             if kind != "durable":
+                self._on_demand.add(name)
                 self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)
             elif name not in self._lists:
                 url = self._settings.public_url
@@ -116,10 +119,8 @@ class PageFollower:
     # What changed -----------------------------------------------------------------------------------
 
     def _apply(self, session: Session, shown: int, newest: int) -> None:
-        changed = _changed(session, shown, newest)
-        about = or_(*(JournalRow.kind.startswith(kind) for kind in BROAD))
-        is_broad = session.scalars(select(JournalRow.serial).where(JournalRow.serial > shown, about)).first()
-        self._hand_to_web(session, None if is_broad else changed)
+        changed, is_broad = _changed(session, shown, newest)
+        self._hand_to_web(None if is_broad else changed)
         whole = [
             name
             for name, serials in changed.items()
@@ -127,9 +128,9 @@ class PageFollower:
         ]
         self._render_whole(whole)
 
-    def _hand_to_web(self, session: Session, names: Iterable[str] | None) -> None:
+    def _hand_to_web(self, names: Iterable[str] | None) -> None:
         """Pages of mirrors and unions are made by web when somebody asks; changed ones (None: all) anew."""
-        for channel in session.scalars(select(Channel.name).where(Channel.kind != "durable")).all():
+        for channel in self._on_demand:
             for name in list(self._tree.names(channel) if names is None else names):
                 self._tree.drop_project(channel, name)
 
@@ -158,7 +159,7 @@ class PageFollower:
         self._forget_all()
         with self._database.read() as session:
             self._find_channels(session)
-            self._hand_to_web(session, None)
+            self._hand_to_web(None)
             channels = set(session.scalars(select(Channel.name)))
         last = ""
         while names := self._names_after(last):
@@ -237,25 +238,34 @@ class PageFollower:
 
     def _report(self, serial: int) -> None:
         with self._database.begin() as session:
-            row = session.get(Follower, self._settings.node) or Follower(node=self._settings.node)
-            row.serial, row.seen_at = serial, clock.now()
-            session.add(row)
+            state = {"serial": serial, "seen_at": clock.now()}
+            own = update(Follower).where(Follower.node == self._settings.node).values(state)
+            if not session.execute(own.returning(Follower.node)).first():
+                session.add(Follower(node=self._settings.node, **state))
         self._reported = time.monotonic()
 
 
-def _changed(session: Session, shown: int, newest: int) -> dict[str, Serials | None]:
-    """The projects that rows name, with the serials of the releases named; None where all of it changed."""
-    between = (JournalRow.serial > shown) & (JournalRow.serial <= newest) & JournalRow.project.is_not(None)
+def _changed(session: Session, shown: int, newest: int) -> tuple[dict[str, Serials | None], bool]:
+    """What rows changed: projects by name, and whether mirrors and unions did as a whole.
+
+    A project comes with the serials of the releases that were named; None where all of it changed.
+    """
+    between = (JournalRow.serial > shown) & (JournalRow.serial <= newest)
     if newest - shown > _MANY_ROWS:
         names = session.scalars(select(JournalRow.project).where(between).distinct())
-        return {name: None for name in names if name}
+        return {name: None for name in names if name}, True
     changed: dict[str, Serials | None] = {}
-    rows = select(JournalRow.project, JournalRow.version, JournalRow.serial).where(between)
-    for name, version, serial in session.execute(rows.order_by(JournalRow.serial)):
-        project = name or ""
+    is_broad = False
+    columns = (JournalRow.kind, JournalRow.project, JournalRow.version, JournalRow.serial)
+    for kind, project, version, serial in session.execute(
+        select(*columns).where(between).order_by(JournalRow.serial)
+    ):
+        is_broad = is_broad or kind.startswith(BROAD)
+        if project is None:
+            continue
         before = changed.setdefault(project, Serials())
         if version is None or before is None:
             changed[project] = None
         else:
             changed[project] = Serials(serial, {**before.releases, version: serial})
-    return changed
+    return changed, is_broad
