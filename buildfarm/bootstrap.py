@@ -12,7 +12,9 @@ from buildfarm.db.engine import Database
 from buildfarm.farm.queue import Queues
 from buildfarm.index.admission import Admission
 from buildfarm.index.buildview import BuildView
+from buildfarm.index.exporting import Exporter
 from buildfarm.index.guarded import Guard
+from buildfarm.index.importing import Importer
 from buildfarm.index.mirrored import Mirrored
 from buildfarm.index.reception import Reception
 from buildfarm.index.sessions import Sessions
@@ -96,6 +98,16 @@ class Farm:
     def mirrored(self) -> Mirrored:
         """Mirror and union channels, made when somebody asks."""
         return Mirrored(self.database, self.blobs, self.upstream, self.guard, self.settings)
+
+    @cached_property
+    def exporter(self) -> Exporter:
+        """Composes bundles for isolated sites."""
+        return Exporter(self.database, self.blobs, self.upstream, self.guard)
+
+    @cached_property
+    def importer(self) -> Importer:
+        """Takes such bundles in."""
+        return Importer(self.database, self.blobs, self.upstream, self.mirrored)
 
     @cached_property
     def supplementer(self) -> Supplementer:

@@ -48,6 +48,7 @@ class Mirror(_Group):
     fresh_s: float = Field(600.0, description="How long a page is shown before upstream is asked again.")
     max_bytes: int = Field(50 * 2**30, description="Room for upstream files; the longest unused go first.")
     stale_wait_s: float = Field(2.0, description="How long upstream may think before the old page is shown.")
+    isolated: bool = Field(False, description="Ask no upstream: what was imported is all there is.")
 
 
 class Tls(_Group):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -82,6 +82,10 @@ class Client:
         with file.open("rb") as body:
             return self._send("PUT", path, data=body)
 
+    def send_lines(self, *path: str, lines: Iterable[bytes]) -> Any:  # noqa: ANN401
+        """Have a stream of lines taken in; errors as for `get`."""
+        return self._send("POST", path, data=iter(lines), headers={"Content-Type": "application/jsonl"})
+
     def patch(self, *path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
         """Change parts of something; errors as for `get`."""
         return self._send("PATCH", path, json=body)
@@ -104,13 +108,26 @@ class Client:
 
     def pass_over(self, path: str) -> None:
         """Read a file of the farm to its end and drop it, so that the farm has it; errors as for `get`."""
-        url = self._url.rstrip("/") + path
+        for _chunk in self._chunks(path):
+            pass
+
+    def save(self, path: str, to: Path) -> None:
+        """Write a file of the farm to `to`, whole or not at all; errors as for `get`."""
+        part = to.with_name(f"{to.name}.part")
+        with part.open("wb") as out:
+            for chunk in self._chunks(path):
+                out.write(chunk)
+        part.replace(to)
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        url, headers = self._url.rstrip("/") + path, {"Accept": "*/*"}
         try:
-            with self._session.get(url, timeout=_TIMEOUT_S, stream=True, allow_redirects=False) as response:
+            with self._session.get(
+                url, headers=headers, timeout=_TIMEOUT_S, stream=True, allow_redirects=False
+            ) as response:
                 if response.status_code >= 300:
                     raise self._problem(response)
-                for _chunk in response.iter_content(_CHUNK):
-                    pass
+                yield from response.iter_content(_CHUNK)
         except requests.RequestException as error:
             raise self._away() from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from buildfarm.cli.build import finish, print_build
+from buildfarm.cli.bundle import export_command, import_command
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.mirrored import evict, list_command, refresh, show, upstreams
 from buildfarm.cli.output import json_option, release_of
@@ -33,5 +34,8 @@ def build(channel: str, release: str, *, wait: bool, as_json: bool) -> None:
         print_build(farm.get("builds", made["build_id"]), as_json=as_json)
 
 
-for _part in (list_command, show, refresh, evict, upstreams, policy, lift, advisories, prefetch):
+for _part in (
+    list_command, show, refresh, evict, upstreams, policy, lift, advisories, prefetch, export_command,
+    import_command,
+):  # fmt: skip
     mirror.add_command(_part)

@@ -8,11 +8,12 @@ from typing import IO, Any
 import click
 
 from buildfarm.cli.client import Client, from_environment
-from buildfarm.cli.output import json_option, plain, print_json, print_part
+from buildfarm.cli.output import Columns, json_option, plain, print_json, print_part
 from buildfarm.errors import FarmError
 
 _AT_ONCE = 4
-_MISSED = {"project": "project", "file": "filename", "rule": "rule", "why": "sentence"}
+#: How something that will be missing is shown.
+MISSED: Columns = {"project": "project", "file": "filename", "rule": "rule", "why": "sentence"}
 
 
 @click.command()
@@ -28,20 +29,21 @@ def prefetch(channel: str, file: IO[str], *, as_json: bool) -> None:
     """
     farm = from_environment()
     plan = farm.post("channels", channel, "prefetch", body={"text": file.read()})
-    failed = _fetch(farm, channel, plan["files"], quiet=as_json)
+    failed = fetch(farm, channel, plan["files"], quiet=as_json)
     answer = plan | {"failed": failed}
     if as_json:
         print_json(answer)
     else:
         click.echo(f"{len(plan['files']) - len(failed)} files are here.")
-        print_part("Missing", plan["missed"] + failed, _MISSED)
+        print_part("Missing", plan["missed"] + failed, MISSED)
     raise SystemExit(1 if plan["missed"] or failed else 0)
 
 
-def _fetch(farm: Client, channel: str, files: list[dict[str, Any]], *, quiet: bool) -> list[dict[str, Any]]:
+def fetch(farm: Client, channel: str, files: list[dict[str, Any]], *, quiet: bool) -> list[dict[str, Any]]:
+    """Ask a channel for each file of a plan, and for its provenance; the files that it did not give."""
     failed = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        waiting = {pool.submit(farm.pass_over, f"/{channel}/{one['url']}"): one for one in files}
+        waiting = {pool.submit(_ask, farm, f"/{channel}/{one['url']}", one): one for one in files}
         for number, done in enumerate(as_completed(waiting), 1):
             one = waiting[done]
             try:
@@ -54,3 +56,9 @@ def _fetch(farm: Client, channel: str, files: list[dict[str, Any]], *, quiet: bo
             if not quiet:
                 click.echo(f"{number}/{len(files)} {plain(one['filename'])}", err=True)
     return failed
+
+
+def _ask(farm: Client, url: str, file: dict[str, Any]) -> None:
+    farm.pass_over(url)
+    if file["has_provenance"]:
+        farm.pass_over(f"{url}.provenance")

@@ -167,18 +167,24 @@ class Mirrored:
 
     def make_room(self) -> None:
         """Evict upstream files that have no room any more; what something else here needs stays."""
+        if self._settings.mirror.isolated:
+            return  # nobody could get the bytes back
         evict.mark(self._database, self._blobs, self._settings.mirror.max_bytes, _in_use)
         evict.collect(self._database, self._blobs, _in_use)
 
     def evict(self, name: str) -> list[str]:
         """Let go of what is kept of an upstream project, and of what was refused; the names of its files."""
         marked = evict.mark_project(self._database, name)
+        self.renew(name)
+        return marked
+
+    def renew(self, name: str) -> None:
+        """Take a project out of the tree, so that its next reader sees what is known now."""
         with self._database.read() as session:
             open_ended = session.scalars(select(Channel.name).where(Channel.kind != Kind.DURABLE)).all()
         for channel in open_ended:
             self._tree.drop_project(channel, name)
         self._tree.note_change()
-        return marked
 
     def _sweep(self, channel: str) -> bool:
         present = set(self._tree.names(channel))
@@ -192,7 +198,9 @@ class Mirrored:
             query = select(MirroredPage).where(MirroredPage.channel == channel)
             made = {row.project: row for row in session.scalars(query)}
             old = now - timedelta(seconds=self._settings.mirror.fresh_s)
-            stale = set(session.scalars(select(UpstreamPage.project).where(UpstreamPage.checked_at <= old)))
+            unconfirmed = select(UpstreamPage.project).where(UpstreamPage.checked_at <= old)
+            # On an isolated site nobody could confirm them.
+            stale = set() if self._settings.mirror.isolated else set(session.scalars(unconfirmed))
         gone = 0
         for name in present & made.keys():
             shown = self._tree.find(f"{channel}/simple/{name}.{FORMS[0]}")
@@ -241,6 +249,8 @@ class Mirrored:
             supplements = _supplements(session, name) if place.is_union else []
         held = {filename: file for filename, file in files.items() if self._blobs.has(file.sha256)}
         offered = [one for one in sifted.shown if _is_offered(page, one, files, held)]
+        if self._settings.mirror.isolated:
+            offered = [one for one in offered if one.filename in held]
         lines = [mirrored_page.line_of(page, one, files.get(one.filename)) for one in offered]
         lines += [mirrored_page.line_of_supplement(one) for one in supplements]
         self._put(place.channel, page, lines, sifted)

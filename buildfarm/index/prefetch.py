@@ -25,6 +25,7 @@ class Needed:
     filename: str
     size: int | None
     url: str
+    has_provenance: bool
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def _add(result: Plan, wanted: Wanted, guard: Guard, mirror: str, page: MirrorPa
             result.missed.append(missed)
         else:
             url = f"files/{wanted.project}/{quote(file.filename)}"
-            result.files.append(Needed(wanted.project, file.filename, file.size, url))
+            has_provenance = file.provenance_url is not None
+            result.files.append(Needed(wanted.project, file.filename, file.size, url, has_provenance))
 
 
 def _chosen(wanted: Wanted, page: MirrorPage) -> Iterator[Reading]:

@@ -10,8 +10,9 @@ import hashlib
 import json
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,29 @@ def import_archive(session: Session, archive: Path, *, actor: str) -> Imported:
     Raises:
         InvalidInput: `advisories.archive`, it is no zip of OSV records; nothing may be committed.
     """
+    try:
+        with archive.open("rb") as source:
+            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as err:
+        raise _not_osv("it cannot be read as a zip") from err
+    done = import_records(session, _members(archive), sha256=sha256, actor=actor)
+    if not done.advisories:
+        raise InvalidInput("The archive holds no advisory for Python packages.", code="advisories.archive")
+    return done
+
+
+def import_records(session: Session, records: Iterable[bytes], *, sha256: str, actor: str) -> Imported:
+    """The same with OSV records (JSON); `sha256` is of what they come from.
+
+    Raises:
+        InvalidInput: `advisories.archive`, one of them is none; nothing may be committed.
+    """
     session.execute(delete(AdvisoryCover))
     session.execute(delete(Advisory))
     rows: list[dict[str, Any]] = []
     covers: list[dict[str, Any]] = []
     taken, passed_over, newest = 0, 0, ""
-    for text in _members(archive):
+    for text in records:
         found = _read(text)
         if found is None:
             passed_over += 1
@@ -66,11 +84,7 @@ def import_archive(session: Session, archive: Path, *, actor: str) -> Imported:
         if len(rows) >= _BATCH:
             _store(session, rows, covers)
     _store(session, rows, covers)
-    if not taken:
-        raise InvalidInput("The archive holds no advisory for Python packages.", code="advisories.archive")
-    with archive.open("rb") as source:
-        digest = hashlib.file_digest(source, "sha256").hexdigest()
-    record(session, "advisories.import", sha256=digest, advisories=taken, newest=newest, actor=actor)
+    record(session, "advisories.import", sha256=sha256, advisories=taken, newest=newest, actor=actor)
     return Imported(taken, passed_over, newest)
 
 
@@ -80,6 +94,43 @@ def count(session: Session) -> tuple[int, str | None]:
         select(func.count(), func.max(Advisory.modified)).select_from(Advisory)
     ).one()
     return total, newest
+
+
+def export_records(session: Session) -> Iterator[bytes]:
+    """Every advisory as an OSV record, by id: what `import_records` makes the same rows of."""
+    rows = session.execute(
+        select(Advisory, AdvisoryCover)
+        .join(AdvisoryCover, AdvisoryCover.advisory_id == Advisory.id)
+        .order_by(Advisory.id, AdvisoryCover.project)
+        .execution_options(yield_per=_BATCH)
+    )
+    for _id, pairs in groupby(rows, key=lambda pair: pair[0].id):
+        covers = list(pairs)
+        advisory = covers[0][0]
+        document = {
+            "id": advisory.id,
+            "modified": advisory.modified,
+            "summary": advisory.summary,
+            "aliases": advisory.aliases,
+            "affected": [_affected(cover) for _advisory, cover in covers],
+        }
+        yield json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def digest(session: Session) -> str | None:
+    """SHA-256 hex of everything that `export_records` gives, a line each; None when there is nothing."""
+    total = hashlib.sha256()
+    is_any = False
+    for line in export_records(session):
+        total.update(line + b"\n")
+        is_any = True
+    return total.hexdigest() if is_any else None
+
+
+def _affected(cover: AdvisoryCover) -> dict[str, Any]:
+    ranges = [{"type": "ECOSYSTEM", "events": events} for events in cover.ranges]
+    package = {"ecosystem": "PyPI", "name": cover.project}
+    return {"package": package, "versions": cover.versions, "ranges": ranges}
 
 
 def findings_for(session: Session, project: str, versions: Sequence[Version]) -> dict[Version, list[Finding]]:

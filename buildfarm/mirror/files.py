@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -171,11 +171,7 @@ class Files:
         growing.finish(outcome)
 
     def _locked(self, project: str, row: MirrorFile, growing: Growing) -> UpstreamFile:
-        folder = self._settings.mirror_dir / "fetching"
-        folder.mkdir(parents=True, exist_ok=True)
-        # The lock's file stays: taking it away would let two processes hold locks of one name.
-        slot = hashlib.sha256(row.filename.encode()).hexdigest()[:3]
-        with (folder / slot).open("a+") as lock:
+        with self._slot(row.filename) as lock:
             _await_turn(lock, row.filename, growing)
             if held := self.held(row.filename):
                 return held  # another process fetched it while this one waited
@@ -183,6 +179,13 @@ class Files:
                 return self._fetched(project, row, growing, lock)
             finally:
                 lock.truncate(0)
+
+    def _slot(self, filename: str) -> IO[str]:
+        """The file whose lock a name is fetched under."""
+        folder = self._settings.mirror_dir / "fetching"
+        folder.mkdir(parents=True, exist_ok=True)
+        # The lock's file stays: taking it away would let two processes hold locks of one name.
+        return (folder / hashlib.sha256(filename.encode()).hexdigest()[:3]).open("a+")
 
     def _fetched(self, project: str, row: MirrorFile, growing: Growing, lock: IO[str]) -> UpstreamFile:
         known = self.known(row.filename)
@@ -203,11 +206,34 @@ class Files:
                 incoming.write(chunk)
                 incoming.flush()
                 growing.advance(incoming.path, incoming.size)
-            file = self._checked(project, row, incoming, known)
-            if file.refused is None:
-                incoming.keep(file.sha256)
-        self._remember(file, row)
+            file = self._kept(project, row, incoming, known)
         _log.info("mirror.fetched", filename=row.filename, bytes=file.size, seconds=time.monotonic() - begun)
+        return file
+
+    def take_in(self, project: str, row: MirrorFile, chunks: Iterable[bytes]) -> UpstreamFile:
+        """Keep a file that a bundle brought, checked like one that upstream sent.
+
+        Raises:
+            Forbidden: `mirror.refused`, the validator refuses it.
+            IntegrityFailure: `blob.digest`, these are not the bytes that the page announces.
+            LimitExceeded: `blob.too_large`.
+        """
+        with self._slot(row.filename) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if held := self.held(row.filename):
+                return held
+            with self._blobs.incoming(max_bytes=row.size or FILE_BYTES) as incoming:
+                for chunk in chunks:
+                    incoming.write(chunk)
+                return self._kept(project, row, incoming, self.known(row.filename))
+
+    def _kept(
+        self, project: str, row: MirrorFile, incoming: Incoming, known: UpstreamFile | None
+    ) -> UpstreamFile:
+        file = self._checked(project, row, incoming, known)
+        if file.refused is None:
+            incoming.keep(file.sha256)
+        self._remember(file, row)
         if file.refused:
             raise _refused(file.refused)
         return file

@@ -107,6 +107,11 @@ class MirrorPage:
         return self.content.files
 
 
+def is_filename(text: str) -> bool:
+    """Whether a file may have this name."""
+    return _FILENAME.fullmatch(text) is not None
+
+
 def is_json(content_type: str) -> bool:
     """Whether a page of this type is read as JSON.
 

@@ -19,11 +19,11 @@ from sqlalchemy.orm import defer
 from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import ExternalFailure
+from buildfarm.errors import Conflict, ExternalFailure, IntegrityFailure
 from buildfarm.mirror.client import Client, Fetched, Root
 from buildfarm.mirror.model import UpstreamFile, UpstreamPage
 from buildfarm.mirror.page import MirrorPage, PageContent, is_json, parse
-from buildfarm.mirror.rules import confirmed, is_older, merged
+from buildfarm.mirror.rules import confirmed, is_older, joined, merged
 
 #: How long an index that failed is left alone where a stale page can be shown instead, seconds.
 _RETRY_S = 10.0
@@ -56,6 +56,8 @@ class Pages:
             ExternalFailure: nothing is known of the project and upstream is away.
         """
         known = self.stored(name)
+        if not self._roots:
+            return known
         if known and known.checked_at > clock.now() - timedelta(seconds=self._settings.mirror.fresh_s):
             return known
         if known is None:
@@ -75,8 +77,11 @@ class Pages:
         """Ask upstream now, however fresh the page is.
 
         Raises:
+            Conflict: `mirror.isolated`, there is none to ask.
             ExternalFailure: upstream is away, or answers nonsense.
         """
+        if not self._roots:
+            raise Conflict("This site is isolated: no upstream is asked.", code="mirror.isolated")
         with self._lock:
             self._unknown.pop(name, None)
         return self._answer(name, self._patience_s, force=True)
@@ -96,6 +101,42 @@ class Pages:
                     while len(self._contents) > _CONTENTS:
                         self._contents.popitem(last=False)
             return _page(row, content)
+
+    def take_in(self, carried: MirrorPage, *, is_json: bool) -> bool:
+        """Add what a bundle says of a project; whether that changes anything.
+
+        Files that were known stay. Where both know one, whoever looked at upstream later is right.
+
+        Raises:
+            Conflict: `mirror.owner`, the name is of another index here.
+            IntegrityFailure: `mirror.digest_changed`, a file is known here by another digest.
+        """
+        with self._only_one(carried.name):
+            row = self._row(carried.name)
+            if row and row.upstream != carried.upstream:
+                raise Conflict(
+                    f"{carried.name} is of {row.upstream} here, and of {carried.upstream} in the bundle.",
+                    code="mirror.owner",
+                )
+            before = PageContent.from_json(row.content) if row else None
+            is_newer = row is None or row.checked_at <= carried.checked_at
+            content = joined(before, carried.content, prefer_carried=is_newer)
+            _demand_same_digests(carried.content, content, self._first_sights(carried.name))
+            if content == before:
+                return False
+            with self._database.begin() as session:
+                row = session.get(UpstreamPage, carried.name)
+                if row is None:
+                    row = UpstreamPage(project=carried.name, upstream=carried.upstream, version=0)
+                row.version, row.content, row.changed_at = row.version + 1, content.to_json(), clock.now()
+                row.etag = None  # upstream said it of a page of its own
+                if is_newer:
+                    row.is_json, row.serial = is_json, carried.serial
+                    row.fetched_at, row.checked_at = carried.fetched_at, carried.checked_at
+                session.add(row)
+        with self._lock:
+            self._unknown.pop(carried.name, None)
+        return True
 
     def every(self) -> Iterator[MirrorPage]:
         """All projects that upstream was ever asked for and had, by name."""
@@ -223,6 +264,16 @@ def _parsed(own: UpstreamPage | None, fetched: Fetched) -> PageContent:
             "The upstream index spoke JSON and now does not.", code="mirror.page_unreadable"
         )
     return parse(fetched.body or b"", fetched.content_type, fetched.base)
+
+
+def _demand_same_digests(carried: PageContent, joined: PageContent, first_sights: dict[str, str]) -> None:
+    for filename, file in carried.files.items():
+        known = {joined.files[filename].sha256, first_sights.get(filename)} - {None, file.sha256}
+        if known:
+            raise IntegrityFailure(
+                f"{filename} is known here by another digest than the bundle's.",
+                code="mirror.digest_changed",
+            )
 
 
 def _alarm(name: str, before: PageContent | None, content: PageContent) -> None:

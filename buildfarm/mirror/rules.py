@@ -41,6 +41,14 @@ def confirmed(known: PageContent, now: datetime) -> PageContent:
     return replace(known, files=files)
 
 
+def joined(known: PageContent | None, carried: PageContent, *, prefer_carried: bool) -> PageContent:
+    """What the page is with the files that a bundle brought: nothing that was known goes away."""
+    if known is None:
+        return carried
+    weaker, stronger = (known, carried) if prefer_carried else (carried, known)
+    return replace(stronger, files={**weaker.files, **stronger.files})
+
+
 def is_older(known_serial: int | None, serial: int | None) -> bool:
     """Whether upstream answered from an older state than it did before (a lagging cache)."""
     return known_serial is not None and serial is not None and serial < known_serial

@@ -39,7 +39,9 @@ class Upstream:
 
     @cached_property
     def roots(self) -> tuple[Root, ...]:
-        """The indexes, in order."""
+        """The indexes, in order; none on an isolated site."""
+        if self._settings.mirror.isolated:
+            return ()
         named = self._settings.mirror.upstreams
         return tuple(Root.of(url) for url in named) or (Root.of(config.pip_index_url()),)
 
@@ -84,8 +86,11 @@ class Upstream:
 
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as for `file`.
+            NotFound: `mirror.not_imported`, this site is isolated.
         """
         row = self.row(name, filename)
+        if self._settings.mirror.isolated:
+            raise NotFound(f"No bundle brought {filename} to this isolated site.", code="mirror.not_imported")
         if row.changed_to:
             raise IntegrityFailure(
                 f"Upstream now shows another digest for {filename} than it did first.",
@@ -131,7 +136,8 @@ class Upstream:
         with self._database.read() as session:
             kept = session.get(UpstreamProvenance, filename)
         fresh_since = clock.now() - timedelta(seconds=self._settings.mirror.fresh_s)
-        if kept and kept.fetched_at > fresh_since and self._blobs.has(kept.sha256):
+        is_fresh = self._settings.mirror.isolated or (kept and kept.fetched_at > fresh_since)
+        if kept and is_fresh and self._blobs.has(kept.sha256):
             return kept.sha256
         row = self.row(name, filename)
         if row.provenance_url is None:
@@ -151,7 +157,7 @@ class Upstream:
     def origin(self, name: str) -> str:
         """The index that a project's files come from, without the password that it may take."""
         page = self.pages.stored(name)
-        return page.upstream if page else self.roots[0].url
+        return page.upstream if page else next((root.url for root in self.roots), "")
 
     @cached_property
     def files(self) -> Files:

@@ -8,6 +8,7 @@ from buildfarm.errors import Forbidden
 from webapp.api import (
     builders,
     builds,
+    bundles,
     channels,
     deliveries,
     guard,
@@ -33,8 +34,8 @@ _MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    builders, builds, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces, projects,
-    promotions, releases, sources, tokens, users, whoami,
+    builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces,
+    projects, promotions, releases, sources, tokens, users, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 
