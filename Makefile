@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 SOURCES := buildfarm workers webapp tests bench conftest.py
 
-.PHONY: help install demo test tests test-all check bench chaos fuzz real-files up fix lock
+.PHONY: help install demo test tests test-all check images bench chaos fuzz real-files up fix lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ demo: ## The tour: git push -> wheel -> pip install, on real input (DEMO_EXIT=1 
 
 test: ## Everything that must be green on every change (under 20 minutes on 2 cores)
 	@.ci/prepare test
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory --jobs 2 check images
 	@.ci/with-engine $(MAKE) --no-print-directory tests
 
 # Rooms side by side first; then, alone on the machine, what runs containers and kills processes.
@@ -29,7 +29,7 @@ tests:
 
 test-all: ## The exhaustive set (under 80 minutes); a skip fails
 	@.ci/prepare test-all
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory --jobs 2 check images
 	@.ci/with-engine $(PYTEST) --fail-on-skip
 
 check: ## Lint, types, architecture
@@ -37,6 +37,9 @@ check: ## Lint, types, architecture
 	@$(PYTHON) -m ruff format --check $(SOURCES)
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=. .venv/bin/lint-imports --no-cache --config pyproject.toml
+
+images: # the builder images; much of their time is waiting for packages
+	@.ci/with-engine true
 
 chaos: ## The failure table of the queue, with real kills
 	@.ci/prepare test

@@ -6,8 +6,13 @@ import logging
 import os
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 import structlog
+
+# How long an example takes says more of the machine's other work than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

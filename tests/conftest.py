@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,17 +43,11 @@ from buildfarm.journal.record import append_recorded
 from buildfarm.scm import connect
 from buildfarm.sources.model import Source
 from buildfarm.tables import Base
+from tests.waiting import wait_for
 from webapp.app import create_app
 
 ROOT = Path(__file__).parent.parent
 PUBLIC_URL = "http://farm.example"
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 # Databases ------------------------------------------------------------------------------------------
@@ -424,8 +417,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
             running.append(
                 subprocess.Popen(follower, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
             )
-        wait_for(lambda: _is_alive(port), 60)
-        wait_for(lambda: house.tree.serial >= 0, 60)
+        wait_for(lambda: _is_alive(port), seconds=60)
+        wait_for(lambda: house.tree.serial >= 0, seconds=60)
         return f"http://127.0.0.1:{port}"
 
     def kill() -> None:

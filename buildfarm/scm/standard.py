@@ -73,7 +73,10 @@ def _signatures(header: str) -> list[bytes]:
         if version != "v1":
             continue
         try:
-            found.append(base64.b64decode(text, validate=True))
+            mac = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             continue
+        # Several texts decode to the same bytes; the one that encodes them is taken (RFC 4648, section 3.5).
+        if base64.b64encode(mac).decode() == text:
+            found.append(mac)
     return found

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from chaos_repository import Repository
@@ -21,8 +21,8 @@ from chaos_repository import Repository
 import docker
 from buildfarm.processes import session_members
 from buildfarm.sandbox.policy import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB
+from tests.waiting import wait_for
 
-Value = TypeVar("Value")
 BUILDFARM = Path(sys.executable).parent / "buildfarm"
 #: The clocks of an impatient operator: what takes a minute at the defaults takes seconds here.
 CLOCKS = {
@@ -34,15 +34,6 @@ CLOCKS = {
     "BUILDFARM_TIMING__KEEPER_INTERVAL_S": "0.5",
 }
 ENDS = {"published", "failed", "cancelled"}
-
-
-def wait_for(condition: Callable[[], Value | None], what: str, seconds: float = 60.0) -> Value:
-    """Wait until a condition holds; its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.05)
-    return value
 
 
 def alive(pid: int) -> bool:

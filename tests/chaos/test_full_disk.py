@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from chaos_harness import CLOCKS, Eyes, Farm, index_files, wait_for
+from chaos_harness import CLOCKS, Eyes, Farm, index_files
 
 from buildfarm.storage.blobs import RESERVE_BYTES
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive]
 

@@ -5,7 +5,9 @@ import signal
 import time
 
 import pytest
-from chaos_harness import Eyes, stopped, wait_for
+from chaos_harness import Eyes, stopped
+
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine]
 

@@ -9,7 +9,9 @@ import time
 import pytest
 import redis
 import requests
-from chaos_harness import ENDS, Eyes, Farm, children, horse_of, wait_for
+from chaos_harness import ENDS, Eyes, Farm, children, horse_of
+
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(600)]
 BUILDS = 20

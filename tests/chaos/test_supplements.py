@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from chaos_harness import BUILDFARM, ENDS, Farm, wait_for
+from chaos_harness import BUILDFARM, ENDS, Farm
 from chaos_repository import BACKEND, PROJECT
+
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(300)]
 SDIST = "gizmo-1.5.tar.gz"

@@ -8,7 +8,9 @@ import subprocess
 import time
 
 import pytest
-from chaos_harness import BUILDFARM, CLOCKS, Eyes, free_port, listens, nothing_left, wait_for
+from chaos_harness import BUILDFARM, CLOCKS, Eyes, free_port, listens, nothing_left
+
+from tests.waiting import wait_for
 
 #: Three seconds on a quiet machine; what is waited for in vain would take ten by itself.
 STOP_S = 10

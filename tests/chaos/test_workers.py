@@ -9,7 +9,9 @@ import sys
 import time
 
 import pytest
-from chaos_harness import Eyes, alive, stopped, wait_for
+from chaos_harness import Eyes, alive, stopped
+
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine]
 

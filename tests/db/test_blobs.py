@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem_of_the_machine(tmp_path: P
     assert caught.value.code == "storage.not_writable"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(max_size=300), start=st.integers(0, 310), length=st.none() | st.integers(0, 310))
 def test_any_slice_of_a_blob(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int, length: int | None

@@ -424,7 +424,7 @@ def steps(house) -> Iterator[list[tuple[str, str, str]]]:
     event.remove(house.database.engine, "commit", compare)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS)
 def test_no_life_of_jobs_leaves_the_tables(house, steps, events: list[tuple[str, int]]) -> None:
     source = house.source(f"s{secrets.token_hex(4)}", projects=())

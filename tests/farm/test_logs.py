@@ -136,7 +136,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, st.data())
 def test_a_sender_that_repeats_and_restarts_at_will_stores_its_text_once(
     house, lines: list[str], data

@@ -10,17 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, House, environment, open_farm, wait_for
+from tests.conftest import ROOT, House, environment, open_farm
 from tests.front import stage
 from tests.front.wire import Wire
 from tests.index.conftest import put_one
+from tests.waiting import wait_for
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Site:
     def start_web(self) -> None:
         gunicorn = ("gunicorn", "-c", "python:webapp.serving", "--workers", "1", "--threads", "16")
         self.start("web", *gunicorn, "--bind", f"unix:{self.web_socket}", "webapp.wsgi:app")
-        wait_for(lambda: answers(self.web_socket), 60)
+        wait_for(lambda: answers(self.web_socket), seconds=60)
 
     def start_front(self, *more: str) -> None:
         settings = self.house.farm.settings
@@ -53,7 +53,7 @@ class Site:
             "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", self.web_socket,
             "--port", str(self.port), *more,
         )  # fmt: skip
-        wait_for(lambda: listens(self.port), 30)
+        wait_for(lambda: listens(self.port), seconds=30)
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> int:
         process = self.processes.pop(name)
@@ -231,10 +231,3 @@ def _faked(folder: Path, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
 def _site(house: House, folder: Path) -> Site:
     env = environment(house.farm.settings, folder)
     return Site(house, folder, free_port(), str(folder / "web.sock"), env)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)

@@ -12,10 +12,11 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.front.conftest import FakeWeb, Site, eventually, get
+from tests.front.conftest import FakeWeb, Site, get
 from tests.front.corpus import FILE, JSON, PAGE, ROOT
 from tests.front.stage import basic
 from tests.front.test_grammar import FOREIGN
+from tests.waiting import wait_for
 from webapp.peer import name_of
 
 Faked = tuple[Site, FakeWeb]
@@ -125,7 +126,7 @@ def test_a_refusal_keeps_the_connection(shared: Site) -> None:
 
 
 def test_one_address_has_so_many_connections(shared: Site) -> None:
-    eventually(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
+    wait_for(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
     wires = [shared.wire() for _ in range(60)]
     refused = [wire for wire in wires if wire.is_closed or b"503" in wire.peek()]
     assert 5 <= len(refused) <= 30
@@ -133,12 +134,12 @@ def test_one_address_has_so_many_connections(shared: Site) -> None:
     assert (answer.status, answer.body) == (503, b"This address has too many connections here; close some.\n")
     for wire in wires:
         wire.close()
-    eventually(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
+    wait_for(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
 
 
 def test_connections_to_web_that_ended_count_no_more(shared: Site) -> None:
     """An address may have 50 here, and a connection that nobody ends has ten minutes."""
-    eventually(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
+    wait_for(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
     for number in range(120):
         wire = shared.wire().send(get("/healthz", *["Connection: close\r\n"][: number % 2]))
         assert wire.answer().status == 200, number
@@ -266,7 +267,7 @@ def test_web_that_goes_without_a_word_is_a_503(faked: Faked) -> None:
     wire = site.wire().send(get("/"))
     web.take()[0].close()
     answer = wire.answer()
-    eventually(lambda: '"status": 503, "message": "The farm\'s web process ended' in site.log())
+    wait_for(lambda: '"status": 503, "message": "The farm\'s web process ended' in site.log())
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert answer.body == b"The farm's web process ended; try again in a moment.\n"
 
@@ -398,7 +399,7 @@ def test_the_log_has_every_request_and_no_credential(own_faked: Faked) -> None:
     web.verdict()
     wire.answer()
     wire.send(page(site, path=f"{PAGE}?token=bft_secret")).answer()
-    eventually(lambda: site.log().count('"event": "request"') == 2)
+    wait_for(lambda: site.log().count('"event": "request"') == 2)
     assert f'"path": "{PAGE}", "status": 200' in site.log()
     assert re.search(r"bft_|Basic|[Aa]uthorization", site.log()) is None
 

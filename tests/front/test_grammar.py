@@ -102,7 +102,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return ("\r\n".join(lines).replace("\r\n\r\n", "\r\n") + "\r\n\r\n").encode("latin-1")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(damaged())
 @example(HEAD.encode())
 def test_what_the_front_takes_gunicorn_reads_alike(head: bytes) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from buildfarm.access import tokens
 from tests.conftest import wheel
-from tests.front.conftest import Site, eventually, get
+from tests.front.conftest import Site, get
 from tests.front.corpus import PAGE
 from tests.front.stage import basic
 from tests.index.conftest import put_one
+from tests.waiting import wait_for
 
 
 def install(site: Site, token: str, into: Path) -> int:
@@ -65,7 +66,7 @@ def test_a_revoked_token_is_out_after_five_seconds(site: Site) -> None:
     with site.house.database.begin() as session:
         tokens.revoke(session, token_id, actor="test")
     revoked = time.monotonic()
-    eventually(lambda: wire.send(ask).answer().status == 401, 20)
+    wait_for(lambda: wire.send(ask).answer().status == 401, seconds=20)
     assert time.monotonic() - revoked < 6  # 5 s, and what a busy machine takes to ask
 
 

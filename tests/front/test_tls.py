@@ -20,9 +20,10 @@ from buildfarm.config import Settings, Tls
 from buildfarm.errors import EnvironmentProblem
 from buildfarm.trust import tls
 from tests.conftest import House, wheel
-from tests.front.conftest import Site, eventually, free_port, get
+from tests.front.conftest import Site, free_port, get
 from tests.front.corpus import PAGE
 from tests.index.conftest import put_one
+from tests.waiting import wait_for
 
 NAMES = ("localhost", "127.0.0.1", "::1", "farm.example")
 
@@ -189,7 +190,7 @@ def test_pip_and_uv_install_by_https(secure: Site, tmp_path: Path) -> None:
         lines = [line for line in secure.log().splitlines() if f'"path": "/dev/simple/{name}/"' in line]
         return [line for line in lines if json.loads(line)["status"] == 304]
 
-    eventually(revalidated)  # the log is written once a second
+    wait_for(revalidated)  # the log is written once a second
     assert len(revalidated()) == 1  # pip caches over https
 
 

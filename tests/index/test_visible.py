@@ -18,7 +18,8 @@ from buildfarm.index.model import Follower
 from buildfarm.index.visible import Visibility
 from buildfarm.journal.bell import Listener
 from buildfarm.journal.record import record
-from tests.conftest import ROOT, environment, wait_for
+from tests.conftest import ROOT, environment
+from tests.waiting import wait_for
 
 
 def write(house) -> int:
@@ -111,7 +112,7 @@ def follow(tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 def test_a_follower_hears_of_changes_through_kill_and_restart(house, follow) -> None:
     first = follow(house)
-    wait_for(lambda: house.tree.serial >= 0, 30)
+    wait_for(lambda: house.tree.serial >= 0, seconds=30)
     began = time.monotonic()
     assert all(patient(house, 20).wait(write(house)) for _ in range(20))
     assert time.monotonic() - began < 10, "it looks by itself every second"
@@ -127,6 +128,6 @@ def test_a_follower_hears_of_changes_through_kill_and_restart(house, follow) -> 
 
 def test_a_follower_that_hears_no_bell_looks_by_itself(house, follow) -> None:
     follow(house)
-    wait_for(lambda: house.tree.serial >= 0, 30)
+    wait_for(lambda: house.tree.serial >= 0, seconds=30)
     house.farm.settings.bell.unlink()
     assert patient(house, 20).wait(write(house))

@@ -92,7 +92,7 @@ def test_an_append_creates_its_leaf_first_and_then_the_subtrees_it_completes() -
     assert created[-1][2] == naive_root(LEAVES[:8])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_proof_for_other_leaf_place_size_root_or_hash_is_refused(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 60), label="size")
@@ -119,7 +119,7 @@ def test_a_proof_for_other_leaf_place_size_root_or_hash_is_refused(data: st.Data
             merkle.verify_inclusion(leaf, index, size, [*proof[:place], bytes(32), *proof[place + 1 :]], top)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 60), st.integers(0, 20), st.integers(0, 59))
 def test_a_fork_or_a_rollback_has_no_consistency_proof(old: int, more: int, changed: int) -> None:
     changed %= old
@@ -133,7 +133,7 @@ def test_a_fork_or_a_rollback_has_no_consistency_proof(old: int, more: int, chan
         merkle.verify_consistency(old + more + 1, old + more, before, merkle.root(old + more, honest.get), [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(-5, 2**70),
     st.integers(-5, 2**70),

@@ -48,7 +48,7 @@ def test_a_transaction_without_changes_moves_nothing(database: Database) -> None
         assert head(session).root == merkle.EMPTY_ROOT
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(transactions=st.lists(st.lists(FACTS, max_size=4), min_size=1, max_size=5))
 def test_the_root_of_the_log_is_that_of_its_rows(
     sqlite_database: Database, transactions: list[list[dict[str, Any]]]

@@ -22,7 +22,8 @@ from buildfarm.index import channels, guarded, names, namespaces
 from buildfarm.mirror import pages
 from buildfarm.mirror.model import GuardEvent, Supplement
 from buildfarm.mirror.policy import Policy
-from tests.conftest import wait_for, wheel
+from tests.conftest import wheel
+from tests.waiting import wait_for
 
 JSON = "application/vnd.pypi.simple.v1+json"
 WHEEL, BYTES = wheel("gadget", "1.0")

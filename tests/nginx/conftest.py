@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from buildfarm.cli.main import cli
-from tests.conftest import House, environment, open_farm, wait_for
+from tests.conftest import House, environment, open_farm
 from tests.front import stage
 from tests.front.conftest import Site, free_port, listens
 from tests.front.wire import Answer
 from tests.index.conftest import put_one
 from tests.nginx.stub import StubWeb
+from tests.waiting import wait_for
 
 LOCAL = "my_widget-1.0+cu121-py3-none-any.whl"
 
@@ -38,7 +39,7 @@ class Appliance(Site):
         command = ["nginx", "-e", self.out / "error.log", "-c", self.out / "nginx.conf", "-g", "daemon off;"]
         with (self.folder / "nginx.log").open("ab") as log:
             self.processes["nginx"] = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for(lambda: listens(self.port) or self.processes["nginx"].poll() is not None, 30)
+        wait_for(lambda: listens(self.port) or self.processes["nginx"].poll() is not None, seconds=30)
         assert self.processes["nginx"].poll() is None, self.log("nginx")
 
     def end(self) -> None:

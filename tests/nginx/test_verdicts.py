@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 from buildfarm.access import tokens
-from tests.conftest import House, wait_for
+from tests.conftest import House
 from tests.front.conftest import get
 from tests.front.corpus import FILE, PAGE
 from tests.front.stage import basic
 from tests.index.conftest import put_one
 from tests.nginx.conftest import Appliance
 from tests.nginx.stub import StubWeb, verdict
+from tests.waiting import wait_for
 
 JSON = "application/vnd.pypi.simple.v1+json"
 LINES = f"Accept: {JSON}\r\nAccept-Encoding: gzip\r\n"
@@ -81,7 +82,7 @@ def test_while_web_errs_or_hangs_the_known_go_on(before_stub: Appliance, stub: S
     assert (status(before_stub), status(before_stub, "two")) == (200, 503)
     let_it_get_stale()
     over = []
-    stub.says = lambda _head: bytes(wait_for(lambda: over, 60) or b"")
+    stub.says = lambda _head: bytes(wait_for(lambda: over, seconds=60) or b"")
     before = time.monotonic()
     assert status(before_stub) == 200
     assert time.monotonic() - before < 2.5

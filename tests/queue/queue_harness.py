@@ -5,25 +5,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import redis
 
 from buildfarm.cli.redis_server import redis_child, redis_url, socket_file
 from buildfarm.sockets import short_socket_path
+from tests.waiting import wait_for
 
 HERE = Path(__file__).parent
 ALLOWED = ("farmjobs.note", "farmjobs.hold", "farmjobs.fail")
 PASSWORD = "pass word/#?"
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0) -> object:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-    return value
 
 
 def alive(pid: int) -> bool:

@@ -6,11 +6,12 @@ import time
 
 import pytest
 import redis
-from queue_harness import ALLOWED, alive, ran, wait_for
+from queue_harness import ALLOWED, alive, ran
 
 from buildfarm.errors import ExternalFailure, InvalidInput
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.wire import rq_job_id
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 A, B, C = "job_00000000000a", "job_00000000000b", "job_00000000000c"

@@ -8,7 +8,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from queue_harness import ran, wait_for
+from queue_harness import ran
+
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 A, B = "job_00000000000a", "job_00000000000b"

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from queue_harness import ALLOWED, alive, ran, wait_for
+from queue_harness import ALLOWED, alive, ran
 
 from buildfarm.cli.redis_server import builder_acl, find_server, redis_child, redis_url, socket_file
 from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.wire import rq_job_id
 from buildfarm.sockets import LONGEST_SOCKET_PATH, short_socket_path
+from tests.waiting import wait_for
 
 PREFIX = "build.manylinux-x86_64.dev"
 QUEUES = (f"{PREFIX}.hi", f"{PREFIX}.std")

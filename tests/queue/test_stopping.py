@@ -9,11 +9,12 @@ import time
 
 import pytest
 import redis
-from queue_harness import ALLOWED, HERE, ran, wait_for
+from queue_harness import ALLOWED, HERE, ran
 from rq.exceptions import StopRequested
 
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.wire import Wire
+from tests.waiting import wait_for
 from workers.worker import FarmWorker, run_worker
 
 pytestmark = pytest.mark.system

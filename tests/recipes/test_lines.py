@@ -97,7 +97,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=4, unique_by=lambda pair: pair[0])),
@@ -119,7 +119,7 @@ def test_the_scanner_sees_the_keys_that_tomllib_sees_where_they_were_written(tab
     assert {path for path in lines if len(path) == 1} == {(key,) for key in data}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="ab.=[]{}\"'#\n\\ ,1", max_size=30))
 def test_whatever_tomllib_takes_the_scanner_takes_and_finds_every_key(text):
     try:

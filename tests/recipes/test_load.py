@@ -263,7 +263,7 @@ def written(tables, order):
     return "\n".join(lines)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(PLACES), st.data(), st.permutations([table for table in VALID if table]))
 def test_a_mutated_key_is_always_named_with_its_true_line(place, data, order):
     table, index = place
@@ -285,7 +285,7 @@ def test_a_mutated_key_is_always_named_with_its_true_line(place, data, order):
     assert (error.facts["line"], error.facts["key"]) == (line, mutated)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="abtes.=[]{}\"'#\n\\ ,1", max_size=40) | st.text(max_size=20))
 def test_any_text_is_a_recipe_or_a_refusal_with_a_line(text):
     refused = None

@@ -180,7 +180,7 @@ ROWS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(ROWS, max_size=6),
     st.none() | st.lists(TAGS, min_size=1, max_size=3),

@@ -61,7 +61,7 @@ def test_invalid_bytes_are_replaced_nul_dropped_and_colours_kept():
     assert farm.log == "a\ufffdbc\n\x1b[31mred\x1b[0m\n"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=30_000), max_size=6))
 def test_whatever_comes_each_line_and_segment_is_bounded(pieces):
     farm = FakeFarm()

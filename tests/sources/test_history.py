@@ -78,7 +78,7 @@ def _in(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.system
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=_graphs())
 def test_every_kept_tag_counts_as_in_the_full_repository(
     graph, runner, new_upstream: Callable[[str], object]

@@ -168,7 +168,7 @@ def test_ordinary_refs_are_taken(ref: str):
     assert checked_ref(ref) == ref
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab1./-@{}~^:?*[\\ \n\u00e4lock", max_size=12))
 def test_whatever_is_taken_as_ref_git_takes_too(name: str):
     ref = f"refs/heads/{name}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.processes import session_members
+from tests.waiting import wait_for
 
 TREE = Path(__file__).with_name("tree.py")
 
@@ -34,14 +35,6 @@ kid = subprocess.Popen(
 open('kid.new', 'w').write(str(kid.pid)); os.rename('kid.new', 'kid')
 time.sleep(600)
 """
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> object:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-    return value
 
 
 def alive(pid: int) -> bool:

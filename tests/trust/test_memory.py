@@ -88,7 +88,7 @@ def test_logs_are_remembered_apart(memory, log):
     assert "first" in memory.see(b"\x01" * 32, Checkpoint("other/log", 1, bytes(32)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60) | st.sampled_from([b"[]", b'{"a": 1}', b'{"a": {"size": "x"}}', b"null"]))
 def test_a_garbage_state_file_says_what_to_do(memory, log, tmp_path, data):
     (tmp_path / "state").mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from buildfarm.errors import FarmError, InvalidInput
 from buildfarm.trust import bundle, entry, note, root
 from buildfarm.trust.verify import verify_bundle
 
-quick = settings(max_examples=200, deadline=None)
+quick = settings(max_examples=200)
 #: The fixtures hold one published file, which no example changes.
 around_fixtures = settings(quick, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -18,7 +18,7 @@ PIECE = st.sampled_from([b"", b"\0", b"\xff", b"PK\1\2", b"PK\3\4", b"PK\5\6", b
 EDIT = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 4), PIECE | st.binary(max_size=4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(path=st.sampled_from(INPUTS), edits=st.lists(EDIT, max_size=3))
 def test_an_edited_input_gives_facts_that_two_readers_share_or_a_refusal(path, edits):
     data = path.read_bytes()

@@ -10,9 +10,7 @@ from buildfarm.errors import FarmError
 
 LICENCE = b"Do as you like.\n" * 20
 ENTRY_POINTS = b"[console_scripts]\ndemo = demo:main\n"
-BOUNDED = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+BOUNDED = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EDITS = st.lists(
     st.tuples(st.integers(0, 1 << 20), st.binary(min_size=0, max_size=6), st.booleans()), max_size=4
 )
