@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -16,13 +16,10 @@ from sqlalchemy.orm import Session
 
 from buildfarm.db import keyset
 from buildfarm.errors import InvalidInput, NotFound
-from buildfarm.farm.model import Build, Job
 from buildfarm.index import channels, names, namespaces
 from buildfarm.index.files import get_release
-from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
-from buildfarm.journal.model import JournalRow
-from buildfarm.mirror.model import Supplement
-from buildfarm.sources.model import Source
+from buildfarm.index.model import Channel, ChannelEntry, Project, Promotion, Release
+from buildfarm.index.showfiles import Entries, FileRow, file_rows, live_entries
 
 
 @dataclass(frozen=True)
@@ -87,35 +84,6 @@ class ProjectDetail:
     looks_like: tuple[str, ...]
     namespaces: tuple[str, ...]
     releases: tuple[ReleaseRow, ...]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a file was built from."""
-
-    source: str
-    ref: str
-    commit: str | None
-    build_id: str
-    build_number: int
-    job_id: str | None
-    target: str | None
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """A published file; size in bytes, `yanked` is the reason, `origin` None for an upload."""
-
-    filename: str
-    sha256: str
-    size: int
-    requires_python: str | None
-    uploaded_at: datetime
-    channels: tuple[str, ...]
-    yanked: str | None
-    withdrawn_at: datetime | None
-    has_provenance: bool
-    origin: Origin | None
 
 
 @dataclass(frozen=True)
@@ -207,7 +175,7 @@ def project_detail(session: Session, name: str) -> ProjectDetail:
     if project is None:
         raise NotFound(f"There is no project {name} here.", code="project.unknown")
     releases = list(session.scalars(select(Release).where(Release.project == project.name)))
-    entries = _live_entries(session, (file.filename for release in releases for file in release.files))
+    entries = live_entries(session, (file.filename for release in releases for file in release.files))
     ladder = _ladder(session)
     releases.sort(key=lambda release: Version(release.version), reverse=True)
     return ProjectDetail(
@@ -242,7 +210,7 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         release = get_release(session, project, version)
     except InvalidInput as err:  # an address that cannot be one leads nowhere
         raise NotFound(f"There is no release {project} {version} here.", code="release.unknown") from err
-    entries = _live_entries(session, (file.filename for file in release.files))
+    entries = live_entries(session, (file.filename for file in release.files))
     rungs = _rungs(_ladder(session), release, entries)
     return ReleaseDetail(
         project=release.project,
@@ -252,17 +220,8 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         yanked=_is_yanked(release),
         channels=rungs,
         following=_following(rungs),
-        files=tuple(_file_rows(session, release.files, entries)),
+        files=tuple(file_rows(session, release.files, entries)),
     )
-
-
-def files_of_build(session: Session, build_id: str) -> list[FileRow]:
-    """The files that a build published, by name; supplements are in the channel of the build."""
-    files = list(session.scalars(select(File).where(File.build_id == build_id).order_by(File.filename)))
-    rows = _file_rows(session, files, _live_entries(session, (file.filename for file in files)))
-    made = select(Supplement, Build.channel).join(Build, Build.id == Supplement.build_id)
-    supplements = session.execute(made.where(Build.id == build_id).order_by(Supplement.filename)).all()
-    return rows + [_supplement_row(one, channel) for one, channel in supplements]
 
 
 def list_promotions(
@@ -306,28 +265,12 @@ def _channel_row(channel: Channel, files: int) -> ChannelRow:
     )
 
 
-#: Live entries of files: file name -> channel -> since when.
-_Entries = dict[str, dict[str, datetime]]
-
-
-def _live_entries(session: Session, filenames: Iterable[str]) -> _Entries:
-    entries: _Entries = defaultdict(dict)
-    found = session.execute(
-        select(ChannelEntry.filename, ChannelEntry.channel, JournalRow.at)
-        .join(JournalRow, JournalRow.serial == ChannelEntry.since)
-        .where(ChannelEntry.filename.in_(list(filenames)), ChannelEntry.until.is_(None))
-    )
-    for filename, channel, at in found:
-        entries[filename][channel] = at
-    return entries
-
-
 def _ladder(session: Session) -> list[str]:
     durable = select(Channel.name).where(Channel.kind == channels.Kind.DURABLE)
     return list(session.scalars(durable.order_by(Channel.rank)))
 
 
-def _rungs(ladder: Sequence[str], release: Release, entries: _Entries) -> tuple[Rung, ...]:
+def _rungs(ladder: Sequence[str], release: Release, entries: Entries) -> tuple[Rung, ...]:
     rungs = []
     for channel in ladder:
         times = [
@@ -359,69 +302,3 @@ def _project_row(project: Project, releases: list[Release]) -> ProjectRow:
         releases=len(releases),
         updated_at=max((release.created_at for release in releases), default=None),
     )
-
-
-def _file_rows(session: Session, files: Sequence[File], entries: _Entries) -> list[FileRow]:
-    origins = _origins(session, files)
-    return [
-        FileRow(
-            filename=file.filename,
-            sha256=file.sha256,
-            size=file.size,
-            requires_python=file.requires_python,
-            uploaded_at=file.uploaded_at,
-            channels=tuple(
-                sorted(entries.get(file.filename, {}), key=lambda channel: entries[file.filename][channel])
-            ),
-            yanked=file.yanked,
-            withdrawn_at=file.withdrawn_at,
-            has_provenance=file.provenance_sha256 is not None,
-            origin=origins.get(file.filename),
-        )
-        for file in files
-    ]
-
-
-def _supplement_row(one: Supplement, channel: str) -> FileRow:
-    return FileRow(
-        filename=one.filename,
-        sha256=one.sha256,
-        size=one.size,
-        requires_python=one.requires_python,
-        uploaded_at=one.uploaded_at,
-        channels=(channel,),
-        yanked=None,
-        withdrawn_at=None,
-        has_provenance=one.provenance_sha256 is not None,
-        origin=None,
-    )
-
-
-def _origins(session: Session, files: Sequence[File]) -> dict[str, Origin]:
-    builds = {
-        row.Build.id: row
-        for row in session.execute(
-            select(Build, Source.name)
-            .join(Source, Source.id == Build.source_id)
-            .where(Build.id.in_({file.build_id for file in files if file.build_id}))
-        )
-    }
-    targets = dict(
-        session.execute(
-            select(Job.id, Job.target).where(Job.id.in_({file.job_id for file in files if file.job_id}))
-        ).all()
-    )
-    origins = {}
-    for file in files:
-        if file.build_id in builds:
-            build = builds[file.build_id]
-            origins[file.filename] = Origin(
-                source=build.name,
-                ref=build.Build.ref,
-                commit=build.Build.commit,
-                build_id=build.Build.id,
-                build_number=build.Build.number,
-                job_id=file.job_id,
-                target=targets.get(file.job_id or ""),
-            )
-    return origins

@@ -9,7 +9,7 @@ from buildfarm.errors import FarmError
 from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.validate import validate, validate_in_sandbox
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(600)]
 
 WHEELS = [
     "markupsafe",

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.farm import builds
 from buildfarm.farm.show import BuildDetail, BuildRow, build_detail, list_builds
-from buildfarm.index.show import FileRow, files_of_build
+from buildfarm.index.showfiles import FileRow, files_of_build
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
 from buildfarm.sources.rules import checked_commit

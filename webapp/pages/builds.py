@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as Redirect
 from buildfarm.farm import builds, logbook
 from buildfarm.farm.rules import FINAL
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
-from buildfarm.index.show import files_of_build
+from buildfarm.index.showfiles import files_of_build
 from buildfarm.sources import show as sources
 from webapp.api.effects import hand_over
 from webapp.context import check_form, farm, require

@@ -10,7 +10,8 @@ from buildfarm.access.rules import Principal
 from buildfarm.errors import NotFound
 from buildfarm.index import promote, show
 from buildfarm.index.model import Promotion
-from buildfarm.index.show import FileRow, ReleaseDetail
+from buildfarm.index.show import ReleaseDetail
+from buildfarm.index.showfiles import FileRow
 from webapp.api.effects import wait_visible
 from webapp.context import check_form, farm, require
 from webapp.pages.shell import page
