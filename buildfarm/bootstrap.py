@@ -77,11 +77,15 @@ class Farm:
         return Uploader(self.reception)
 
     @cached_property
+    def statements(self) -> Statements:
+        """Whose attestations are believed."""
+        own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
+        return Statements(own, others, self.settings.public_url)
+
+    @cached_property
     def reception(self) -> Reception:
         """What every way of uploading does with files."""
-        own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
-        statements = Statements(own, others, self.settings.public_url)
-        return Reception(self.database, self.blobs, self.upstream, statements, self.settings)
+        return Reception(self.database, self.blobs, self.upstream, self.statements, self.settings)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -63,8 +63,9 @@ def prepare(farm: Farm, docker_host: str | None) -> Secrets:
     """Bring the farm's records to where its processes can start; idempotent.
 
     Raises:
-        EnvironmentProblem: `database.newer`.
+        EnvironmentProblem: `database.newer`, `index.attestation_roots`.
     """
+    farm.statements.check()
     migrate.upgrade(farm.database)
     path = farm.settings.data / "run" / "secrets.json"
     if path.is_file():

@@ -39,6 +39,15 @@ class Statements:
     others: tuple[Path, ...]
     public_url: str
 
+    def check(self) -> None:
+        """See at a start whether the roots that the settings name can be used.
+
+        Raises:
+            EnvironmentProblem: `index.attestation_roots`.
+        """
+        for path in self.others:
+            _usable(path)
+
     def prove(self, text: str, filename: str, sha256: str) -> Proof:
         """The proof in a JSON array of attestation objects, every one of which verifies for the file.
 
@@ -70,17 +79,23 @@ class Statements:
 
     def _roots(self) -> Iterator[tuple[root.TrustedRoot, frozenset[str]]]:
         for path in self.others:
-            try:
-                trusted = root.load(path)
-            except InvalidInput as err:
-                raise EnvironmentProblem(
-                    f"The trusted root {path} cannot be used: {err.message}", code="index.attestation_roots"
-                ) from err
+            trusted = _usable(path)
             yield trusted, trusted.homes
         # The own one last: what it says of a foreign statement is what people understand.
         if self.own_root.is_file():
             trusted = root.load(self.own_root)
             yield trusted, trusted.homes | {self.public_url}
+
+
+def _usable(path: Path) -> root.TrustedRoot:
+    try:
+        return root.load(path)
+    except InvalidInput as err:
+        raise EnvironmentProblem(
+            f"The trusted root {path} of index.attestation_roots cannot be used: {err.message}",
+            code="index.attestation_roots",
+            hint="Name the `trusted_root.json` of a farm; the public Sigstore service's is of another kind.",
+        ) from err
 
 
 def _array(text: str) -> list[Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.cli.first_start import prepare
+from buildfarm.errors import EnvironmentProblem
 from buildfarm.index.model import File
 from buildfarm.index.publish import Publisher
 from buildfarm.trust.client import SignerClient
@@ -85,3 +87,12 @@ def test_one_that_does_not_verify_is_refused_and_nothing_is_stored(attested, oth
     with house.database.read() as session:
         assert session.query(File).all() == []
     assert not house.farm.blobs.has(hashlib.sha256(data).hexdigest())
+
+
+def test_a_root_that_cannot_be_used_is_told_at_the_start(other, tmp_path: Path) -> None:
+    root = tmp_path / "public.json"
+    root.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    farm = other(root).farm
+    with pytest.raises(EnvironmentProblem, match=r"public\.json of index\.attestation_roots") as caught:
+        prepare(farm, None)
+    assert caught.value.code == "index.attestation_roots"
