@@ -1,35 +1,39 @@
-"""The one place that joins ports to adapters: settings in, a farm out."""
+"""The one place that joins ports to adapters: settings in, a farm out.
+
+An adapter is imported when it is first asked for, so that a process pays at its start for what it uses:
+the page follower knows no RQ, and `up` neither RQ nor the mirror.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildfarm import tables  # noqa: F401 - every table must be known before the first query
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.farm.queue import Queues
-from buildfarm.index.admission import Admission
-from buildfarm.index.buildview import BuildView
-from buildfarm.index.exporting import Exporter
-from buildfarm.index.guarded import Guard
-from buildfarm.index.importing import Importer
-from buildfarm.index.mirrored import Mirrored
-from buildfarm.index.reception import Reception
-from buildfarm.index.sessions import Sessions
-from buildfarm.index.statements import Statements
-from buildfarm.index.supplements import Supplementer
-from buildfarm.index.upload import Uploader
 from buildfarm.index.visible import Visibility
 from buildfarm.journal.bell import Bell
 from buildfarm.journal.record import append_recorded
-from buildfarm.mirror.licences import Licences
-from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
-from buildfarm.storage.staging import Staging
-from buildfarm.trust import root
-from buildfarm.trust.client import SignerClient
+
+if TYPE_CHECKING:
+    from buildfarm.farm.queue import Queues
+    from buildfarm.index.admission import Admission
+    from buildfarm.index.buildview import BuildView
+    from buildfarm.index.exporting import Exporter
+    from buildfarm.index.guarded import Guard
+    from buildfarm.index.importing import Importer
+    from buildfarm.index.mirrored import Mirrored
+    from buildfarm.index.reception import Reception
+    from buildfarm.index.sessions import Sessions
+    from buildfarm.index.statements import Statements
+    from buildfarm.index.supplements import Supplementer
+    from buildfarm.index.upload import Uploader
+    from buildfarm.mirror.upstream import Upstream
+    from buildfarm.trust.client import SignerClient
 
 
 @dataclass(frozen=True)
@@ -53,74 +57,106 @@ class Farm:
     @cached_property
     def queues(self) -> Queues:
         """The control queues; connects at first use."""
+        from buildfarm.farm.queue import Queues
+
         return Queues(self.settings.redis)
 
     @cached_property
     def signer(self) -> SignerClient:
         """The signer's socket: for the worker that publishes, and for a rotation of keys."""
+        from buildfarm.trust.client import SignerClient
+
         return SignerClient(Path(self.settings.signer_socket))
 
     @cached_property
     def admission(self) -> Admission:
         """Promotes what verifies."""
+        from buildfarm.index.admission import Admission
+        from buildfarm.trust import root
+
         path = self.settings.trust_dir / root.TRUSTED_ROOT
         return Admission(self.blobs, path, self.settings.public_url)
 
     @cached_property
     def build_view(self) -> BuildView:
         """The index as builds see it."""
+        from buildfarm.index.buildview import BuildView
+
         return BuildView(self.database, self.blobs, self.upstream, self.settings.public_url)
 
     @cached_property
     def uploader(self) -> Uploader:
         """Takes files that were made elsewhere."""
+        from buildfarm.index.upload import Uploader
+
         return Uploader(self.reception)
 
     @cached_property
     def statements(self) -> Statements:
         """Whose attestations are believed."""
+        from buildfarm.index.statements import Statements
+        from buildfarm.trust import root
+
         own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
         return Statements(own, others, self.settings.public_url)
 
     @cached_property
     def reception(self) -> Reception:
         """What every way of uploading does with files."""
+        from buildfarm.index.reception import Reception
+
         return Reception(self.database, self.blobs, self.upstream, self.statements, self.settings)
 
     @cached_property
     def sessions(self) -> Sessions:
         """Upload sessions."""
+        from buildfarm.index.sessions import Sessions
+        from buildfarm.storage.staging import Staging
+
         return Sessions(self.reception, Staging(self.settings.staged_dir))
 
     @cached_property
     def guard(self) -> Guard:
         """What of upstream's pages the mirror channels show."""
+        from buildfarm.index.guarded import Guard
+        from buildfarm.mirror.licences import Licences
+
         licences = Licences(self.database, self.upstream.metadata)
         return Guard(self.database, licences, self.upstream.pages.every)
 
     @cached_property
     def mirrored(self) -> Mirrored:
         """Mirror and union channels, made when somebody asks."""
+        from buildfarm.index.mirrored import Mirrored
+
         return Mirrored(self.database, self.blobs, self.upstream, self.guard, self.settings)
 
     @cached_property
     def exporter(self) -> Exporter:
         """Composes bundles for isolated sites."""
+        from buildfarm.index.exporting import Exporter
+
         return Exporter(self.database, self.blobs, self.upstream, self.guard)
 
     @cached_property
     def importer(self) -> Importer:
         """Takes such bundles in."""
+        from buildfarm.index.importing import Importer
+
         return Importer(self.database, self.blobs, self.upstream, self.mirrored)
 
     @cached_property
     def supplementer(self) -> Supplementer:
         """Starts builds of what upstream has only as source."""
+        from buildfarm.index.supplements import Supplementer
+
         return Supplementer(self.database, self.upstream, self.guard)
 
     @cached_property
     def upstream(self) -> Upstream:
         """The upstream indexes that builds read through the farm."""
+        from buildfarm.mirror.upstream import Upstream
+
         return Upstream(self.database, self.blobs, self.settings)
 
 

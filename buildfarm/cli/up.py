@@ -125,7 +125,7 @@ def _children(
 
     signer = python(
         "signer", "buildfarm.trust.signer", "--data", str(signer_dir), "--socket", str(signer_socket),
-        "--url", settings.public_url, *_signer_user(), order=0, env=_environment(),
+        "--url", settings.public_url, *_signer_user(), order=1, env=_environment(),
         ready=lambda: _signs(SignerClient(signer_socket, timeout_s=1.0)),
     )  # fmt: skip
     web_socket = short_socket_path(run / "web.sock")
