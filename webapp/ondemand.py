@@ -59,10 +59,10 @@ def _file(mirrored: Mirrored, ask: Ask, verdict: Verdict, name: str, filename: s
         if ask.method == "HEAD" or answer.file is None:
             return send(lambda: replace(answer, file=None))
         if answer.status == 200:
-            growing = mirrored.fetch(name, filename)
+            growing = mirrored.fetch(name, file)
             if source := growing.begin():
                 return respond(answer, _chunks(growing, source, filename))
-    mirrored.fetch(name, filename).whole()
+    mirrored.fetch(name, file).whole()
     mirrored.file(ask.channel, name, filename)
     return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Forbidden, NotFound
 from buildfarm.farm.model import Artifact
-from buildfarm.index import channels, mirrored_page, names, render
+from buildfarm.index import channels, mirrored_page, names, render, supplements
 from buildfarm.index.channels import Kind
 from buildfarm.index.follow import BROAD
 from buildfarm.index.guarded import Guard, Sifted
@@ -37,11 +37,12 @@ from buildfarm.mirror.files import Growing
 from buildfarm.mirror.model import MirroredPage, Supplement, UpstreamFile, UpstreamPage
 from buildfarm.mirror.page import MirrorFile, MirrorPage
 from buildfarm.mirror.upstream import Upstream
+from buildfarm.shared import Shared
 from buildfarm.storage.blobs import Blobs
 
 #: How long a page that upstream did not confirm, or a list of projects, stays before it is made again.
 _SHORT_LIFE_S = 30.0
-_METADATA, _PROVENANCE, _BUNDLE = ".metadata", ".provenance", ".sigstore.json"
+_METADATA, _PROVENANCE = ".metadata", ".provenance"
 _FILE_OF = re.compile(r"\.(?:metadata|provenance|sigstore\.json)$")
 
 
@@ -75,6 +76,9 @@ class Mirrored:
     ) -> None:
         self._database, self._blobs, self._upstream, self._guard = database, blobs, upstream, guard
         self._settings, self._tree = settings, PageTree(settings.pages_dir)
+        #: Asked for by many at once, decided and rendered once.
+        self._pages: Shared[bool] = Shared()
+        self._files: Shared[MirrorFile | None] = Shared()
         self._site = Site(self._tree, blobs, settings.public_url)
 
     def root(self, channel: str) -> None:
@@ -97,6 +101,9 @@ class Mirrored:
         Raises:
             ExternalFailure: nothing is known of the project and upstream is away.
         """
+        return self._pages.do((channel, name), lambda: self._page(channel, name))
+
+    def _page(self, channel: str, name: str) -> bool:
         while True:
             with self._database.read() as session:
                 before = journal_size(session)
@@ -116,6 +123,18 @@ class Mirrored:
             Forbidden: a rule of the channel's policy, or of the validator, does not let it through.
             IntegrityFailure, ExternalFailure: what upstream gives is not what it should be, or nothing.
         """
+        return self._files.do((channel, name, path), lambda: self._file(channel, name, path))
+
+    def _file(self, channel: str, name: str, path: str) -> MirrorFile | None:
+        while True:
+            with self._database.read() as session:
+                before = journal_size(session)
+            file = self._decided(channel, name, path)
+            # Whoever joined on the way may know of a change that came after the decision.
+            if not self._was_overtaken(name, before):
+                return file
+
+    def _decided(self, channel: str, name: str, path: str) -> MirrorFile | None:
         with self._database.read() as session:
             place = _place(session, channel)
             is_ours = names.is_ours(session, name)
@@ -145,13 +164,14 @@ class Mirrored:
         self._tree.note_change()
         return None
 
-    def fetch(self, name: str, filename: str) -> Growing:
-        """Begin to fetch a file that `file` found to be shown and not here.
+    def fetch(self, name: str, file: MirrorFile) -> Growing:
+        """Begin to fetch what `file` found to be shown and not here.
 
         Raises:
+            NotFound: `mirror.not_imported`.
             IntegrityFailure: `mirror.digest_changed`.
         """
-        return self._upstream.fetch(name, filename)
+        return self._upstream.fetch(name, file)
 
     def sweep(self) -> None:
         """Take out of the tree what is old, or was made anew by another host, or changes now by time alone.
@@ -246,16 +266,16 @@ class Mirrored:
         with self._database.read() as session:
             known = session.scalars(select(UpstreamFile).where(UpstreamFile.project == name))
             files = {file.filename: file for file in known}
-            supplements = _supplements(session, name) if place.is_union else []
+            built = supplements.of_project(session, name) if place.is_union else []
         held = {filename: file for filename, file in files.items() if self._blobs.has(file.sha256)}
         offered = [one for one in sifted.shown if _is_offered(page, one, files, held)]
         if self._settings.mirror.isolated:
             offered = [one for one in offered if one.filename in held]
         lines = [mirrored_page.line_of(page, one, files.get(one.filename)) for one in offered]
-        lines += [mirrored_page.line_of_supplement(one) for one in supplements]
+        lines += [mirrored_page.line_of_supplement(one) for one in built]
         self._put(place.channel, page, lines, sifted)
         targets = {one.filename: held[one.filename].sha256 for one in offered if one.filename in held}
-        targets |= dict(_links(supplements))
+        targets |= dict(supplements.digests(built))
         self._link(place.channel, name, targets, {line.filename for line in lines})
         return True
 
@@ -364,22 +384,3 @@ def _projects_of(channel: str) -> Select[str]:
         .where(ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
         .distinct()
     )
-
-
-def _supplements(session: Session, name: str) -> Sequence[Supplement]:
-    return session.scalars(
-        select(Supplement).where(Supplement.project == name).order_by(Supplement.filename)
-    ).all()
-
-
-def _links(supplements: Sequence[Supplement]) -> Iterator[tuple[str, str]]:
-    for one in supplements:
-        yield one.filename, one.sha256
-        sides = {
-            _METADATA: one.metadata_sha256,
-            _PROVENANCE: one.provenance_sha256,
-            _BUNDLE: one.bundle_sha256,
-        }
-        for suffix, digest in sides.items():
-            if digest:
-                yield one.filename + suffix, digest

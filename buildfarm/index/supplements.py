@@ -6,11 +6,12 @@ upstream's files is hidden by them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -127,6 +128,24 @@ def add(
         files=[{"filename": name, "sha256": facts.sha256} for name, facts in files.items()],
         actor="farm",
     )
+
+
+def of_project(session: Session, project: str) -> Sequence[Supplement]:
+    """The supplements of a project, by file name."""
+    of_it = select(Supplement).where(Supplement.project == project)
+    return session.scalars(of_it.order_by(Supplement.filename)).all()
+
+
+def digests(supplements: Iterable[Supplement]) -> Iterator[tuple[str, str]]:
+    """The name of every file, and of what stands beside it, with its SHA-256 hex."""
+    for one in supplements:
+        yield one.filename, one.sha256
+        beside = {
+            ".metadata": one.metadata_sha256,
+            ".provenance": one.provenance_sha256,
+            ".sigstore.json": one.bundle_sha256,
+        }
+        yield from ((one.filename + suffix, digest) for suffix, digest in beside.items() if digest)
 
 
 def _upstream_has(session: Session, project: str, filename: str) -> bool:

@@ -79,21 +79,22 @@ class Upstream:
             IntegrityFailure: `mirror.digest_changed`, or the bytes are not what the page announced.
             ExternalFailure: `mirror.unreachable`.
         """
-        return self.files.held(filename) or self.fetch(name, filename).whole()
+        return self.files.held(filename) or self.fetch(name, self.row(name, filename)).whole()
 
-    def fetch(self, name: str, filename: str) -> Growing:
-        """A file that is not here, on its way.
+    def fetch(self, name: str, row: MirrorFile) -> Growing:
+        """A file of a project that is not here, on its way.
 
         Raises:
-            NotFound, IntegrityFailure, ExternalFailure: as for `file`.
             NotFound: `mirror.not_imported`, this site is isolated.
+            IntegrityFailure: `mirror.digest_changed`.
         """
-        row = self.row(name, filename)
         if self._settings.mirror.isolated:
-            raise NotFound(f"No bundle brought {filename} to this isolated site.", code="mirror.not_imported")
+            raise NotFound(
+                f"No bundle brought {row.filename} to this isolated site.", code="mirror.not_imported"
+            )
         if row.changed_to:
             raise IntegrityFailure(
-                f"Upstream now shows another digest for {filename} than it did first.",
+                f"Upstream now shows another digest for {row.filename} than it did first.",
                 code="mirror.digest_changed",
             )
         return self.files.fetch(name, row)
