@@ -2,7 +2,7 @@
 
 Two steps, rows before bytes: a file is marked, and its bytes go when it was not used again within a
 grace time. The last use is the blob's access time, which every server keeps without being asked (at
-least once a day: `relatime`), or what web counted, whichever is later.
+least once a day: `relatime`; the first use after the mark always), or what web counted, whichever is later.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ def mark(database: Database, blobs: Blobs, max_bytes: int, in_use: InUse) -> lis
             return []
         files = session.scalars(select(UpstreamFile).where(kept)).all()
         needed = in_use(session, {file.sha256 for file in files})
-    marked = []
+    marked, now = [], clock.now()
     for file in sorted(files, key=lambda one: _last_use(blobs, one)):
         if total <= max_bytes * _LEFT:
             break
         if file.sha256 not in needed:
+            blobs.forget_use(file.sha256)
             marked.append(file.filename)
             total -= file.size
-    _set(database, marked, evicted_at=clock.now())
+    _set(database, marked, evicted_at=now)
     return marked
 
 

@@ -195,6 +195,11 @@ class Blobs:
                 left = None if left is None else left - len(chunk)
                 yield chunk
 
+    def forget_use(self, sha256: str) -> None:
+        """Have the next read noted as access time also where one read a day is noted (`relatime`)."""
+        with suppress(FileNotFoundError):
+            os.utime(self._place(sha256), (moment_of(sha256), moment_of(sha256)))
+
     def delete(self, sha256: str) -> None:
         """Remove the blob; no error when it is gone already."""
         self._place(sha256).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from buildfarm import clock
 from buildfarm.index import channels
 from buildfarm.mirror.model import UpstreamFile
-from tests.conftest import wheel
+from tests.conftest import wait_for, wheel
 
 FILES = dict(wheel("gadget", f"{number}.0") for number in range(1, 5))
 SIZE = max(map(len, FILES.values()))
@@ -69,6 +69,22 @@ def test_a_file_that_is_used_within_the_grace_time_stays(full, monkeypatch) -> N
     full.farm.upstream.files.held(next(iter(FILES)))
     full.farm.upstream.tally.write()
     later(monkeypatch, minutes=6)
+    full.farm.mirrored.make_room()
+    assert here(full) == [True, False, True, True]
+
+
+def test_what_a_front_reads_within_the_grace_time_stays_though_it_was_read_today_before(
+    full, monkeypatch
+) -> None:
+    paths = [full.farm.blobs.path(hashlib.sha256(data).hexdigest()) for data in FILES.values()]
+    for path in paths:  # the kernel notes a read of today once, unless the file has changed since
+        wait_for(lambda path=path: path.read_bytes() and path.stat().st_atime > path.stat().st_ctime)
+    wait_for(lambda: clock.now().timestamp() > paths[-1].stat().st_atime)
+    full.farm.mirrored.make_room()
+    marked = clock.now()
+    wait_for(lambda: clock.now() > marked + timedelta(seconds=0.05))  # the kernel's is a tick behind
+    paths[0].read_bytes()  # no web process hears of it
+    later(monkeypatch, minutes=11)
     full.farm.mirrored.make_room()
     assert here(full) == [True, False, True, True]
 
