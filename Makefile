@@ -22,10 +22,11 @@ test: ## Everything that must be green on every change (under 20 minutes on 2 co
 	@$(MAKE) --no-print-directory --jobs 2 check images
 	@.ci/with-engine $(MAKE) --no-print-directory tests
 
-# Rooms side by side first; then, alone on the machine, what runs containers and kills processes.
+# Rooms side by side, then containers side by side; at last, alone on the machine, what kills processes.
 tests:
 	$(PYTEST) -q -n 2 --dist loadfile -m "not exhaustive and not engine"
-	$(PYTEST) -q -m "engine and not exhaustive"
+	$(PYTEST) -q -n 2 --dist loadfile -m "engine and not exhaustive" tests/sandbox
+	$(PYTEST) -q -m "engine and not exhaustive" tests/chaos
 
 test-all: ## The exhaustive set (under 80 minutes); a skip fails
 	@.ci/prepare test-all

@@ -18,8 +18,12 @@ from buildfarm.db import keyset
 from buildfarm.errors import InvalidInput, NotFound
 from buildfarm.index import channels, names, namespaces
 from buildfarm.index.files import get_release
-from buildfarm.index.model import Channel, ChannelEntry, Project, Promotion, Release
+from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
 from buildfarm.index.showfiles import Entries, FileRow, file_rows, live_entries
+from buildfarm.journal.model import JournalRow
+
+#: Files of one release that are looked through, on average, for the newest releases of a channel.
+_FILES_EACH = 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ class Rung:
     channel: str
     since: datetime | None
     files: int
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A release as it came into a channel."""
+
+    project: str
+    version: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,24 @@ def channel_detail(session: Session, name: str) -> ChannelRow:
     """
     live = select(func.count()).where(ChannelEntry.channel == name, ChannelEntry.until.is_(None))
     return _channel_row(channels.get(session, name), session.scalar(live) or 0)
+
+
+def newest_releases(session: Session, channel: str, limit: int) -> list[Arrival]:
+    """The releases that came into a channel last, the newest first; of those with the newest files."""
+    entries = (
+        select(Release.project, Release.version, JournalRow.at)
+        .select_from(ChannelEntry)
+        .join(File, File.filename == ChannelEntry.filename)
+        .join(Release, Release.id == File.release_id)
+        .join(JournalRow, JournalRow.serial == ChannelEntry.since)
+        .where(ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
+        .order_by(ChannelEntry.since.desc())
+        .limit(limit * _FILES_EACH)
+    )
+    newest: dict[tuple[str, str], Arrival] = {}
+    for project, version, at in session.execute(entries):
+        newest.setdefault((project, version), Arrival(project, version, at))
+    return list(newest.values())[:limit]
 
 
 def list_projects(

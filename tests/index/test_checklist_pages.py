@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html as html_module
 import json
 import re
 from typing import Any
@@ -271,3 +272,21 @@ def test_line_79_feeds(filled, reader) -> None:
     assert titles("/dev/rss/updates.xml")[-2:] == ["my-widget 1.0", "my-widget 0.9"]
     assert set(titles("/dev/rss/packages.xml")) == {"archived", "my-widget", "quarantined", "yanked"}
     assert titles("/dev/rss/project/my-widget/releases.xml") == ["1.0", "0.9"]
+
+
+def test_line_80_the_root_of_a_channel_is_a_page_for_people(filled, reader) -> None:
+    answer = reader.get("/dev/", headers={"Accept": "text/html"})
+    assert answer.status_code == 200
+    index = "https://farm.example/dev/simple/"
+    for line in (
+        f"pip install --index-url {index} NAME",
+        f"poetry source add --priority=primary farm {index}",
+        "twine upload --repository-url https://farm.example/dev/legacy/",
+        'href="/projects/my-widget/1.0"',
+    ):
+        assert line in html_module.unescape(answer.text), line
+    stranger = filled.client()
+    assert stranger.get("/dev/", headers={"Accept": "text/html"}).headers["Location"].startswith("/login")
+    assert stranger.get("/dev/").status_code == 401
+    assert filled.client(filled.token("read:stable")).get("/dev/").status_code == 403
+    assert reader.get("/nowhere/").status_code == 404

@@ -18,6 +18,8 @@ from buildfarm.sandbox.images import list_images
 from buildfarm.sandbox.port import IndexAnswer
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
 
+#: What containers of these tests are labelled with: each process of a parallel run has its own.
+INSTANCE = os.environ.get("PYTEST_XDIST_WORKER", "pytest")
 NO_ENGINE = "No Docker engine with builder images answers: run `make test`, which starts and fills one."
 
 
@@ -212,7 +214,7 @@ def attempt(engine: str, spec_of, tmp_path: Path, wheelhouse: Path):
         farm = farm or FakeFarm(source, wheelhouse)
         farm.source = source
         outcome = run_attempt(
-            spec_of(source, **changes), farm, docker_host=engine, workdir=tmp_path / "work", instance="pytest"
+            spec_of(source, **changes), farm, docker_host=engine, workdir=tmp_path / "work", instance=INSTANCE
         )
         return outcome, farm
 

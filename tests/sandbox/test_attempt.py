@@ -10,7 +10,7 @@ import docker
 from buildfarm.errors import ExternalFailure
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import list_images
-from tests.sandbox.conftest import C_PROJECT, PURE_WHEEL, FakeFarm, hostile, source_tar
+from tests.sandbox.conftest import C_PROJECT, INSTANCE, PURE_WHEEL, FakeFarm, hostile, source_tar
 
 pytestmark = pytest.mark.engine
 
@@ -20,7 +20,7 @@ def no_container_is_left(engine):
     yield
     client = docker.APIClient(base_url=engine)
     try:
-        assert client.containers(all=True, filters={"label": "buildfarm.instance=pytest"}) == []
+        assert client.containers(all=True, filters={"label": f"buildfarm.instance={INSTANCE}"}) == []
     finally:
         client.close()
 
@@ -136,7 +136,7 @@ def test_the_heartbeat_s_no_ends_the_attempt(attempt):
 def test_another_source_than_promised_is_not_built(engine, spec_of, tmp_path):
     farm = FakeFarm(source_tar({"a": "changed"}))
     spec = spec_of(source_tar({"a": "promised"}))
-    outcome = run_attempt(spec, farm, docker_host=engine, workdir=tmp_path / "work", instance="pytest")
+    outcome = run_attempt(spec, farm, docker_host=engine, workdir=tmp_path / "work", instance=INSTANCE)
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "source")
     assert "not the one that was promised" in outcome.first_error
@@ -154,7 +154,7 @@ def test_an_engine_that_is_down_is_infrastructure_and_says_what_to_do(spec_of, t
     spec = spec_of(source)
     host = f"unix://{tmp_path}/nobody.sock"
     outcome = run_attempt(
-        spec, FakeFarm(source), docker_host=host, workdir=tmp_path / "work", instance="pytest"
+        spec, FakeFarm(source), docker_host=host, workdir=tmp_path / "work", instance=INSTANCE
     )
 
     assert (outcome.state, outcome.cause) == ("failed", "infrastructure")

@@ -3,7 +3,7 @@
 import pytest
 
 import docker
-from tests.sandbox.conftest import PURE_WHEEL, hostile
+from tests.sandbox.conftest import INSTANCE, PURE_WHEEL, hostile
 
 pytestmark = pytest.mark.engine
 
@@ -15,7 +15,7 @@ def no_container_is_left(engine):
     yield
     client = docker.APIClient(base_url=engine)
     try:
-        assert client.containers(all=True, filters={"label": "buildfarm.instance=pytest"}) == []
+        assert client.containers(all=True, filters={"label": f"buildfarm.instance={INSTANCE}"}) == []
     finally:
         client.close()
 

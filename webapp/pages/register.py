@@ -8,6 +8,7 @@ from webapp.context import farm
 from webapp.pages import (
     account,
     builds,
+    channels,
     deliveries,
     home,
     jobs,
@@ -21,7 +22,9 @@ from webapp.pages import (
 )
 from webapp.pages.throttle import Throttle
 
-_PAGES = (account, builds, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources)
+_PAGES = (
+    account, builds, channels, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources,
+)  # fmt: skip
 
 
 def register(app: Flask) -> None:
