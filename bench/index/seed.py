@@ -91,7 +91,7 @@ def seed(farm: Farm, channel: str, projects: Iterable[tuple[str, Sequence[SeedFi
 
 def small_names(count: int) -> Iterator[str]:
     """So many project names like those of a company."""
-    return (f"acme-{hashlib.sha256(str(number).encode()).hexdigest()[:8]}-part" for number in range(count))
+    return (f"acme-{hashlib.sha256(str(number).encode()).hexdigest()[:12]}-part" for number in range(count))
 
 
 def listed(blobs: Blobs, name: str, count: int, metadata_sha256: str) -> tuple[str, list[SeedFile]]:

@@ -34,7 +34,7 @@ from buildfarm.storage.blobs import Blobs
 #: Kinds of rows that name no project and change what mirror and union channels show.
 BROAD = ("channel.", "policy.", "lift.", "advisories.", "namespace.")
 #: Changes whenever equal facts give other bytes than before, so that every node renders anew.
-_FORMAT = 1
+_FORMAT = 2
 _STAMP = ".stamp"
 #: More rows than this are not looked at one by one: what they name is rendered whole.
 _MANY_ROWS = 2000
@@ -111,8 +111,12 @@ class PageFollower:
         for name, kind in session.execute(select(Channel.name, Channel.kind)):
             if kind != "durable":
                 self._on_demand.add(name)
+                self._lists.pop(name, None)
                 self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)
-            elif name not in self._lists:
+                continue
+            # A channel of this name may have been of another kind.
+            self._tree.drop(f"{name}/{ON_DEMAND}")
+            if name not in self._lists:
                 url = self._settings.public_url
                 self._lists[name] = ChannelLists(session, self._tree, name, url, anew=anew)
 

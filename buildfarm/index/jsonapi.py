@@ -120,13 +120,12 @@ class JsonRendering:
 
 def newest_of(releases: Runs[PageRelease]) -> PageRelease | None:
     """The release that a person means by the project: final and not yanked where there is one."""
-    newest: PageRelease | None = None
-    for release in reversed(releases):
-        newest = newest or release
-        is_yanked = all(file.yanked is not None for file in release.files)
-        if not is_yanked and not Version(release.version).is_prerelease:
-            return release
-    return newest
+    return releases.last(_is_final) or releases.last(bool)
+
+
+def _is_final(release: PageRelease) -> bool:
+    is_yanked = all(file.yanked is not None for file in release.files)
+    return not is_yanked and not Version(release.version).is_prerelease
 
 
 def _python_version(filename: str) -> str:

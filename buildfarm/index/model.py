@@ -116,7 +116,7 @@ class ChannelEntry(Base):
 
     __tablename__ = "channel_entry"
     __table_args__ = (
-        Index("ix_channel_entry_live", "channel", "filename", "until"),
+        Index("ix_channel_entry_live", "filename", "channel", "until"),
         Index("ix_channel_entry_newest", "channel", "since", "filename"),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -46,6 +46,7 @@ class ProjectPages:
         #: How many files: what keeping this costs.
         self.files = sum(len(release.files) for release in releases)
         self.releases = Runs(releases, key=_order, ends=_ends)
+        self._latest = Latest(releases)
         self._site = site
         root = f"{site.public_url}/{channel}"
         self._simple = ProjectRendering(name, f"{root}/files/{name}")
@@ -66,6 +67,7 @@ class ProjectPages:
         keys = {Version(version) for version in versions}
         old = [release for key in keys if (release := self.releases.get(key))]
         self.releases.change(old, releases)
+        self._latest.change(old, releases, self.releases)
         self.files += sum(len(one.files) for one in releases) - sum(len(one.files) for one in old)
         links = dict(self.links(releases))
         self._write(releases, links, serials, marking, anew=True)
@@ -118,10 +120,12 @@ class ProjectPages:
 
     def _feed(self) -> bytes:
         page = f"{self._site.public_url}/projects/{self.name}"
-        newest = nlargest(_FEED, self.releases, key=_age)
         return feed(
             f"Releases of {self.name} in {self.channel}", page,
-            [Item(one.version, f"{page}/{one.version}", one.summary or "", one.created_at) for one in newest],
+            [
+                Item(one.version, f"{page}/{one.version}", one.summary or "", one.created_at)
+                for one in self._latest.releases
+            ],
         )  # fmt: skip
 
     def links(self, releases: Collection[PageRelease] | Runs[PageRelease]) -> Iterator[tuple[str, Path]]:
@@ -144,6 +148,26 @@ class ProjectPages:
     def _sweep(self, folder: str, wanted: Collection[str]) -> None:
         for name in self._site.tree.listing(folder) - set(wanted):
             self._site.tree.drop(f"{folder}/{name}")
+
+
+class Latest:
+    """The releases made last, the newest first; looks at all only when one of these goes."""
+
+    def __init__(self, every: Iterable[PageRelease]) -> None:
+        self.releases = nlargest(_FEED, every, key=_age)
+
+    def change(
+        self, old: Collection[PageRelease], new: Iterable[PageRelease], every: Iterable[PageRelease]
+    ) -> None:
+        """Of `every` release now, `new` were not there before; `old` are there no more."""
+        before = self.releases
+        left = [*(one for one in before if one not in old), *new]
+        if len(before) == _FEED:
+            # Those that are not known here are all older than these.
+            left = [one for one in left if _age(one) >= _age(before[-1])]
+            if len(left) < _FEED:
+                left = list(every)
+        self.releases = nlargest(_FEED, left, key=_age)
 
 
 def render_part(session: Session, site: Site, part: str, name: str, *, into: str) -> None:

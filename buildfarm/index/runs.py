@@ -73,18 +73,28 @@ class Run(Generic[Item]):
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
-        self._pieces: dict[int, Piece] = {}
+        self._pieces: dict[tuple[int, bool], Piece] = {}
+        self._lasts: dict[Callable[[Item], bool], Item | None] = {}
 
-    def text(self, stream: Stream[Item]) -> bytes:
-        """All items as they stand in a stream."""
-        return stream.between.join(map(stream.text, self.items))
+    def text(self, stream: Stream[Item], *, is_first: bool) -> bytes:
+        """All items as they stand in a stream, with what parts them from the run before."""
+        text = stream.between.join(map(stream.text, self.items))
+        return text if is_first else stream.between + text
 
-    def piece(self, stream: Stream[Item]) -> Piece:
+    def piece(self, stream: Stream[Item], *, is_first: bool) -> Piece:
         """The same, compressed once."""
-        piece = self._pieces.get(id(stream))
+        key = id(stream), is_first
+        piece = self._pieces.get(key)
         if piece is None:
-            piece = self._pieces[id(stream)] = Piece.of(self.text(stream), zstd=stream.zstd)
+            text = self.text(stream, is_first=is_first)
+            piece = self._pieces[key] = Piece.of(text, zstd=stream.zstd)
         return piece
+
+    def last(self, wanted: Callable[[Item], bool]) -> Item | None:
+        """The last item that is wanted, looked for once."""
+        if wanted not in self._lasts:
+            self._lasts[wanted] = next(filter(wanted, reversed(self.items)), None)
+        return self._lasts[wanted]
 
 
 class Runs(Generic[Item]):
@@ -99,9 +109,6 @@ class Runs(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return (item for run in self._runs for item in run.items)
 
-    def __reversed__(self) -> Iterator[Item]:
-        return (item for run in reversed(self._runs) for item in reversed(run.items))
-
     def __bool__(self) -> bool:
         return bool(self._runs)
 
@@ -110,6 +117,11 @@ class Runs(Generic[Item]):
         items = self._runs[self._place(key)].items if self._runs else []
         where = bisect_left(items, key, key=self._key)
         return items[where] if where < len(items) and self._key(items[where]) == key else None
+
+    def last(self, wanted: Callable[[Item], bool]) -> Item | None:
+        """The last item that is wanted; a run that did not change is not looked through again."""
+        found = (run.last(wanted) for run in reversed(self._runs))
+        return next((item for item in found if item is not None), None)
 
     def change(self, old: Iterable[Item], new: Iterable[Item]) -> None:
         """Take items away and put others in; an item takes the place of one of the same key."""
@@ -122,7 +134,9 @@ class Runs(Generic[Item]):
         """A page: its constant parts, and the runs as each stream shows them."""
         if len(self._runs) < 2:
             whole = b"".join(
-                part if isinstance(part, bytes) else b"".join(run.text(part) for run in self._runs)
+                part
+                if isinstance(part, bytes)
+                else b"".join(run.text(part, is_first=True) for run in self._runs)
                 for part in parts
             )
             return [Piece.of(whole, zstd=zstd)]
@@ -131,9 +145,7 @@ class Runs(Generic[Item]):
             if isinstance(part, bytes):
                 made.append(Piece.of(part, zstd=zstd))
                 continue
-            between = [Piece.of(part.between, zstd=zstd)] if part.between else []
-            for number, run in enumerate(self._runs):
-                made += [*(between if number else []), run.piece(part)]
+            made += [run.piece(part, is_first=not number) for number, run in enumerate(self._runs)]
         return made
 
     def _replace(self, key: Any, items: list[Item]) -> None:  # noqa: ANN401 - whatever has an order

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from buildfarm.index.pagetree import FORMS
 from tests.front.conftest import FakeWeb, Site, get
 from tests.front.corpus import FILE, JSON, PAGE, ROOT
 from tests.front.stage import basic
@@ -405,6 +406,25 @@ def test_the_log_has_every_request_and_no_credential(own_faked: Faked) -> None:
 
 
 # Changes --------------------------------------------------------------------------------------------
+
+
+def test_a_large_page_that_was_replaced_is_answered_as_it_is_now(faked: Faked) -> None:
+    """Whether or not the tree's serial has moved yet, and without web."""
+    site, web = faked
+    tree = site.house.tree
+    bodies = [bytes([number]) * 400_000 for number in range(3)]
+    tree.put_page("dev", "large", dict.fromkeys(FORMS, bodies[0]), 1)
+    tree.note_change()
+    wire = site.wire()
+    ask = page(site, f"Accept: {JSON}\r\n", "Accept-Encoding: gzip\r\n", path="/dev/simple/large/")
+    wire.send(ask)
+    web.verdict()
+    assert wire.answer().body == bodies[0]
+    for number in (1, 2):
+        tree.put_page("dev", "large", dict.fromkeys(FORMS, bodies[number]), number + 1)
+        assert wire.send(ask).answer().body == bodies[number]
+    tree.drop_project("dev", "large")
+    tree.note_change()
 
 
 def test_no_answer_is_older_than_the_newest_change(faked: Faked) -> None:

@@ -11,7 +11,7 @@ from buildfarm import clock
 from buildfarm.index import projectpages, promote, withdraw
 from buildfarm.index.follow import PageFollower
 from buildfarm.index.model import Channel, Follower
-from buildfarm.index.pagetree import FORMS, ROOT
+from buildfarm.index.pagetree import FORMS, ON_DEMAND, ROOT
 from buildfarm.journal.record import record, size
 
 WHEEL = "widget-1.0-py3-none-any.whl"
@@ -137,6 +137,18 @@ def test_whatever_changes_led_there_the_tree_is_that_of_a_first_rendering(house,
     after = stored(house, "")
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} <= {"serial"}
+
+
+def test_a_channel_that_becomes_another_kind_keeps_no_sign_of_the_old_one(house, put) -> None:
+    put(house, WHEEL, b"one")
+    for kind, is_on_demand in (("mirror", True), ("durable", False)):
+        with house.database.begin() as session:
+            session.get(Channel, "staging").kind = kind
+            record(session, "channel.set", channel="staging")
+        house.follower.catch_up()
+        assert (house.tree.find(f"staging/{ON_DEMAND}") is not None) == is_on_demand
+    put(house, "widget-2.0-py3-none-any.whl", b"two", channel="staging")
+    assert listed(house, "staging") == ["widget"]
 
 
 def updates(house, channel: str) -> str:

@@ -27,6 +27,8 @@ _FROM_MEMORY = 256 * 1024
 _ENTRIES, _BYTES = 20_000, 64 * 1024 * 1024
 _ENTRY_BYTES = 1024  # of an entry beside its body, roughly
 _GZIP = 31
+#: A file that was replaced between being found and being opened is looked for so often.
+TRIES = 10
 
 
 class Ready:
@@ -86,18 +88,20 @@ class Answers:
         """The answer to a request, kept for the next one like it; None when it is web's to give."""
         generation = self._current()
         ask = Ask(request.method, request.channel, request.path, request.headers, request.query)
-        answer = decide(ask, known.verdict, self._tree)
-        if answer.ask_web:
-            return None
-        body = answer.body
-        if answer.file and (answer.inflate or answer.length <= _FROM_MEMORY):
-            found = _read(answer.file, answer.start, answer.length)
-            if found is None:
+        for _ in range(TRIES):
+            answer = decide(ask, known.verdict, self._tree)
+            if answer.ask_web:
                 return None
-            body = zlib.decompress(found, _GZIP) if answer.inflate else found
-        ready = Ready(request, answer, body, known, generation)
-        self._keep(head, ready)
-        return ready
+            body = answer.body
+            if answer.file and (answer.inflate or answer.length <= _FROM_MEMORY):
+                found = _read(answer.file, answer.start, answer.length)
+                if found is None:
+                    continue
+                body = zlib.decompress(found, _GZIP) if answer.inflate else found
+            ready = Ready(request, answer, body, known, generation)
+            self._keep(head, ready)
+            return ready
+        return None
 
     def _keep(self, head: bytes, ready: Ready) -> None:
         key = hashlib.blake2b(head, key=self._key, digest_size=16).digest()

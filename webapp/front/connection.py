@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from webapp.front import splice
-from webapp.front.answers import Ready, open_stored
+from webapp.front.answers import TRIES, Ready, open_stored
 from webapp.front.front import Front, problem, refusal
 from webapp.front.grammar import LONGEST_HEAD, Request, parse
 from webapp.front.sending import Sending
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
             ready = front.answers.recall(head, front.loop.time()) or self._first(head, data)
             if ready is None:
                 return
-            if not self._send(ready):
+            if not (self._send(ready) or self._send_anew(head, ready.known)):
                 self._splice(data)
                 return
             data = data[end:]
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         ready = self._make(head, request, known, data)
         if ready is None:
             return
-        if not self._send(ready):
+        if not (self._send(ready) or self._send_anew(head, known)):
             self._splice(data)
             return
         self._buffer = data[len(head) :]
@@ -202,6 +202,17 @@ class Connection(asyncio.Protocol):
         elif ready.is_last or front.is_draining:
             self._close()
         return True
+
+    def _send_anew(self, head: bytes, known: Known) -> bool:
+        """Send what is there now in place of a file that was replaced before it was opened."""
+        request = parse(head)
+        for _ in range(TRIES):
+            ready = request and self._front.answers.make(head, request, known)
+            if not ready:
+                break
+            if self._send(ready):
+                return True
+        return False
 
     def _sent(self, ready: Ready) -> None:
         """A file is through."""

@@ -612,7 +612,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("channel", "filename", "since", name=op.f("pk_channel_entry")),
     )
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
-        batch_op.create_index("ix_channel_entry_live", ["channel", "filename", "until"], unique=False)
+        batch_op.create_index("ix_channel_entry_live", ["filename", "channel", "until"], unique=False)
         batch_op.create_index("ix_channel_entry_newest", ["channel", "since", "filename"], unique=False)
 
     op.create_table(

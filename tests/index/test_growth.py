@@ -1,0 +1,83 @@
+"""What one publish costs does not depend on what is there already: work is counted, not timed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from buildfarm.index import projectpages, runs
+from buildfarm.index.pagefacts import PageRelease
+from buildfarm.index.projectpages import Latest
+
+DAY = timedelta(days=1)
+
+
+def wheel(version: str) -> str:
+    return f"widget-{version}-py3-none-any.whl"
+
+
+def release(number: int, day: int, files: tuple[str, ...] = ()) -> PageRelease:
+    return PageRelease(f"1.{number}", number, None, datetime(2026, 1, 1, tzinfo=UTC) + day * DAY, files)
+
+
+def test_a_publish_scans_no_table(house, put) -> None:
+    put(house, wheel("1.0"), b"one")
+    put(house, "other-1.0-py3-none-any.whl", b"other")
+    asked: list[tuple[str, object]] = []
+    event.listen(
+        house.database.engine, "before_cursor_execute",
+        lambda _conn, _cursor, text, given, *_: asked.append((text, given)),
+    )  # fmt: skip
+    put(house, wheel("1.1"), b"two")
+    plans = []
+    with house.database.engine.connect() as connection:
+        for text, given in [one for one in asked if one[0].startswith("SELECT")]:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given)
+            plans += [(row[3], text) for row in plan]
+    # There are few channels.
+    assert {detail for detail, _text in plans if detail.startswith("SCAN ")} <= {"SCAN channel"}
+    assert any(detail.startswith("SEARCH channel_entry") for detail, _text in plans)
+
+
+def test_a_publish_deflates_and_looks_at_as_much_of_many_releases_as_of_few(
+    house, put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every eighth release ends a run; releases 57 and 121 each begin one.
+    monkeypatch.setattr(projectpages, "_ends", lambda one: int(one.version.split(".")[1]) % 8 == 0)
+    deflated, looked_at = [], []
+    of, age = runs.Piece.of.__func__, projectpages._age
+    count_bytes = classmethod(lambda cls, raw, **more: deflated.append(len(raw)) or of(cls, raw, **more))
+    monkeypatch.setattr(runs.Piece, "of", count_bytes)
+    monkeypatch.setattr(projectpages, "_age", lambda one: looked_at.append(one) or age(one))
+
+    def cost(number: int) -> tuple[int, int, int]:
+        deflated.clear()
+        looked_at.clear()
+        put(house, wheel(f"1.{number}"), b"%d" % number)
+        return len(deflated), sum(deflated), len(looked_at)
+
+    costs = [cost(number) for number in range(1, 130)]
+    # These two are alike but for what was there before.
+    few, many = costs[56], costs[120]
+    assert many[0] <= few[0]
+    assert many[1] <= 1.1 * few[1]
+    assert many[2] <= few[2] + 2
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 120), st.integers(0, 50)), max_size=120),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 120), st.integers(0, 50)), max_size=8),
+)
+def test_the_latest_releases_are_known_whatever_comes_and_goes(first, changes) -> None:
+    every = {number: release(number, day) for number, day in first}
+    latest = Latest(every.values())
+    for goes, number, day in changes:
+        old = [every.pop(number)] if number in every else []
+        new = [] if goes else [release(number, day, ("file",))]
+        every |= dict.fromkeys([number], new[0]) if new else {}
+        latest.change(old, new, every.values())
+        assert latest.releases == Latest(every.values()).releases
