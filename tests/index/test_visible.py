@@ -61,7 +61,7 @@ def test_a_writer_waits_for_nodes_of_other_hosts_whatever_the_bell_says(house) -
             listener.tell(house.follower.catch_up())
             listener.wait(0.1)
 
-    serving = threading.Thread(target=serve)
+    serving = threading.Thread(target=serve, daemon=True)
     serving.start()
     node(house, "far", 0)
     serial = write(house)
@@ -85,7 +85,7 @@ def test_a_bell_that_rings_falsely_shows_nothing(house) -> None:
             listener.wait(0.05)
             listener.tell(10**6)
 
-    lying = threading.Thread(target=lie)
+    lying = threading.Thread(target=lie, daemon=True)
     lying.start()
     assert not patient(house, 0.3).wait(write(house))
     over.set()

@@ -44,7 +44,7 @@ def test_a_ring_wakes_the_listener_once_for_all_who_rang(path, listener) -> None
 
 
 def test_whoever_asks_is_told_once_the_serial_is_shown(path, listener) -> None:
-    asker = threading.Thread(target=Bell(path).await_shown, args=(7, LONG))
+    asker = threading.Thread(target=Bell(path).await_shown, args=(7, LONG), daemon=True)
     asker.start()
     listener.wait(LONG)
     listener.tell(6)
@@ -57,7 +57,7 @@ def test_whoever_asks_is_told_once_the_serial_is_shown(path, listener) -> None:
 
 def test_an_asker_who_is_gone_harms_nobody(path, listener) -> None:
     Bell(path).await_shown(7, 0.01)
-    asker = threading.Thread(target=Bell(path).await_shown, args=(7, LONG))
+    asker = threading.Thread(target=Bell(path).await_shown, args=(7, LONG), daemon=True)
     asker.start()
     while asker.is_alive():
         listener.wait(0.01)
