@@ -203,7 +203,6 @@ class Tour:
         environment = clean_environment()
         for tool in ("pip", "uv"):
             venv = FOLDER / "venvs" / f"{channel}-{project.lower()}-{tool}"
-            began = time.monotonic()
             if tool == "pip":
                 run("/usr/bin/python3", "-m", "venv", venv)
                 installer = [venv / "bin" / "pip", "install", "--no-cache-dir"]
@@ -217,12 +216,13 @@ class Tour:
                     "--python",
                     venv / "bin" / "python",
                 ]
+            began = time.monotonic()
             run(*installer, "--index-url", index, f"{project}=={version}", env=environment)
+            self.timings[f"{project.lower()}: {tool} install from {channel}"] = time.monotonic() - began
             where = run(
                 venv / "bin" / "python", "-c", f"import {module} as m; print(m.__file__)", env=environment
             )
             say(f"{tool} install {project}=={version} from {channel}: {Path(where.strip()).name}")
-            self.timings[f"{project.lower()}: {tool} install from {channel}"] = time.monotonic() - began
 
     def verify(self, project: str, version: str, token: str) -> None:
         """Download the wheel as pip would install it, and check what it claims."""
