@@ -20,18 +20,18 @@ demo: ## The tour: git push -> wheel -> pip install, on real input (DEMO_EXIT=1 
 test: ## Everything that must be green on every change (under 20 minutes on 2 cores)
 	@.ci/prepare test
 	@$(MAKE) --no-print-directory --jobs 2 check images
-	@.ci/with-engine $(MAKE) --no-print-directory tests
-
-# Rooms side by side, then containers side by side; at last, alone on the machine, what kills processes.
-tests:
-	$(PYTEST) -q -n 2 --dist loadfile -m "not exhaustive and not engine"
-	$(PYTEST) -q -n 2 --dist loadfile -m "engine and not exhaustive" tests/sandbox
-	$(PYTEST) -q -m "engine and not exhaustive" tests/chaos
+	@.ci/with-engine $(MAKE) --no-print-directory tests AND=" and not exhaustive"
 
 test-all: ## The exhaustive set (under 80 minutes); a skip fails
 	@.ci/prepare test-all
 	@$(MAKE) --no-print-directory --jobs 2 check images
-	@.ci/with-engine $(PYTEST) --fail-on-skip
+	@.ci/with-engine $(MAKE) --no-print-directory tests FLAGS=--fail-on-skip
+
+# Rooms side by side, then containers side by side; at last, alone on the machine, what kills processes.
+tests:
+	$(PYTEST) -q $(FLAGS) -n 2 --dist loadfile -m "not engine$(AND)"
+	$(PYTEST) -q $(FLAGS) -n 2 --dist loadfile -m "engine$(AND)" tests/sandbox
+	$(PYTEST) -q $(FLAGS) -m "engine$(AND)" tests/chaos
 
 check: ## Lint, types, architecture
 	@$(PYTHON) -m ruff check $(SOURCES)

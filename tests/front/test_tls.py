@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import termios
 from datetime import timedelta
 from pathlib import Path
 
@@ -149,6 +151,28 @@ def test_pages_files_and_splices_by_https(secure: Site) -> None:
     assert data in answer
     assert answer.endswith(b'{"status":"ok"}\n')
     assert ask(shake(secure), get(f"/{path}", reader, last)).endswith(data)
+    secure.house.tree.drop(path)
+
+
+def test_a_large_file_goes_on_when_a_slow_reader_does(secure: Site) -> None:
+    data = os.urandom(1 << 20) * 24
+    big = secure.folder / "big"
+    big.write_bytes(data)
+    path = "dev/files/my-widget/my_widget-7.0.tar.gz"
+    secure.house.tree.link(path, big)
+    line = shake(secure)
+    line.sendall(get(f"/{path}", secure.facts["READER"], "Connection: close\r\n"))
+    waiting = [-2, -1]
+
+    def has_filled_up() -> bool:
+        waiting.append(int.from_bytes(fcntl.ioctl(line, termios.FIONREAD, bytes(4)), "little"))
+        return waiting[-1] == waiting[-2] == waiting[-3] > 0
+
+    wait_for(has_filled_up, "everything between to be full")
+    answer = b""
+    while chunk := line.recv(1 << 20):
+        answer += chunk
+    assert answer.endswith(data)
     secure.house.tree.drop(path)
 
 

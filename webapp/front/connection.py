@@ -42,9 +42,10 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self._address = transport.get_extra_info("peername")[0]
         self._prefix = f'"address": "{self._address}", '.encode()
-        if transport.get_extra_info("sslcontext") is None:
-            # A socket that does not take all at once is a reason to wait, and only then is anything kept.
-            self.transport.set_write_buffer_limits(high=0)
+        # What a socket does not take at once is a reason to wait, and only then is anything kept. uvloop
+        # says so of a plain socket above `high`, of TLS at it: one byte.
+        is_plain = transport.get_extra_info("sslcontext") is None
+        self.transport.set_write_buffer_limits(high=0 if is_plain else 1)
         if not self._front.enter(self, self._address):
             self._end_with(503, "This address has too many connections here; close some.")
 

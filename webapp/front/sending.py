@@ -83,8 +83,8 @@ class Sending:
 
     def _write(self) -> None:
         turn = min(self._end, self._offset + _TURN)
-        # A transport that holds so much calls `resume_writing` when it takes more.
-        while self._offset < turn and self._transport.get_write_buffer_size() < _PIECE:
+        # A transport that holds anything calls `resume_writing` when it takes more.
+        while self._offset < turn and not self._transport.get_write_buffer_size():
             piece = os.pread(self._source, min(_PIECE, turn - self._offset), self._offset)
             if not piece:
                 self._transport.abort()
