@@ -49,8 +49,11 @@ class ChannelLists:
 
     def note(self, name: str, serial: int, releases: Collection[PageRelease] | Runs[PageRelease]) -> None:
         """A project was rendered, or taken away (without releases); `serial` is that of its page."""
+        is_listed = self._names.get(name) is not None
+        if not (is_listed or releases):
+            return  # it was not in this channel, and is not
         self._has_news = True
-        if (self._names.get(name) is not None) != bool(releases):
+        if is_listed != bool(releases):
             self._names.change([name], [name] if releases else [])
             self._is_behind = True
             self._serial = max(self._serial, min((one.since for one in releases), default=serial))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from buildfarm.index import projectpages, runs
+from buildfarm.index.lists import ChannelLists
 from buildfarm.index.pagefacts import PageRelease
 from buildfarm.index.projectpages import Latest
 
@@ -47,6 +49,16 @@ def test_a_publish_scans_no_table(house, put) -> None:
         "SCAN journal_head",
     }
     assert sum(detail.startswith("SEARCH channel_entry") for detail, _text in plans) > 1
+
+
+def test_a_channel_without_the_project_has_no_news_of_it(house) -> None:
+    with house.database.read() as session:
+        lists = ChannelLists(session, house.tree, "stable", "http://farm.example")
+        lists.write(session)
+    lists.note("widget", 5, [])
+    assert lists.due_in_s == math.inf
+    lists.note("widget", 6, [release(1, 1)])
+    assert lists.due_in_s < math.inf
 
 
 def test_a_publish_deflates_and_looks_at_as_much_of_many_releases_as_of_few(
