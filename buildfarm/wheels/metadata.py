@@ -65,7 +65,7 @@ def read_metadata(data: bytes, name: FileName, entry: str, report: Report) -> Co
     if str(_canonical(said_version)) != str(name.version):
         report.judge("M-04", f"the metadata says {said}, which the file name spells otherwise.", entry)
     for text in raw.get("requires_dist", []):
-        requirement = _requirement(text)
+        requirement = _requirement(text) if "@" in text else None  # parsing is dear
         if requirement and requirement.url:
             report.judge("M-05", f"the dependency {shown(requirement.name)} comes from a URL.", entry)
     for extra in raw.get("provides_extra", []):
