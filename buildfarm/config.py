@@ -101,7 +101,7 @@ class Index(_Group):
         (), description="`trusted_root.json` of other farms whose attestations uploads may bring along."
     )
     refuse_lookalikes: bool = Field(
-        False, description="Refuse the first upload of a name that looks like another one of ours."
+        False, description="Refuse the first upload of a name that looks like one of ours or upstream's."
     )
     session_s: float = Field(7 * 86400.0, description="How long an upload session stays open at first.")
 

@@ -10,7 +10,8 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
-from buildfarm.index.spelling import skeleton, version_key
+from buildfarm.index.spelling import version_key
+from buildfarm.wheels.names import skeleton
 
 
 def _skeleton(row: DefaultExecutionContext) -> str:

@@ -14,9 +14,11 @@ from buildfarm.errors import Conflict, Forbidden
 from buildfarm.index import namespaces, status
 from buildfarm.index.model import Project
 from buildfarm.index.session_model import UploadSession
-from buildfarm.index.spelling import normal_name, skeleton
+from buildfarm.index.spelling import normal_name
 from buildfarm.journal.record import record
+from buildfarm.mirror.model import UpstreamPage
 from buildfarm.sources.model import Source
+from buildfarm.wheels.names import skeleton
 
 
 def make_local(session: Session, names: list[str], source: Source, *, actor: str) -> None:
@@ -109,9 +111,11 @@ def add_name(session: Session, text: str, *, actor: str) -> Project:
 
 
 def similar(session: Session, name: str) -> list[str]:
-    """Local names that a person may take for this one."""
-    alike = select(Project.name).where(Project.skeleton == skeleton(name), Project.name != name)
-    return list(session.scalars(alike.order_by(Project.name)))
+    """Names that a person may take for this one: local ones first, then those that the mirror has seen."""
+    seen, look = UpstreamPage.project, skeleton(name)
+    local = session.scalars(select(Project.name).where(Project.skeleton == look, Project.name != name))
+    upstream = session.scalars(select(seen).where(UpstreamPage.skeleton == look, seen != name))
+    return list(dict.fromkeys([*sorted(local), *sorted(upstream)]))
 
 
 def is_local(session: Session, name: str) -> bool:

@@ -68,7 +68,7 @@ class Reception:
         return validate_in_sandbox(path, expectation)
 
     def demand_name(self, principal: Principal, name: str) -> list[str]:
-        """Refuse a name that is not the uploader's to publish; returns the local names it looks like.
+        """Refuse a name that is not the uploader's to publish; returns the names it looks like.
 
         Raises:
             Forbidden, Conflict: as `names.demand_publishable`; `project.upstream`, it is not ours;
@@ -87,7 +87,7 @@ class Reception:
             )
         if alike and not is_known and self.settings.index.refuse_lookalikes:
             raise Conflict(
-                f"The name {name} looks like {alike[0]}, which is ours already.",
+                f"The name {name} looks like {alike[0]}.",
                 code="project.looks_like",
                 hint=f"If both are meant to be: buildfarm project add {name}",
             )

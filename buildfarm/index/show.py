@@ -85,7 +85,7 @@ class ReleaseRow:
 class ProjectDetail:
     """A project with its releases, the highest version first; `local_since` is a journal serial.
 
-    `status` is PEP 792's; `looks_like` are local names that a person may take for this one; `namespaces`
+    `status` is PEP 792's; `looks_like` are names that a person may take for this one; `namespaces`
     the reserved prefixes that cover it.
     """
 

@@ -1,4 +1,4 @@
-"""The one spelling of names and versions: what counts as the same, and what looks the same. Pure."""
+"""The one spelling of names and versions: what counts as the same. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from packaging.utils import InvalidName, canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from buildfarm.errors import InvalidInput
-
-#: Characters that people take for one another, or do not see.
-_LOOKALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "-": None, "_": None, ".": None})
 
 
 def normal_name(text: str) -> str:
@@ -25,11 +22,6 @@ def normal_name(text: str) -> str:
             code="project.name",
             hint="Letters, digits, `-`, `_` and `.`; a letter or digit at both ends.",
         ) from err
-
-
-def skeleton(name: str) -> str:
-    """What is left of a name for the eye: names with the same skeleton are confusable."""
-    return name.lower().translate(_LOOKALIKE)
 
 
 def version_key(text: str) -> str:

@@ -6,9 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Text
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from buildfarm.db.types import Base, Packed, Serial
+from buildfarm.wheels.names import skeleton
+
+
+def _skeleton(row: DefaultExecutionContext) -> str:
+    return skeleton(row.get_current_parameters()["project"])  # type: ignore[no-untyped-call]
 
 
 class UpstreamPage(Base):
@@ -16,12 +22,13 @@ class UpstreamPage(Base):
 
     `upstream` is the index that owns the name: fixed at first use, its URL without credentials. `content`
     holds the rows (`buildfarm.mirror.page`); `version` counts its changes, from 1. `serial` is the last
-    `X-PyPI-Last-Serial`, which never goes back.
+    `X-PyPI-Last-Serial`, which never goes back. Names with one `skeleton` look alike to a person.
     """
 
     __tablename__ = "upstream_page"
 
     project: Mapped[str] = mapped_column(primary_key=True)
+    skeleton: Mapped[str] = mapped_column(default=_skeleton, index=True)
     upstream: Mapped[str]
     etag: Mapped[str | None]
     serial: Mapped[int | None] = mapped_column(Serial)

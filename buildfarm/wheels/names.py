@@ -34,6 +34,8 @@ _PLATFORM = re.compile(
     r"|(?:py)?emscripten_\d+_\d+(?:_\d+)?_wasm32"
 )
 _THIS_MACHINE = re.compile(r"linux_\w+")
+#: Characters that people take for one another, or do not see.
+_LOOKALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "-": None, "_": None, ".": None})
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class FileName:
 def normalise(name: str) -> str:
     """The one spelling of a project name (PEP 503)."""
     return canonicalize_name(name)
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name for the eye: names with the same skeleton are confusable."""
+    return name.lower().translate(_LOOKALIKE)
 
 
 def parse_filename(filename: str, report: Report) -> FileName:

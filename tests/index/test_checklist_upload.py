@@ -9,8 +9,10 @@ import json
 import pytest
 from sqlalchemy import select
 
+from buildfarm import clock
 from buildfarm.index import names, namespaces, status, withdraw
 from buildfarm.index.model import File
+from buildfarm.mirror.model import UpstreamPage
 from buildfarm.mirror.upstream import Upstream
 from tests.index.uploads import URL, body_of, fields_of, send
 
@@ -174,8 +176,17 @@ def test_a_name_that_looks_like_another_is_warned_of_or_refused(open_house, *, r
     house = open_house(index={"refuse_lookalikes": refuse})
     client = house.client(house.token("upload:dev"))
     send(client, *house.wheel("widget"))
-    answer = send(client, *house.wheel("w1dget"))
-    if refuse:
-        assert (answer.status_code, answer.json["code"]) == (409, "project.looks_like")
-    else:
-        assert (answer.status_code, "widget" in answer.text) == (200, True)
+    now = clock.now()
+    times = {"fetched_at": now, "checked_at": now, "changed_at": now}
+    with house.database.begin() as session:
+        session.add(
+            UpstreamPage(
+                project="sprocket", upstream="https://u.example", version=1, is_json=True, content=[], **times
+            )
+        )
+    for known, new in (("widget", "w1dget"), ("sprocket", "spr0cket")):
+        answer = send(client, *house.wheel(new))
+        if refuse:
+            assert (answer.status_code, answer.json["code"]) == (409, "project.looks_like")
+        else:
+            assert (answer.status_code, known in answer.text) == (200, True)

@@ -289,6 +289,7 @@ def upgrade() -> None:
     op.create_table(
         "upstream_page",
         sa.Column("project", sa.String(), nullable=False),
+        sa.Column("skeleton", sa.String(), nullable=False),
         sa.Column("upstream", sa.String(), nullable=False),
         sa.Column("etag", sa.String(), nullable=True),
         sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -302,6 +303,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_upstream_page_checked_at"), ["checked_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_upstream_page_skeleton"), ["skeleton"], unique=False)
 
     op.create_table(
         "upstream_provenance",
@@ -734,6 +736,7 @@ def downgrade() -> None:
     op.drop_table("user")
     op.drop_table("upstream_provenance")
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upstream_page_skeleton"))
         batch_op.drop_index(batch_op.f("ix_upstream_page_checked_at"))
 
     op.drop_table("upstream_page")
