@@ -24,6 +24,8 @@ def pytest_configure() -> None:
     """The environment of a farm or of its command line is not the tests' business."""
     for name in [name for name in os.environ if name.startswith("BUILDFARM_")]:
         del os.environ[name]
+    # Until a test configures logs, records go where logging's do, not to the output that is being tested.
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -71,14 +70,6 @@ class Ran:
     @property
     def json(self):
         return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _quiet() -> Iterator[None]:
-    # The farm runs in this process: what it logs must not stand among what commands print.
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

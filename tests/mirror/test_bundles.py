@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -162,11 +161,9 @@ def entry(filename: str, data: bytes, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run `buildfarm mirror ARGUMENTS` against a site: exit code, output, errors."""
     monkeypatch.setattr(bundles, "_PAUSE_S", 0.02)
-    # The farms run in this process: what they log must not stand among what the command prints.
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
     def command(site: Site, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setenv("BUILDFARM_URL", site.url)
@@ -178,8 +175,7 @@ def run(monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
-    yield command
-    structlog.reset_defaults()
+    return command
 
 
 @pytest.fixture
