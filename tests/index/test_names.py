@@ -14,8 +14,9 @@ from buildfarm.access.rules import Principal
 from buildfarm.errors import Conflict, FarmError, Forbidden, InvalidInput, NotFound
 from buildfarm.index import names, namespaces, status
 from buildfarm.index.model import Namespace
-from buildfarm.index.spelling import skeleton, version_key
+from buildfarm.index.spelling import version_key
 from buildfarm.journal.model import JournalRow
+from buildfarm.wheels.names import skeleton
 
 STRANGER = Principal("tok_1", "ci", frozenset({"upload:*"}), frozenset({"token:tok_1"}))
 ADMIN = Principal("tok_2", "root", frozenset({"admin"}), frozenset({"token:tok_2"}))
