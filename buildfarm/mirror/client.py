@@ -137,22 +137,30 @@ class Client:
         self, url: str, headers: Mapping[str, str], *, stays: bool = False
     ) -> Iterator[requests.Response]:
         try:
-            for _ in range(_HOPS):
-                answer = self._http.get(
-                    url,
-                    headers=dict(headers),
-                    timeout=self._timeout_s,
-                    stream=True,
-                    allow_redirects=False,
-                    auth=self._auth(url),
-                )
-                with answer:
-                    if not answer.is_redirect:
-                        yield answer
-                        return
-                    url = _next(url, answer.headers["Location"], stays=stays)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as err:
+            answer = self._answer(url, headers, stays=stays)
+        except (OSError, HTTPError, ValueError) as err:  # requests' own errors are OSErrors
             raise _unreachable(type(err).__name__) from err
+        # Not ValueError and OSError here: those are of the block, which works with what it reads.
+        with answer:
+            try:
+                yield answer
+            except (requests.RequestException, HTTPError) as err:
+                raise _unreachable(type(err).__name__) from err
+
+    def _answer(self, url: str, headers: Mapping[str, str], *, stays: bool) -> requests.Response:
+        for _ in range(_HOPS):
+            answer = self._http.get(
+                url,
+                headers=dict(headers),
+                timeout=self._timeout_s,
+                stream=True,
+                allow_redirects=False,
+                auth=self._auth(url),
+            )
+            if not answer.is_redirect:
+                return answer
+            with answer:
+                url = _next(url, answer.headers["Location"], stays=stays)
         raise _unreachable("it redirects without end")
 
     def _auth(self, url: str) -> Any:  # noqa: ANN401

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -89,9 +88,7 @@ class Sandbox:
             answer.sendall(expectation.encode())
             answer.shutdown(socket.SHUT_WR)
             while len(spoken) < _MAX_ANSWER:
-                left = max(deadline - time.monotonic(), 0)
-                if not select.select([answer], [], [], left)[0]:
-                    break
+                answer.settimeout(max(deadline - time.monotonic(), 0))
                 chunk = answer.recv(_CHUNK)
                 if not chunk:
                     return bytes(spoken)

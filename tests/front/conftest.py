@@ -189,7 +189,9 @@ class FakeWeb:
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits to be taken."""
-        return not select.select([self._listener], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         for connection in (*self.taken, self._listener):

@@ -1,7 +1,9 @@
 """The child that checks files: same answers, few rights, and a sentence when it dies."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -143,6 +145,16 @@ def test_a_forked_process_starts_its_own(sandboxed):
         os._exit(0 if room._sandbox._process is None else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert room._sandbox._process is not None
+
+
+def test_a_process_with_thousands_of_connections_checks_files(sandboxed):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with contextlib.ExitStack() as many:
+        many.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while many.enter_context(open(os.devnull)).fileno() <= 1024:  # what select(2) can name
+            pass
+        assert sandboxed.check(sandboxed.wheel())
 
 
 def test_many_threads_share_one_forking_process(make, tmp_path):
