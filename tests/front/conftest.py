@@ -134,8 +134,7 @@ def site_of(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Site]:
-    """The farm of the corpus, web and a front, for all tests that change nothing."""
+def kept_site(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("shared")
     shutil.copy(sqlite_template, folder / "farm.db")
     house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder)
@@ -147,6 +146,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> I
     yield site
     site.end()
     house.database.close()
+
+
+@pytest.fixture
+def shared(kept_site: Site) -> Iterator[Site]:
+    """The farm of the corpus, web and a front, for all tests that change nothing."""
+    yield kept_site
+    kept_site.close_wires()
 
 
 @pytest.fixture
@@ -193,15 +199,21 @@ class FakeWeb:
         poll.register(self._listener, select.POLLIN)
         return not poll.poll(0)
 
-    def close(self) -> None:
-        for connection in (*self.taken, self._listener):
+    def let_go(self) -> None:
+        """End what was taken."""
+        for connection in self.taken:
             connection.close()
+        self.taken.clear()
+
+    def close(self) -> None:
+        self.let_go()
+        self._listener.close()
 
 
 @pytest.fixture(scope="session")
-def kept_front(tmp_path_factory: pytest.TempPathFactory, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+def kept_front(tmp_path_factory: pytest.TempPathFactory, kept_site: Site) -> Iterator[tuple[Site, FakeWeb]]:
     folder = tmp_path_factory.mktemp("fake")
-    yield from _faked(folder, shared)
+    yield from _faked(folder, kept_site)
 
 
 @pytest.fixture
@@ -213,17 +225,18 @@ def faked(kept_front: tuple[Site, FakeWeb]) -> Iterator[tuple[Site, FakeWeb]]:
     site.close_wires()
     while not web.is_idle:
         web.take()
+    web.let_go()
 
 
 @pytest.fixture
-def own_faked(tmp_path: Path, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+def own_faked(tmp_path: Path, kept_site: Site) -> Iterator[tuple[Site, FakeWeb]]:
     """The same, for a test that ends one of them."""
-    yield from _faked(tmp_path, shared)
+    yield from _faked(tmp_path, kept_site)
 
 
-def _faked(folder: Path, shared: Site) -> Iterator[tuple[Site, FakeWeb]]:
+def _faked(folder: Path, kept: Site) -> Iterator[tuple[Site, FakeWeb]]:
     web = FakeWeb(folder / "web.sock")
-    site = Site(shared.house, folder, free_port(), web.path, shared.env, facts=dict(shared.facts))
+    site = Site(kept.house, folder, free_port(), web.path, kept.env, facts=dict(kept.facts))
     site.start_front()
     yield site, web
     site.end()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,9 +65,18 @@ def upstream() -> Iterator[Stub]:
             pass
 
     class Server(ThreadingHTTPServer):
+        def shutdown_request(self, request: Any) -> None:
+            super().shutdown_request(request)
+            taken.discard(request)
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            taken.add(request)
+            super().process_request(request, client_address)
+
         def handle_error(self, *_args: object) -> None:
             """Clients that give up in the middle are what the tests are about."""
 
+    taken: set[socket.socket] = set()
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     stub = Stub(f"http://127.0.0.1:{server.server_address[1]}/simple")
@@ -73,4 +84,7 @@ def upstream() -> Iterator[Stub]:
     thread.start()
     yield stub
     server.shutdown()
+    for kept_alive in list(taken):
+        with contextlib.suppress(OSError):
+            kept_alive.shutdown(socket.SHUT_RDWR)
     server.server_close()

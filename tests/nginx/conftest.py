@@ -113,9 +113,15 @@ def before_stub(house: House, stub: StubWeb, tmp_path: Path) -> Iterator[Applian
     appliance.end()
 
 
-@pytest.fixture(scope="session")
-def shared(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+@pytest.fixture
+def shared(kept_appliance: Appliance) -> Iterator[Appliance]:
     """nginx before a farm, for tests that only ask."""
+    yield kept_appliance
+    kept_appliance.close_wires()
+
+
+@pytest.fixture(scope="session")
+def kept_appliance(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("shared")
     shutil.copy(sqlite_template, folder / "farm.db")
     house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder)
