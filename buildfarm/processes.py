@@ -1,4 +1,4 @@
-"""What the kernel offers to keep a process tree together: parent-death signals and sessions.
+"""What a process asks of the kernel: to end with its parent, a session to be named by, descriptors.
 
 Every direct child of a supervising process gets a session of its own, so "everything that child
 started" has a name, its session id, which outlives the child itself. Linux only (`proc(5)`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -29,6 +30,16 @@ def die_with_parent(parent_pid: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def allow_all_descriptors() -> None:
+    """Let this process and its children have as many open files as the system grants.
+
+    A login's usual 1,024 are fewer than the connections that a server has to hold, and one that finds
+    none left for the next connection ends.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def bound_to_this_process() -> Callable[[], None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from buildfarm.processes import allow_all_descriptors
+
 worker_class = "gthread"
 workers = 2
 threads = 64
@@ -14,3 +16,8 @@ control_socket_disable = True
 # Who the peer is says `webapp.peer`; gunicorn would believe any header that comes by a unix socket.
 secure_scheme_headers: dict[str, Any] = {}
 forwarder_headers = ""
+
+
+def on_starting(_server: object) -> None:
+    """What gunicorn calls before it starts its workers."""
+    allow_all_descriptors()

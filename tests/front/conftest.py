@@ -36,15 +36,15 @@ class Site:
     wires: list[Wire] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
-    def start(self, name: str, *arguments: str) -> None:
+    def start(self, name: str, *arguments: str, under: tuple[str, ...] = ()) -> None:
         with (self.folder / f"{name}.log").open("ab") as out:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments], env=self.env, cwd=ROOT, stdout=out, stderr=out
+                [*under, sys.executable, "-m", *arguments], env=self.env, cwd=ROOT, stdout=out, stderr=out
             )
 
-    def start_web(self) -> None:
+    def start_web(self, *under: str) -> None:
         gunicorn = ("gunicorn", "-c", "python:webapp.serving", "--workers", "1", "--threads", "16")
-        self.start("web", *gunicorn, "--bind", f"unix:{self.web_socket}", "webapp.wsgi:app")
+        self.start("web", *gunicorn, "--bind", f"unix:{self.web_socket}", "webapp.wsgi:app", under=under)
         wait_for(lambda: answers(self.web_socket), seconds=60)
 
     def start_front(self, *more: str) -> None:

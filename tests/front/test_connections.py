@@ -61,6 +61,13 @@ def test_from_the_first_request_that_is_webs_all_are(shared: Site) -> None:
     assert wire.answer().headers["server"] == "gunicorn"
 
 
+def test_web_holds_more_connections_than_a_login_may_have_files(site: Site) -> None:
+    site.stop("web")
+    site.start_web("prlimit", "--nofile=100:")
+    wires = [site.web_wire().send(get("/healthz")) for _ in range(300)]
+    assert {wire.answer().status for wire in wires} == {200}
+
+
 def test_a_head_may_come_in_pieces(shared: Site) -> None:
     wire, head = shared.wire(), page(shared)
     for place in range(0, len(head), 7):

@@ -165,7 +165,7 @@ def test_a_builders_login_is_enough_for_a_worker(tmp_path, either_program, make_
     other.process.kill()
     other.process.wait()
     server.admin.delete(*registered, *server.admin.keys("rq:clean_registries:*"))
-    stale = rq_job_id(QUEUES[0], A.replace("a", "e"), 1, 1)  # no work of below: its sweep takes all of it away
+    stale = rq_job_id(QUEUES[0], A.replace("a", "e"), 1, 1)  # none of below: it is swept away
     server.admin.zadd(f"rq:wip:{QUEUES[0]}", {f"{stale}:x": 1})
 
     worker = make_worker(server.url_of("b1", "secret"), *QUEUES, name="b1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import resource
 import signal
 import sys
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from buildfarm import log
+from buildfarm.processes import allow_all_descriptors
 from buildfarm.trust import tls
 from webapp.front.answers import Answers
 from webapp.front.connection import Connection
@@ -27,8 +27,7 @@ _BACKLOG = 2048
 def main() -> int:
     """Serve until told to stop."""
     log.configure("front")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_all_descriptors()
     uvloop.run(_serve(_options()))
     return 0
 
