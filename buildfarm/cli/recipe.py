@@ -41,10 +41,16 @@ def check(path: Path, as_json: bool) -> None:
 
 @recipe.command(name="explain")
 @_PATH
+@click.argument("target", required=False)
 @_JSON
-def explain_command(path: Path, as_json: bool) -> None:
-    """Show every value of the recipes of PATH and the line that set it."""
+def explain_command(path: Path, target: str | None, as_json: bool) -> None:
+    """Show every value of the recipes of PATH and the line that set it.
+
+    With a TARGET, such as cp313-manylinux_2_28_x86_64, what holds for it: the overrides are in place.
+    """
     recipes = _load(path, as_json=as_json)
+    if target is not None:
+        recipes = [one.for_target(target) for one in recipes]
     if as_json:
         click.echo(json.dumps({"recipes": [_explained(one) for one in recipes]}))
         return

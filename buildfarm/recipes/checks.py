@@ -135,6 +135,17 @@ def _text_or_list(value: object) -> str:
     return "<text>" if isinstance(value, str) else "<list>"
 
 
+def _flag_or_command(value: object) -> str:
+    return "<flag>" if isinstance(value, bool) else _text_or_list(value)
+
+
+def _extra(value: str) -> str:
+    try:
+        return canonicalize_name(value, validate=True)
+    except InvalidName as error:
+        raise ValueError(f'must be the name of an extra or a group, not "{value[:60]}"') from error
+
+
 def _shell(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return ("sh", "-c", value) if isinstance(value, str) else value
 
@@ -156,6 +167,14 @@ TextOrList = Annotated[
     Annotated[Text, Tag("<text>")] | Annotated[tuple[Text, ...], Tag("<list>")], Discriminator(_text_or_list)
 ]
 Command = Annotated[TextOrList, AfterValidator(_shell)]
+#: `true`, `false`, or a command.
+FlagOrCommand = Annotated[
+    Annotated[Flag, Tag("<flag>")]
+    | Annotated[Text, AfterValidator(_shell), Tag("<text>")]
+    | Annotated[tuple[Text, ...], Field(min_length=1), Tag("<list>")],
+    Discriminator(_flag_or_command),
+]
+Names = tuple[Annotated[str, AfterValidator(_extra)], ...]
 Requirements = tuple[Annotated[str, AfterValidator(_requirement)], ...]
 Environment = dict[
     Annotated[str, AfterValidator(_variable)],

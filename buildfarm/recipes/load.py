@@ -6,7 +6,7 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pydantic import ValidationError
 
@@ -250,7 +250,12 @@ def _validated(drafts: Sequence[Layer]) -> list[Recipe]:
 
 
 def _origins(draft: Layer) -> dict[str, Origin]:
-    return {".".join(key): leaf.origin for key, leaf in draft.items()}
+    origins = {".".join(key): leaf.origin for key, leaf in draft.items()}
+    if several := draft.get(("overrides",)):
+        for number, override in enumerate(cast("list[object]", several.value)):
+            for key, leaf in flatten(several.document, override, (*several.path, number)).items():
+                origins[".".join(("overrides", str(number), *key))] = leaf.origin
+    return origins
 
 
 def _one_too_many(recipe: Recipe, draft: Layer, *, is_twice: bool) -> Problem:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SerializationInfo,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from buildfarm.recipes import checks
 from buildfarm.recipes.units import GIB, MIB
@@ -39,6 +50,8 @@ class Targets(_Part):
     or `"all"` that the farm has images for."""
     native: checks.Flag | None = None
     """What the wheel must be: `true` has compiled code, `false` has none, left out: not checked."""
+    skip: tuple[checks.Glob, ...] = ()
+    """Targets, by glob over their names, that are not built."""
     optional: tuple[checks.Glob, ...] = ()
     """Targets, by glob over their names, whose failure does not fail the build."""
 
@@ -50,8 +63,12 @@ class Build(_Part):
     """Make a wheel for each target."""
     sdist: checks.Flag = True
     """Make a source distribution, once."""
-    repair: checks.Flag = True
-    """Give native wheels their platform tag and the libraries they need."""
+    before: checks.Command = ()
+    """What runs in the project before the files are made: a list of arguments, or one text for the
+    shell. It has a `pip` of its own, whose programs the build finds and whose modules it does not."""
+    repair: checks.FlagOrCommand = True
+    """Give native wheels their platform tag and the libraries they need; or the command that does,
+    with `{wheel}` for the file and `{dest_dir}` for the folder that shall hold the one it leaves."""
     config_settings: dict[str, checks.TextOrList] = Field(default_factory=dict, max_length=100)
     """What the build backend is given (PEP 517)."""
     environment: checks.Environment = Field(default_factory=dict, max_length=100)
@@ -71,6 +88,14 @@ class Test(_Part):
 
     requires: checks.Requirements = ()
     """Further distributions to install, from the channels the source may read."""
+    extras: checks.Names = ()
+    """Extras of the wheel to install."""
+    groups: checks.Names = ()
+    """Groups of the project's `[dependency-groups]` to install (PEP 735)."""
+    environment: checks.Environment = Field(default_factory=dict, max_length=100)
+    """Variables for the test, beside those of the build."""
+    before: checks.Command = ()
+    """What runs before the wheel is installed, with a `pip`; like `command`."""
     command: checks.Command = ()
     """A list of arguments, or one text for the shell. Left out: install the wheel and import it."""
 
@@ -102,6 +127,41 @@ def _off_or_table(value: object) -> str:
     return "<off>" if isinstance(value, bool) else "<table>"
 
 
+_TestOrNot = Annotated[
+    Annotated[Literal[False], Tag("<off>")] | Annotated[Test, Tag("<table>")],
+    Discriminator(_off_or_table),
+]
+
+
+class Override(_Part):
+    """Other values for some targets; what is not written here stays as it is for all."""
+
+    select: Annotated[tuple[checks.Glob, ...], Field(min_length=1)]
+    """Targets, by glob over their names."""
+    build: Build = Field(default_factory=Build)
+    test: _TestOrNot = Field(default_factory=Test)
+    limits: Limits = Field(default_factory=Limits)
+
+    @model_validator(mode="after")
+    def _leaves_the_kinds_alone(self) -> Override:
+        if whole := {"wheel", "sdist"} & self.build.model_fields_set:
+            raise ValueError(f'"{min(whole)}" is for all targets alike: write it in [build]')
+        return self
+
+    @model_serializer
+    def _as_written(self, info: SerializationInfo) -> dict[str, Any]:
+        # All that was written and nothing else: a value may be back at its default for these targets.
+        written = {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
+        return {
+            name: value.model_dump(mode=info.mode, exclude_unset=True)
+            if isinstance(value, BaseModel)
+            else value
+            for name, value in written.items()
+        }
+
+
 class Recipe(_Part):
     """What to build from a commit of a source, and how."""
 
@@ -117,12 +177,11 @@ class Recipe(_Part):
     """Globs over names of branches whose pushes start a build; an empty list: none."""
     targets: Targets = Field(default_factory=Targets)
     build: Build = Field(default_factory=Build)
-    test: Annotated[
-        Annotated[Literal[False], Tag("<off>")] | Annotated[Test, Tag("<table>")],
-        Discriminator(_off_or_table),
-    ] = Field(default_factory=Test)
+    test: _TestOrNot = Field(default_factory=Test)
     """`false` gives up the check of the built wheel in a clean image."""
     limits: Limits = Field(default_factory=Limits)
+    overrides: Annotated[tuple[Override, ...], Field(max_length=100)] = ()
+    """Other values for some targets, each on top of those before it."""
 
     _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
 
@@ -131,6 +190,27 @@ class Recipe(_Part):
         """Where each value was written, by key with dots; a key that is missing has its default."""
         return self._origins
 
+    def for_target(self, target: str) -> Recipe:
+        """The recipe of one target, by its name: what the overrides say of it is in place, none is left.
+
+        A variable or a setting of the build backend joins those of the recipe; any other value takes the
+        place of the recipe's.
+        """
+        parts: dict[str, Any] = {"build": self.build, "test": self.test, "limits": self.limits}
+        origins = {key: origin for key, origin in self._origins.items() if not key.startswith("overrides")}
+        for number, override in enumerate(self.overrides):
+            if not any(fnmatch.fnmatchcase(target, glob) for glob in override.select):
+                continue
+            for name in override.model_fields_set - {"select"}:
+                parts[name] = _changed(parts[name], getattr(override, name))
+            place = f"overrides.{number}."
+            origins |= {
+                key.removeprefix(place): origin
+                for key, origin in self._origins.items()
+                if key.startswith(place)
+            }
+        return self.model_copy(update={**parts, "overrides": ()}).with_origins(origins)
+
     def with_origins(self, origins: Mapping[str, Origin]) -> Recipe:
         """The same recipe that knows where its values were written."""
         copy = self.model_copy()
@@ -138,13 +218,26 @@ class Recipe(_Part):
         return copy
 
 
+def _changed(part: BaseModel | bool, change: BaseModel | bool) -> BaseModel | bool:
+    if not isinstance(change, BaseModel):
+        return change
+    base = part if isinstance(part, BaseModel) else type(change)()
+    values = {name: getattr(change, name) for name in change.model_fields_set}
+    joined = {
+        name: {**getattr(base, name), **value} for name, value in values.items() if isinstance(value, dict)
+    }
+    return base.model_copy(update=values | joined)
+
+
 def recipe_digest(recipe: Recipe) -> str:
     """SHA-256, in hexadecimal, of the recipe as canonical JSON: what provenance names.
 
     Values count, not the way they were written: `"1 GiB"` and `"1024 MiB"` have one digest, and
-    `Recipe.model_validate(recipe.model_dump(mode="json"))` keeps it. Source: RFC 8785.
+    `Recipe.model_validate(recipe.model_dump(mode="json"))` keeps it. Those at their defaults are left out,
+    so that a farm which knows one key more gives old recipes the digest they had. Source: RFC 8785.
     """
-    return hashlib.sha256(rfc8785.dumps(recipe.model_dump(mode="json"))).hexdigest()
+    said = recipe.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(rfc8785.dumps(said)).hexdigest()
 
 
 def recipe_schema() -> dict[str, Any]:

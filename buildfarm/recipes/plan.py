@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -71,7 +71,7 @@ def plan_targets(
         InvalidInput: `target.unavailable`, nothing can be built or a named target has no image;
             `metadata.invalid`, Requires-Python cannot be read.
     """
-    shelf = _Shelf(images, needs_test=recipe.build.wheel and recipe.test is not False)
+    shelf = _Shelf(images, lambda name: recipe.build.wheel and recipe.for_target(name).test is not False)
     targets = [_marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog)]
     buildable = [target for target in targets if target.skip_reason is None]
     if not buildable:
@@ -107,7 +107,7 @@ def python_excludes(requires_python: str | None, interpreter: str) -> bool:
 class _Shelf:
     """The images, by what they are good for."""
 
-    def __init__(self, images: Iterable[ImageRow], *, needs_test: bool) -> None:
+    def __init__(self, images: Iterable[ImageRow], needs_test: Callable[[str], bool]) -> None:
         rows = [image for image in images if _PLATFORM.fullmatch(image.platform)]
         self.builders = sorted(
             (row for row in rows if row.role == "builder"), key=lambda row: _age(row.platform)
@@ -122,9 +122,9 @@ class _Shelf:
         """The target on the oldest image that has the interpreter, and a test image where one is needed."""
         for row in self.builders:
             if interpreter in row.interpreters and platform in (row.platform, _generic(row.platform)):
+                name = f"{interpreter}-{row.platform}"
                 test_image = self._test_image(interpreter, row.platform)
-                if test_image or not self.needs_test:
-                    name = f"{interpreter}-{row.platform}"
+                if test_image or not self.needs_test(name):
                     return Target(name, interpreter, row.platform, row.image_id, test_image)
         return None
 
@@ -142,9 +142,7 @@ class _Shelf:
             return "there are no builder images"
         builders = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.builders)
         tests = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.tests) or "none"
-        return (
-            f"builder images: {builders}; test images: {tests}" if self.needs_test else f"images: {builders}"
-        )
+        return f"builder images: {builders}; test images: {tests}"
 
 
 def _wanted(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None) -> list[Target]:
@@ -160,13 +158,13 @@ def _wanted(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None) -> list[Targ
         for place, target in found or [("any platform", None)]:
             if target is not None:
                 targets[target.name] = target
-            elif is_named:
+            elif is_named and not _is_one_of(f"{tag}-{place}", recipe.targets.skip):
                 missing = _missing(recipe, shelf, catalog, tag, place)
                 targets[missing.name] = missing
     for place in () if platforms == "all" else platforms:
         if not any(place in (target.platform, _generic(target.platform)) for target in targets.values()):
             raise _unavailable(f"no interpreter on {place}", shelf, catalog, "")
-    return list(targets.values())
+    return [target for target in targets.values() if not _is_one_of(target.name, recipe.targets.skip)]
 
 
 def _missing(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, tag: str, place: str) -> Target:
@@ -176,21 +174,21 @@ def _missing(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, tag: str, p
         InvalidInput: `target.unavailable`, it is required.
     """
     name = f"{tag}-{place}"
-    if not _is_optional(name, recipe):
+    if not _is_one_of(name, recipe.targets.optional):
         raise _unavailable(f"no image for {tag} on {place}", shelf, catalog, tag)
     return Target(name, tag, place, "", None, skip_reason=f"The farm has no image for {tag} on {place}.")
 
 
 def _marked(target: Target, recipe: Recipe, requires_python: str | None) -> Target:
-    target = replace(target, is_required=not _is_optional(target.name, recipe))
+    target = replace(target, is_required=not _is_one_of(target.name, recipe.targets.optional))
     if target.skip_reason is None and python_excludes(requires_python, target.interpreter):
         reason = f"The project's Requires-Python is {requires_python}, which leaves {target.interpreter} out."
         return replace(target, skip_reason=reason)
     return target
 
 
-def _is_optional(name: str, recipe: Recipe) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in recipe.targets.optional)
+def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _unavailable(what: str, shelf: _Shelf, catalog: Catalog | None, tag: str) -> InvalidInput:

@@ -49,7 +49,7 @@ def known_keys(model: type[BaseModel], path: KeyPath = ()) -> Iterator[tuple[Key
     """The keys of the model and of each table in it, by the table's path; `*` stands for any name."""
     yield path, tuple(model.model_fields)
     for name, field in model.model_fields.items():
-        step = (name, "*") if typing.get_origin(field.annotation) in (dict, Mapping) else (name,)
+        step = (name, "*") if typing.get_origin(field.annotation) in (dict, Mapping, tuple) else (name,)
         for part in _models_in(field.annotation):
             yield from known_keys(part, (*path, *step))
 
@@ -105,6 +105,7 @@ def _inner(data: object, step: int | str) -> object | None:
 def _suggestion(
     name: str, table: KeyPath, known: Mapping[KeyPath, tuple[str, ...]], around: KeyPath
 ) -> tuple[str, str]:
+    table = tuple("*" if isinstance(step, int) else step for step in table)
     names = known[table if table in known else (*table[:-1], "*")]
     if nearest := nearest_of(name, names):
         return nearest, f'did you mean "{nearest}"?'
@@ -116,7 +117,8 @@ def _suggestion(
 
 
 def _place(table: KeyPath) -> str:
-    return f"in [{'.'.join(map(str, table))}]" if table else "at the top of the file"
+    names = [step for step in table if isinstance(step, str) and step != "*"]
+    return f"in [{'.'.join(names)}]" if names else "at the top of the file"
 
 
 def _sentence(details: ErrorDetails) -> str:

@@ -19,10 +19,8 @@ def to_attempt_spec_fields(recipe: Recipe, target: Target) -> dict[str, Any]:
     """
     if target.skip_reason is not None:
         raise ValueError(f"{target.name} is skipped: {target.skip_reason}")
+    recipe = recipe.for_target(target.name)
     build = recipe.build
-    test = None
-    if recipe.test is not False:
-        test = {"requires": list(recipe.test.requires), "command": list(recipe.test.command)}
     return {
         "interpreter": target.interpreter,
         "build_image": target.build_image,
@@ -33,11 +31,12 @@ def to_attempt_spec_fields(recipe: Recipe, target: Target) -> dict[str, Any]:
             for key, value in build.config_settings.items()
         },
         "environment": dict(build.environment),
+        "before": list(build.before),
         "build_wheel": build.wheel,
         "build_sdist": build.sdist and target.is_primary,
-        "repair": build.repair,
+        "repair": build.repair if isinstance(build.repair, bool) else list(build.repair),
         "expect_native": recipe.targets.native,
-        "test": test,
+        "test": None if recipe.test is False else recipe.test.model_dump(mode="json"),
         "limits": _limits(recipe.limits),
     }
 

@@ -1,7 +1,7 @@
 """One attempt from source snapshot to uploaded files: a fresh container for each step.
 
     source, deps, build   one container, builder image: the stranger's code runs here
-    repair                one container, builder image: only our tools run, on the stranger's wheel
+    repair                one container, builder image: our tools, or the recipe's, on the stranger's wheel
     test                  one container, image without compilers
     upload                on the builder: the files go to the farm
 
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import docker
 from buildfarm import log
@@ -154,7 +155,7 @@ class _Attempt:
         outputs = self._build(stages, source)
         files = [output for output in outputs if not output.filename.endswith(".whl")]
         for wheel in (output for output in outputs if output not in files):
-            final = self._repair(stages, wheel)
+            final = self._repair(stages, wheel, source)
             self._test(stages, final, source)
             files.append(final)
         self._log.enter("upload")
@@ -177,6 +178,7 @@ class _Attempt:
         spec = self._spec
         plan = {
             "subdirectory": spec.subdirectory,
+            "before": spec.before,
             "config_settings": spec.config_settings,
             "wheel": spec.build_wheel,
             "sdist": spec.build_sdist,
@@ -193,13 +195,18 @@ class _Attempt:
         self._judge(ended, traffic, missing=missing, wrong=wrong)
         return traffic.outputs
 
-    def _repair(self, stages: _Stages, wheel: Output) -> Output:
+    def _repair(self, stages: _Stages, wheel: Output, source: Path) -> Output:
         self._log.enter("repair")
         if not is_native(wheel.filename):
             self._log.say(f"{wheel.filename} is pure: nothing to repair")
             return wheel
-        plan = {"wheel": wheel.filename, "repair": self._spec.repair}
-        ended, traffic = self._run(stages, "repair", plan, {wheel.filename: wheel.path})
+        plan = {
+            "wheel": wheel.filename,
+            "repair": self._spec.repair,
+            "subdirectory": self._spec.subdirectory,
+        }
+        inputs = {wheel.filename: wheel.path, "source.tar": source}
+        ended, traffic = self._run(stages, "repair", plan, inputs)
         wrong = missing = None
         if ended.exit_code == 0 and not traffic.facts.get("compiled"):
             wrong = f"{wheel.filename} is tagged for a platform but holds no compiled code."
@@ -213,7 +220,11 @@ class _Attempt:
         if test is None:
             return
         self._log.enter("test")
-        plan = {"wheel": wheel.filename, "requires": test.requires, "command": test.command}
+        plan = {
+            "wheel": wheel.filename,
+            "subdirectory": self._spec.subdirectory,
+            **test.model_dump(),
+        }
         inputs = {wheel.filename: wheel.path, "source.tar": source}
         ended, traffic = self._run(stages, "trial", plan, inputs)
         self._judge(ended, traffic)
@@ -222,7 +233,7 @@ class _Attempt:
         self,
         stages: _Stages,
         script: str,
-        plan: Mapping[str, object],
+        plan: Mapping[str, Any],
         inputs: Mapping[str, Path],
         marks: frozenset[Phase] = frozenset(),
     ) -> tuple[Ended, Traffic]:

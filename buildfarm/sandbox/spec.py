@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Phase = Literal["source", "deps", "build", "repair", "test", "upload"]
 State = Literal["succeeded", "failed", "timed_out", "cancelled"]
@@ -22,6 +22,16 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _variables(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in text:
+            raise ValueError(f"{name!r} cannot be an environment variable")
+    return value
+
+
+Variables = Annotated[dict[str, str], AfterValidator(_variables)]
 
 
 class Limits(_Frozen):
@@ -41,13 +51,18 @@ class Limits(_Frozen):
 class TestPlan(_Frozen):
     """What is run against the finished wheel in the image without compilers.
 
-    `command` is an argument list in which `{project}` stands for the unpacked source; an empty one
-    imports each top-level module of the wheel.
+    Commands are argument lists in which `{project}` stands for the unpacked source, `{package}` for the
+    folder of the project in it and `{wheel}` for the file. An empty `command` imports each top-level
+    module of the wheel.
     """
 
     __test__ = False
 
     requires: list[str] = []
+    extras: list[str] = []
+    groups: list[str] = []
+    environment: Variables = {}
+    before: list[str] = []
     command: list[str] = []
 
 
@@ -64,10 +79,11 @@ class AttemptSpec(_Frozen):
     source_date_epoch: int = Field(ge=0)
     subdirectory: str = ""
     config_settings: dict[str, str | list[str]] = {}
-    environment: dict[str, str] = {}
+    environment: Variables = {}
+    before: list[str] = []
     build_wheel: bool = True
     build_sdist: bool = False
-    repair: bool = True
+    repair: bool | list[str] = True
     expect_native: bool | None = None
     test: TestPlan | None = None
     limits: Limits = Limits()
@@ -86,14 +102,6 @@ class AttemptSpec(_Frozen):
         if self.test is not None and self.build_wheel and self.test_image is None:
             raise ValueError("a test needs the image it runs in")
         return self
-
-    @field_validator("environment")
-    @classmethod
-    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _VARIABLE.fullmatch(name) or "\0" in text:
-                raise ValueError(f"{name!r} cannot be an environment variable")
-        return value
 
 
 class PhaseReport(_Frozen):

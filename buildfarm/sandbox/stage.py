@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import docker
 from buildfarm.sandbox import policy
@@ -98,11 +99,13 @@ class Stage:
 
     def run(
         self,
-        plan: Mapping[str, object],
+        plan: Mapping[str, Any],
         inputs: Mapping[str, Path],
         should_stop: Callable[[], Stop | None],
     ) -> tuple[Ended, Traffic]:
         """Give the container its inputs and its plan, and wait for its end.
+
+        Variables of the plan win over those of the attempt.
 
         Raises:
             ExternalFailure: the engine went away.
@@ -114,7 +117,7 @@ class Stage:
             **plan,
             "python": self._python,
             "source_date_epoch": self._spec.source_date_epoch,
-            "environment": self._spec.environment,
+            "environment": {**self._spec.environment, **plan.get("environment", {})},
         }
         self._turn.set()
         _write(self._given / f"{_PLAN}.part", json.dumps(whole)).rename(self._given / _PLAN)

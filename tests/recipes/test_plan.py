@@ -219,11 +219,19 @@ def test_the_sandbox_is_told_plain_values_under_the_agreed_names():
         "subdirectory": "pkg/a",
         "config_settings": {"a": "1", "b": ["2"]},
         "environment": {"X": "y"},
+        "before": [],
         "build_wheel": True,
         "build_sdist": True,
         "repair": True,
         "expect_native": True,
-        "test": {"requires": ["pytest"], "command": ["sh", "-c", "pytest"]},
+        "test": {
+            "requires": ["pytest"],
+            "extras": [],
+            "groups": [],
+            "environment": {},
+            "before": [],
+            "command": ["sh", "-c", "pytest"],
+        },
         "limits": {
             "memory_bytes": 2 * 1024**3,
             "cpus": 2.0,
@@ -242,7 +250,9 @@ def test_the_sandbox_is_told_plain_values_under_the_agreed_names():
 def test_a_test_that_was_given_up_is_told_as_none_and_a_default_one_as_an_empty_command():
     (target, _) = plan_targets(recipe(), IMAGES, None)
     assert to_attempt_spec_fields(recipe(test=False), target)["test"] is None
-    assert to_attempt_spec_fields(recipe(), target)["test"] == {"requires": [], "command": []}
+    assert to_attempt_spec_fields(recipe(), target)["test"] == {
+        "requires": [], "extras": [], "groups": [], "environment": {}, "before": [], "command": [],
+    }  # fmt: skip
 
 
 def test_a_skipped_target_is_never_handed_to_a_builder():

@@ -179,6 +179,8 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-d",
             directory,
             "setuptools",
+            "pip",
+            "packaging",
         ],
         check=True,
     )

@@ -206,6 +206,64 @@ def test_a_test_command_may_use_the_project_s_files(attempt):
     assert "in /work/scratch /work/env/lib/python3.11/site-packages/calm.py" in farm.lines_of("test")
 
 
+def test_what_runs_before_the_build_lies_beside_it(attempt):
+    show = """
+import importlib.util, shutil
+print("tool", shutil.which("pip"), "module", importlib.util.find_spec("packaging"), open("made").read())
+"""
+    install = "pip install -q packaging && python -c 'import packaging'"
+    before = f"{install} && echo {{project}} {{package}} > {{package}}/made"
+    files = {f"part/{name}": text for name, text in hostile(show + PURE_WHEEL).items()}
+    outcome, farm = attempt(files, subdirectory="part", before=["sh", "-c", before])
+
+    assert outcome.state == "succeeded", farm.log
+    assert "tool /work/tools/bin/pip module None /src /src/part" in farm.log
+    outcome, farm = attempt(hostile(PURE_WHEEL), before=["sh", "-c", "echo no tables; exit 3"])
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "deps")
+
+
+def test_a_recipe_may_repair_in_its_own_way(attempt):
+    outcome, farm = attempt(
+        C_PROJECT, repair=["sh", "-c", "echo mine; auditwheel repair -w {dest_dir} {wheel}"]
+    )
+    assert outcome.state == "succeeded", farm.log
+    assert "mine" in farm.lines_of("repair")
+    assert list(farm.artifacts) == ["fastadd-1.2-cp311-cp311-manylinux1_x86_64.manylinux_2_5_x86_64.whl"]
+    outcome, _ = attempt(C_PROJECT, repair=["true"])
+    assert (outcome.state, outcome.first_error) == ("failed", "The repair left 0 wheels.")
+
+
+def test_a_test_has_extras_groups_variables_and_a_command_before_it(attempt):
+    project = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "calm"
+version = "1"
+optional-dependencies.more = ["packaging"]
+[dependency-groups]
+tests = ["setuptools"]
+[tool.setuptools]
+py-modules = ["calm"]
+"""
+    check = "import calm, packaging, setuptools, os; print('all of', os.environ['KIND'], os.environ['LEVEL'])"
+    outcome, farm = attempt(
+        {"pyproject.toml": project, "calm.py": ""},
+        environment={"KIND": "build", "LEVEL": "3"},
+        test={
+            "extras": ["more"],
+            "groups": ["tests"],
+            "environment": {"KIND": "test"},
+            "before": ["sh", "-c", "pip --version && ls {wheel} && touch here"],
+            "command": ["sh", "-c", f'ls here && python -c "{check}"'],
+        },
+    )
+    assert outcome.state == "succeeded", farm.log
+    assert "/in/calm-1-py3-none-any.whl" in farm.lines_of("test")
+    assert "all of test 3" in farm.lines_of("test")
+
+
 def test_every_suite_s_interpreter_builds_its_own_wheel(engine, attempt):
     for image in list_images(engine):
         if image.role == "builder":

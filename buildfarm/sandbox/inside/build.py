@@ -48,16 +48,27 @@ class _Backend:
             return json.load(file)
 
 
+def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str]:
+    """Run what the recipe wants to run first; the environment in which the build finds its programs."""
+    steps.make_environment(plan["python"], environment, steps.TOOLS, with_pip=True)
+    first, *rest = environment["PATH"].split(":")
+    own = {**environment, "VIRTUAL_ENV": steps.TOOLS, "PATH": ":".join([f"{steps.TOOLS}/bin", *rest])}
+    steps.run(steps.filled(plan["before"], plan), own, steps.SOURCE)
+    return {**environment, "PATH": ":".join([first, f"{steps.TOOLS}/bin", *rest])}
+
+
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
     """Unpack, install what the build requires, call the hooks, hand the results out."""
     steps.mark("source")
     steps.unpack_source(environment)
 
     steps.mark("deps")
-    project = os.path.join(steps.SOURCE, plan["subdirectory"])
+    project = steps.project_folder(plan)
     if not os.path.isdir(project):
         print(f"ERROR: the source has no directory {plan['subdirectory']!r}", flush=True)
         raise steps.FailedError(1)
+    if plan["before"]:
+        environment = _prepare(plan, environment)
     system = _build_system(project)
     steps.make_environment(plan["python"], environment)
     if system.get("requires"):

@@ -1,6 +1,6 @@
 """Phase repair: give a platform wheel the tag its symbols allow, graft what it needs.
 
-No code of the project runs here, but its wheel is read: that is why this is a container.
+Its wheel is read here, and a recipe may say how: that is why this is a container.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if not compiled or not plan["repair"]:
         return facts
     os.mkdir(steps.OUT)
-    steps.run(["auditwheel", "repair", "--wheel-dir", steps.OUT, wheel], environment)
+    command = ["auditwheel", "repair", "--wheel-dir", steps.OUT, wheel]
+    if isinstance(plan["repair"], list):
+        steps.unpack_source(environment)
+        command = steps.filled(plan["repair"], plan, wheel=wheel, dest_dir=steps.OUT)
+    steps.run(command, environment)
     for name in sorted(os.listdir(steps.OUT)):
         door.put_file(os.path.join(steps.OUT, name))
     return facts

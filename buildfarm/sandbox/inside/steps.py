@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 SOURCE = "/src"
 OUT = "/work/out"
 ENV = "/work/env"
+TOOLS = "/work/tools"
 SOURCE_TAR = "/in/source.tar"
 INDEX = "http://127.0.0.1:8080/simple/"
 
@@ -87,9 +89,26 @@ def unpack_source(environment: dict[str, str]) -> None:
     )
 
 
-def make_environment(python: str, environment: dict[str, str]) -> None:
-    """An empty virtual environment at /work/env."""
-    run(["uv", "venv", "--quiet", "--no-project", "--python", python, ENV], environment)
+def project_folder(plan: dict[str, Any]) -> str:
+    """The folder of the project in the unpacked source."""
+    return os.path.join(SOURCE, plan["subdirectory"]).rstrip("/")
+
+
+def filled(command: list[str], plan: dict[str, Any], **more: str) -> list[str]:
+    """A recipe's command with the paths of this container in the place of their names."""
+    places = {"project": SOURCE, "package": project_folder(plan), **more}
+    for name, path in places.items():
+        command = [word.replace("{" + name + "}", path) for word in command]
+    return command
+
+
+def make_environment(
+    python: str, environment: dict[str, str], place: str = ENV, *, with_pip: bool = False
+) -> None:
+    """A virtual environment with nothing in it, or with pip alone."""
+    run(["uv", "venv", "--quiet", "--no-project", "--python", python, place], environment)
+    if with_pip:
+        run(["uv", "pip", "install", "--python", f"{place}/bin/python", "pip"], environment)
 
 
 def install(requirements: list[str], environment: dict[str, str]) -> None:

@@ -33,16 +33,21 @@ def _top_level(wheel: str) -> list[str]:
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
     """Install with dependencies from the farm's index, then run the command or import everything."""
     wheel = os.path.join("/in", plan["wheel"])
-    steps.make_environment(plan["python"], environment)
-    steps.install([wheel, *plan["requires"]], environment)
-    command = plan["command"]
-    if any("{project}" in word for word in command):
+    before, command = (steps.filled(plan[which], plan, wheel=wheel) for which in ("before", "command"))
+    if plan["groups"] or any(steps.SOURCE in word for word in (*before, *command)):
         steps.unpack_source(environment)
+    scratch = "/work/scratch"
+    os.mkdir(scratch)
+    steps.make_environment(plan["python"], environment, with_pip=bool(before))
+    if before:
+        steps.run(before, environment, scratch)
+    extras = f"[{','.join(plan['extras'])}]" if plan["extras"] else ""
+    stated = os.path.join(steps.project_folder(plan), "pyproject.toml")
+    groups = [word for group in plan["groups"] for word in ("--group", f"{stated}:{group}")]
+    steps.install([wheel + extras, *plan["requires"], *groups], environment)
     if not command:
         names = _top_level(wheel)
         print("$ import " + " ".join(names), flush=True)
         command = [f"{steps.ENV}/bin/python", "-I", "-c", _IMPORT, *names]
-    scratch = "/work/scratch"
-    os.mkdir(scratch)
-    steps.run([word.replace("{project}", steps.SOURCE) for word in command], environment, scratch)
+    steps.run(command, environment, scratch)
     return {}
