@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from buildfarm.index.statements import Statements
     from buildfarm.index.supplements import Supplementer
     from buildfarm.index.upload import Uploader
+    from buildfarm.index.wheel_rules import WheelRules
     from buildfarm.mirror.upstream import Upstream
     from buildfarm.trust.client import SignerClient
 
@@ -151,6 +152,13 @@ class Farm:
         from buildfarm.index.supplements import Supplementer
 
         return Supplementer(self.database, self.upstream, self.guard)
+
+    @cached_property
+    def wheel_rules(self) -> WheelRules:
+        """Starts such builds by rule."""
+        from buildfarm.index.wheel_rules import WheelRules
+
+        return WheelRules(self.database, self.upstream, self.guard, self.settings)
 
     @cached_property
     def upstream(self) -> Upstream:

@@ -1,7 +1,7 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It sweeps, and in a thread of its own has the journal's newest rows signed: a signer that is away or slow
-must not keep what was lost from being repaired.
+It sweeps. In threads of their own it has the journal's newest rows signed and builds missing wheels by
+rule: a signer or an upstream that is away or slow must not keep what was lost from being repaired.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import keeper, leases
+from buildfarm.index import wheel_rules
 from buildfarm.trust.cover import cover
 
 _log = log.get(__name__)
@@ -39,6 +40,7 @@ def main() -> int:
     holder = f"{socket.gethostname()}.{os.getpid()}"
     interval = farm.settings.timing.keeper_interval_s
     threading.Thread(target=_cover_journal, args=(farm, leading, over), daemon=True).start()
+    threading.Thread(target=_build_missing_wheels, args=(farm, leading, over), daemon=True).start()
     tidied = -_TIDY_S
     while not over.wait(interval):
         try:
@@ -66,6 +68,17 @@ def _cover_journal(farm: Farm, leading: threading.Event, over: threading.Event) 
         except FarmError as err:
             _log.warning("journal.not_covered", code=err.code, message=err.message)
             over.wait(timing.unsigned_s)
+
+
+def _build_missing_wheels(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
+    """While this keeper leads: what the rules say of pages that changed, and now and then of all."""
+    rounds = wheel_rules.Rounds(farm.wheel_rules)
+    while not over.wait(farm.settings.timing.keeper_interval_s):
+        try:
+            if leading.is_set() and (started := rounds.go()):
+                _log.info("wheel_rules.started", builds=started)
+        except FarmError as err:
+            _log.warning("wheel_rules.round_missed", code=err.code, message=err.message)
 
 
 def _tidy(farm: Farm, last: float) -> float:

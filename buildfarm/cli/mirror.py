@@ -11,6 +11,7 @@ from buildfarm.cli.mirrored import evict, list_command, refresh, show, upstreams
 from buildfarm.cli.output import json_option, release_of
 from buildfarm.cli.policy import advisories, lift, policy
 from buildfarm.cli.prefetch import prefetch
+from buildfarm.cli.wheel_rule import rule
 
 
 @click.group()
@@ -36,6 +37,6 @@ def build(channel: str, release: str, *, wait: bool, as_json: bool) -> None:
 
 for _part in (
     list_command, show, refresh, evict, upstreams, policy, lift, advisories, prefetch, export_command,
-    import_command,
+    import_command, rule,
 ):  # fmt: skip
     mirror.add_command(_part)

@@ -7,18 +7,19 @@ delivery started takes the first, the others are its siblings with the same deli
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from packaging.version import Version
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, FarmError, InvalidInput
-from buildfarm.farm import builds, claims, jobs, registry, sdists
+from buildfarm.farm import builds, claims, jobs, registry, sdists, unserved
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import Cause, State
 from buildfarm.ids import new_id
@@ -61,10 +62,10 @@ class Planner:
         if source.scm == sdists.SCM:
             limit = self.settings.limits.upload_bytes
             snapshot = sdists.snapshot(build, self.upstream, self.blobs, max_bytes=limit)
-            recipes = _wheels_alone(self._recipes(build.project or "", None, snapshot))
+            recipes = [sdist_recipe(self.settings, build.project or "", snapshot.files)]
         else:
             snapshot = self._fetch(source, build)
-            recipes = self._recipes(source.name, source.recipe, snapshot)
+            recipes = _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
             recipes = select(recipes, build.ref or snapshot.commit)
         if not recipes:
             raise InvalidInput(
@@ -103,14 +104,6 @@ class Planner:
         with self.database.begin() as session:
             return take_credential(session, source.id)
 
-    def _recipes(self, name: str, stored: str | None, snapshot: Snapshot) -> list[Recipe]:
-        files = {path: text for path, text in snapshot.files.items() if is_recipe_file(path)}
-        if "." in snapshot.projects and not {"pyproject.toml", "setup.py"} & set(files):
-            files["setup.py"] = ""
-        overlay = self.settings.recipes / f"{name}.toml"
-        central = overlay.read_text() if stored is None and overlay.is_file() else stored
-        return load_recipes(files, central, central_file=f"recipes/{name}.toml")
-
     def _plan(
         self,
         session: Session,
@@ -133,31 +126,72 @@ class Planner:
             return
         try:
             targets = plan_targets(
-                recipe, images, static_requires_python(snapshot.files, recipe), catalog=self._catalog()
+                recipe,
+                images,
+                static_requires_python(snapshot.files, recipe),
+                catalog=_catalog(self.settings),
             )
         except InvalidInput as err:
             builds.end(session, build.id, State.FAILED, cause=Cause.POLICY, error=str(err))
             return
+        if build.trigger == sdists.BY_RULE:
+            targets = self._missing(session, build, targets)
         for target in targets:
             session.add(_job(build, source, snapshot, recipe, target))
         builds.settle(session, build.id)
 
-    def _catalog(self) -> Catalog | None:
-        path = self.settings.recipes / "targets.toml"
-        return load_catalog(str(path), path.read_text()) if path.is_file() else None
+    def _missing(self, session: Session, build: Build, targets: Sequence[Target]) -> list[Target]:
+        """The targets of a build by rule: what became served or was tried meanwhile is skipped."""
+        page = self.upstream.pages.stored(build.project or "")
+        if page is None:
+            return list(targets)
+        version, sha256 = Version(build.version or ""), build.commit or ""
+        met = unserved.reasons(session, page, version, sha256, targets, besides=build.id)
+        return [replace(target, skip_reason=met.get(target.name)) for target in targets]
+
+
+def sdist_targets(
+    session: Session, settings: Settings, project: str, requires_python: str | None
+) -> list[Target]:
+    """What a build of an upstream project's sdist would make, as far as its page tells.
+
+    Raises:
+        InvalidInput: as for `plan_targets`, and `recipe.invalid` for the operator's recipe.
+    """
+    files = sdists.project_files(requires_python)
+    recipe = sdist_recipe(settings, project, files)
+    return plan_targets(
+        recipe, _images(session), static_requires_python(files, recipe), catalog=_catalog(settings)
+    )
+
+
+def sdist_recipe(settings: Settings, project: str, files: Mapping[str, str]) -> Recipe:
+    """The recipe for an sdist: its filters speak of pushes, its paths of a repository."""
+    first, *_rest = _recipes(settings, project, None, files, (".",))
+    build = first.build.model_copy(update={"sdist": False, "wheel": True})
+    return first.model_copy(update={"build": build, "path": ""})
+
+
+def _recipes(
+    settings: Settings, name: str, stored: str | None, files: Mapping[str, str], projects: Sequence[str]
+) -> list[Recipe]:
+    files = {path: text for path, text in files.items() if is_recipe_file(path)}
+    if "." in projects and not {"pyproject.toml", "setup.py"} & set(files):
+        files["setup.py"] = ""
+    overlay = settings.recipes / f"{name}.toml"
+    central = overlay.read_text() if stored is None and overlay.is_file() else stored
+    return load_recipes(files, central, central_file=f"recipes/{name}.toml")
+
+
+def _catalog(settings: Settings) -> Catalog | None:
+    path = settings.recipes / "targets.toml"
+    return load_catalog(str(path), path.read_text()) if path.is_file() else None
 
 
 def fail(session: Session, task: Task, err: FarmError, cause: Cause) -> None:
     """End a build whose control task met an error that another try would meet again."""
     claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(err))
     builds.end(session, task.subject, State.FAILED, cause=cause, error=str(err))
-
-
-def _wheels_alone(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The recipe for an sdist: its filters speak of pushes, its paths of a repository."""
-    first, *_rest = recipes
-    build = first.build.model_copy(update={"sdist": False, "wheel": True})
-    return [first.model_copy(update={"build": build, "path": ""})]
 
 
 def _sibling(session: Session, build: Build) -> Build:
@@ -183,7 +217,7 @@ def _sibling(session: Session, build: Build) -> Build:
 def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target) -> Job:
     now = clock.now()
     family = target.platform.split("_", 1)[0] + "-" + target.platform.split("_", 3)[3]
-    queue = jobs.queue_name(family, source.tier, "hi" if build.ref.startswith("refs/tags/") else "std")
+    queue = jobs.queue_name(family, source.tier, _priority(build))
     job = Job(id=new_id("job"), build_id=build.id, target=target.name, required=target.is_required, spec={})
     for column, value in claims.queued_values(queue, now).items():
         setattr(job, column, value)
@@ -193,6 +227,12 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
     spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
     return job
+
+
+def _priority(build: Build) -> str:
+    if build.trigger == sdists.BY_RULE:
+        return "wave"
+    return "hi" if build.ref.startswith("refs/tags/") else "std"
 
 
 def _images(session: Session) -> list[ImageRow]:

@@ -6,6 +6,8 @@ their commit; the archive, validated like every other file, is their snapshot as
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,11 +18,12 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.errors import Conflict, IntegrityFailure, NotFound
-from buildfarm.farm import builds
+from buildfarm.farm import builds, unserved
 from buildfarm.farm.model import Build
 from buildfarm.ids import new_id
 from buildfarm.mirror.page import MirrorFile, MirrorPage
 from buildfarm.mirror.upstream import Upstream
+from buildfarm.recipes.plan import Target
 from buildfarm.sources.contract import Snapshot
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
@@ -28,6 +31,8 @@ from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.validate import validate_in_sandbox
 
 SCM = "index"
+#: The trigger of builds that a rule started: they wait behind all others, and make what is missing alone.
+BY_RULE = "rule"
 _NAME = "upstream-sdists"
 
 
@@ -69,19 +74,45 @@ def start(session: Session, sdist: Sdist, *, channel: str, actor: str) -> Build:
         .where(Build.source_id == source.id, Build.project == sdist.project, Build.ref == ref)
         .where(Build.channel == channel, Build.state.not_in(["failed", "cancelled"]))
     ).first()
-    if known:
-        return known
+    return known or _begin(session, source, sdist, channel=channel, trigger="request", actor=actor)
+
+
+def start_by_rule(
+    session: Session, sdist: Sdist, page: MirrorPage, targets: Sequence[Target], *, channel: str, rule: str
+) -> Build | None:
+    """A build of the targets for which nothing serves and nobody tried; None when there is none (any more).
+
+    Raises:
+        Conflict: `source.name_taken`, as for `start`.
+    """
+    source = _source(session)
+    builds.hold_source(session, source.id)
+    met = unserved.reasons(session, page, sdist.version, sdist.file.sha256 or "", targets)
+    if all(target.name in met for target in targets):
+        return None
+    return _begin(session, source, sdist, channel=channel, trigger=BY_RULE, actor=rule)
+
+
+def _begin(
+    session: Session, source: Source, sdist: Sdist, *, channel: str, trigger: str, actor: str
+) -> Build:
     build = builds.start(
         session,
         source,
-        ref=ref,
+        ref=f"refs/tags/{sdist.version}",
         commit=sdist.file.sha256,
-        trigger="request",
+        trigger=trigger,
         actor=actor,
         title=f"{sdist.project} {sdist.version} from its sdist",
     )
     build.project, build.version, build.channel = sdist.project, str(sdist.version), channel
     return build
+
+
+def project_files(requires_python: str | None) -> dict[str, str]:
+    """What the planner reads of an sdist: what a stranger wrote into it steers nothing but its build."""
+    requires = f"requires-python = {json.dumps(requires_python)}" if requires_python else ""
+    return {"pyproject.toml": f"[project]\n{requires}\n"}
 
 
 def snapshot(build: Build, upstream: Upstream, blobs: Blobs, *, max_bytes: int) -> Snapshot:
@@ -102,7 +133,6 @@ def snapshot(build: Build, upstream: Upstream, blobs: Blobs, *, max_bytes: int) 
     facts = validate_in_sandbox(
         path, Expectation(file.filename, project, str(version), max_bytes, origin="mirror")
     )
-    requires = f'requires-python = "{facts.requires_python}"' if facts.requires_python else ""
     moment = _moment(file)
     return Snapshot(
         commit=held.sha256,
@@ -115,8 +145,7 @@ def snapshot(build: Build, upstream: Upstream, blobs: Blobs, *, max_bytes: int) 
         tag=str(version),
         describe_tag=None,
         history="tip",
-        # What a stranger wrote into the archive steers nothing here but the build itself.
-        files={"pyproject.toml": f"[project]\n{requires}\n"},
+        files=project_files(facts.requires_python),
         unread={},
         projects=(".",),
         sha256=held.sha256,

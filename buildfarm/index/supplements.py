@@ -30,7 +30,7 @@ from buildfarm.mirror.upstream import Upstream
 from buildfarm.wheels.facts import FileFacts
 
 #: A rule that is about installing an sdist, not about building a wheel of it here.
-_SDIST_RULES = frozenset({"file-type"})
+SDIST_RULES = frozenset({"file-type"})
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Supplementer:
             raise NotFound(f"No upstream index knows {name}.", code="mirror.unknown")
         sdist = sdists.sdist_of(page, exact)
         refusal = self.guard.sift(mirror, page).refused.get(sdist.file.filename)
-        if refusal and refusal.rule not in _SDIST_RULES:
+        if refusal and refusal.rule not in SDIST_RULES:
             raise Forbidden(refusal.sentence, code=f"policy.{refusal.rule}")
         with self.database.begin() as session:
             return sdists.start(session, sdist, channel=mirror, actor=actor).id

@@ -58,3 +58,23 @@ class ReleaseLicence(Base):
     project: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[str] = mapped_column(primary_key=True)
     licences: Mapped[list[Any]]
+
+
+class WheelRule(Base):
+    """Of which upstream releases the farm builds missing wheels without being asked.
+
+    `patterns` are normalised names with `*` and `?`; `newest` counts releases of a project, `daily` builds
+    within 24 hours.
+    """
+
+    __tablename__ = "wheel_rule"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    patterns: Mapped[list[Any]]
+    newest: Mapped[int]
+    prereleases: Mapped[bool]
+    daily: Mapped[int]
+    enabled: Mapped[bool]
+    actor: Mapped[str]
+    changed_at: Mapped[datetime]

@@ -5,6 +5,7 @@ import pytest
 SOURCE = {"name": "gadget", "url": "https://git.example/acme/gadget.git"}
 IMAGES = {"images": []}
 LIFT = {"channel": "mirror", "project": "widget", "version": "1.0", "rule": "age", "reason": "a fix"}
+RULE = {"channel": "dev", "patterns": ["num*"]}
 #: method, path, body, status for who may look, status for an administrator
 ROUTES = [
     ("GET", "/sources", None, 200, 200),
@@ -54,6 +55,11 @@ ROUTES = [
     ("GET", "/mirror/upstreams", None, 200, 200),
     ("GET", "/mirror/events", None, 200, 200),
     ("POST", "/channels/dev/supplements", {"project": "x", "version": "1"}, 403, 409),
+    ("GET", "/wheel-rules", None, 200, 200),
+    ("PUT", "/wheel-rules/science", RULE, 403, 409),
+    ("GET", "/wheel-rules/science", None, 404, 404),
+    ("POST", "/wheel-rules/check", RULE, 409, 409),
+    ("DELETE", "/wheel-rules/science", None, 403, 404),
     ("GET", "/lifts", None, 200, 200),
     ("POST", "/lifts", LIFT, 403, 201),
     ("DELETE", "/lifts/lft_nothing", None, 403, 404),

@@ -24,6 +24,7 @@ from webapp.api import (
     sources,
     tokens,
     users,
+    wheel_rules,
     whoami,
 )
 from webapp.api.answer import answer
@@ -35,7 +36,7 @@ _MAX_BODY = 8 << 20
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
     builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces,
-    projects, promotions, releases, sources, tokens, users, whoami,
+    projects, promotions, releases, sources, tokens, users, wheel_rules, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 

@@ -324,6 +324,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_user_name")),
     )
     op.create_table(
+        "wheel_rule",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("patterns", types.Json, nullable=False),
+        sa.Column("newest", sa.Integer(), nullable=False),
+        sa.Column("prereleases", sa.Boolean(), nullable=False),
+        sa.Column("daily", sa.Integer(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("changed_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_wheel_rule")),
+    )
+    op.create_table(
         "advisory_cover",
         sa.Column("advisory_id", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=False),
@@ -734,6 +747,7 @@ def downgrade() -> None:
 
     op.drop_table("advisory_cover")
     op.drop_table("user")
+    op.drop_table("wheel_rule")
     op.drop_table("upstream_provenance")
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_upstream_page_skeleton"))
