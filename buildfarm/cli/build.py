@@ -33,6 +33,7 @@ _FACTS: Columns = {
     "by": lambda row: f"{row['actor'] or 'nobody known'}, {row['trigger']}",
     "delivery": "delivery_id",
     "recipe": lambda row: " ".join(filter(None, [row["recipe"], row["recipe_path"]])),
+    "not followed": lambda row: "; ".join(row["not_followed"]),
     "release": lambda row: f"{row['project']} {row['version']} in {row['channel']}" if row["version"] else "",
     "made": "created_at",
     "started": "started_at",

@@ -28,15 +28,26 @@ def recipe() -> None:
 def check(path: Path, as_json: bool) -> None:
     """Check the recipes of PATH: a recipe file, or the folder of a repository.
 
+    Says as well what a [tool.cibuildwheel] asks for that the farm does not do.
     Exit code 1 when a recipe is invalid or there is none.
     """
     recipes = _load(path, as_json=as_json)
     if as_json:
-        rows = [{"name": one.name, "path": one.path, "digest": recipe_digest(one)} for one in recipes]
+        rows = [
+            {
+                "name": one.name,
+                "path": one.path,
+                "digest": recipe_digest(one),
+                "not_followed": [str(left_out) for left_out in one.left_out],
+            }
+            for one in recipes
+        ]
         click.echo(json.dumps({"valid": True, "recipes": rows}))
         return
     for one in recipes:
         click.echo(f"{one.name}: good, sha256 {recipe_digest(one)}")
+        for left_out in one.left_out:
+            click.echo(f"  {left_out}")
 
 
 @recipe.command(name="explain")

@@ -30,7 +30,10 @@ class Work:
 
 
 class Build(Base):
-    """All work for one commit and one recipe; its state is the fold of its jobs."""
+    """All work for one commit and one recipe; its state is the fold of its jobs.
+
+    `not_followed` are sentences: what the project's own configuration asks for and does not get here.
+    """
 
     __tablename__ = "build"
     __table_args__ = (
@@ -51,6 +54,7 @@ class Build(Base):
     recipe_path: Mapped[str | None]
     recipe_sha256: Mapped[str | None]
     recipe: Mapped[dict[str, Any] | None]
+    not_followed: Mapped[list[Any] | None]
     snapshot_sha256: Mapped[str | None]
     commit_time: Mapped[int | None]
     channel: Mapped[str]

@@ -118,6 +118,7 @@ class Planner:
         build.title = build.title or snapshot.subject[:500]
         build.recipe_name, build.recipe_path = recipe.name, recipe.path
         build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
+        build.not_followed = [str(one) for one in recipe.left_out]
         build.project = recipe.project or build.project
         if not images:
             sentence = "The farm has no image to build in."

@@ -95,11 +95,15 @@ class JobRow(JobMark):
 
 @dataclass(frozen=True)
 class BuildDetail(BuildRow):
-    """A build with its whole jobs; the digests name the recipe and the snapshot it was built from."""
+    """A build with its whole jobs; the digests name the recipe and the snapshot it was built from.
+
+    `not_followed` are sentences: what the project's own configuration asks for and does not get here.
+    """
 
     jobs: tuple[JobRow, ...]
     recipe_path: str | None
     recipe_sha256: str | None
+    not_followed: tuple[str, ...]
     snapshot_sha256: str | None
     cancel_requested_at: datetime | None
 
@@ -201,6 +205,7 @@ def build_detail(session: Session, build_id: str) -> BuildDetail:
         jobs=tuple(_job_rows(session, jobs)),
         recipe_path=build.recipe_path,
         recipe_sha256=build.recipe_sha256,
+        not_followed=tuple(build.not_followed or ()),
         snapshot_sha256=build.snapshot_sha256,
         cancel_requested_at=build.cancel_requested_at,
     )

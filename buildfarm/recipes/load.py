@@ -11,10 +11,11 @@ from typing import NamedTuple, cast
 from pydantic import ValidationError
 
 from buildfarm.errors import InvalidInput
+from buildfarm.recipes.cibuildwheel import TABLE, Translation, translate
 from buildfarm.recipes.document import Document, Problem, read, refusal
 from buildfarm.recipes.lines import KeyPath
 from buildfarm.recipes.merge import Key, Layer, Leaf, flatten, overlay, tree
-from buildfarm.recipes.model import Origin, Recipe
+from buildfarm.recipes.model import LeftOut, Origin, Recipe
 from buildfarm.recipes.problems import nearest_of, problems_of
 
 #: Files of a folder that may hold a recipe; the later wins.
@@ -52,9 +53,9 @@ def load_recipes(
 ) -> list[Recipe]:
     """The recipes of a source, by name.
 
-    A folder's recipe is `[tool.buildfarm]` of its `pyproject.toml`, then its `buildfarm.toml`, then the
-    operator's overlay; the later wins, key by key. Without any recipe a root that is a project gets the
-    default one. `[recipes.NAME]` tables make several recipes of one file.
+    A folder's recipe is `[tool.cibuildwheel]` of its `pyproject.toml`, then `[tool.buildfarm]` there, then
+    its `buildfarm.toml`, then the operator's overlay; the later wins, key by key. Without any recipe a root
+    that is a project gets the default one. `[recipes.NAME]` tables make several recipes of one file.
 
     Args:
         files: text of each file for which `is_recipe_file` holds, by path from the root.
@@ -73,7 +74,7 @@ def load_recipes(
         shared, named = _split(document, document.data, ())
         drafts = _overlaid(drafts, shared, named)
     if not drafts and any(name in files for name in PROJECT_FILES):
-        drafts = [{}]
+        drafts = [_Draft({})]
     return _validated(drafts)
 
 
@@ -136,12 +137,23 @@ def _flat(value: object, key: str) -> list[tuple[str, object]]:
     return [(key, value)]
 
 
-def _drafts_of_repository(files: Mapping[str, str]) -> list[Layer]:
+class _Draft(NamedTuple):
+    """A recipe before its values are checked, and what of the project's own configuration is left out."""
+
+    layer: Layer
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def _drafts_of_repository(files: Mapping[str, str]) -> list[_Draft]:
     drafts = []
     for folder in sorted({posixpath.dirname(path) for path in files if is_recipe_file(path)}):
         shared: Layer = {}
         named: dict[str, Layer] = {}
         place: Layer | None = None
+        left_out: tuple[LeftOut, ...] = ()
+        if (foreign := _foreign_table(posixpath.join(folder, "pyproject.toml"), files)) is not None:
+            document, (shared, left_out) = foreign
+            place = _place(folder, document)
         for name in RECIPE_FILES:
             path = posixpath.join(folder, name)
             found = _recipe_table(path, files[path]) if path in files else None
@@ -155,8 +167,18 @@ def _drafts_of_repository(files: Mapping[str, str]) -> list[Layer]:
                 named[key] = overlay(named.get(key, {}), layer)
         if place is not None:
             common = overlay(place, shared)
-            drafts += [overlay(common, layer) for layer in named.values()] or [common]
+            layers = [overlay(common, layer) for layer in named.values()] or [common]
+            drafts += [_Draft(layer, left_out) for layer in layers]
     return drafts
+
+
+def _foreign_table(path: str, files: Mapping[str, str]) -> tuple[Document, Translation] | None:
+    """What a `pyproject.toml` says to cibuildwheel, or None."""
+    if TABLE[1] not in files.get(path, ""):
+        return None
+    document = read(path, files[path])
+    translation = translate(document)
+    return None if translation is None else (document, translation)
 
 
 def _recipe_table(path: str, text: str) -> tuple[Document, object, tuple[str, ...]] | None:
@@ -210,11 +232,11 @@ def _split(document: Document, table: object, at: tuple[str, ...]) -> tuple[Laye
     return shared, named
 
 
-def _overlaid(drafts: Sequence[Layer], shared: Layer, named: Mapping[str, Layer]) -> list[Layer]:
+def _overlaid(drafts: Sequence[_Draft], shared: Layer, named: Mapping[str, Layer]) -> list[_Draft]:
     """The drafts under the operator's overlay, which may name new recipes only where there is none."""
     if not drafts:
-        return [overlay(shared, layer) for layer in named.values()] or [shared]
-    names = [_name(draft) for draft in drafts]
+        return [_Draft(overlay(shared, layer)) for layer in named.values()] or [_Draft(shared)]
+    names = [_name(draft.layer) for draft in drafts]
     for name, layer in named.items():
         if name not in names:
             leaf = layer[("name",)]
@@ -222,7 +244,7 @@ def _overlaid(drafts: Sequence[Layer], shared: Layer, named: Mapping[str, Layer]
             did = f'did you mean "{nearest}"?' if nearest else f"it has {', '.join(names)}"
             raise _refused(leaf.document, leaf.path, f'the repository has no recipe "{name}"; {did}', nearest)
     return [
-        overlay(overlay(draft, shared), named.get(name, {}))
+        draft._replace(layer=overlay(overlay(draft.layer, shared), named.get(name, {})))
         for name, draft in zip(names, drafts, strict=True)
     ]
 
@@ -232,10 +254,10 @@ def _name(draft: Layer) -> str:
     return str(leaf.value) if leaf else "default"
 
 
-def _validated(drafts: Sequence[Layer]) -> list[Recipe]:
+def _validated(drafts: Sequence[_Draft]) -> list[Recipe]:
     problems: list[Problem] = []
     recipes: dict[str, Recipe] = {}
-    for draft in drafts[: MAX_RECIPES + 1]:
+    for draft, left_out in drafts[: MAX_RECIPES + 1]:
         try:
             recipe = Recipe.model_validate(tree(draft))
         except ValidationError as error:
@@ -243,7 +265,7 @@ def _validated(drafts: Sequence[Layer]) -> list[Recipe]:
             continue
         if recipe.name in recipes or len(recipes) == MAX_RECIPES:
             problems.append(_one_too_many(recipe, draft, is_twice=recipe.name in recipes))
-        recipes[recipe.name] = recipe.with_origins(_origins(draft))
+        recipes[recipe.name] = recipe.with_origins(_origins(draft), left_out)
     if problems:
         raise refusal(list(dict.fromkeys(problems)))
     return list(recipes.values())

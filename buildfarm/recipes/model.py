@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,18 @@ class Origin:
         return f"{self.file} line {self.line}"
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that another tool's configuration asks for and the farm does not do, and why."""
+
+    key: str
+    origin: Origin
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.key} is not followed: {self.why}"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -50,8 +62,10 @@ class Targets(_Part):
     or `"all"` that the farm has images for."""
     native: checks.Flag | None = None
     """What the wheel must be: `true` has compiled code, `false` has none, left out: not checked."""
+    only: tuple[checks.Glob, ...] = ("*",)
+    """Targets, by glob over their names, that are built."""
     skip: tuple[checks.Glob, ...] = ()
-    """Targets, by glob over their names, that are not built."""
+    """Of these, targets, by glob over their names, that are not built."""
     optional: tuple[checks.Glob, ...] = ()
     """Targets, by glob over their names, whose failure does not fail the build."""
 
@@ -92,6 +106,8 @@ class Test(_Part):
     """Extras of the wheel to install."""
     groups: checks.Names = ()
     """Groups of the project's `[dependency-groups]` to install (PEP 735)."""
+    sources: tuple[checks.Folder, ...] = ()
+    """Files and folders of the source that the test finds in the folder it runs in."""
     environment: checks.Environment = Field(default_factory=dict, max_length=100)
     """Variables for the test, beside those of the build."""
     before: checks.Command = ()
@@ -184,11 +200,17 @@ class Recipe(_Part):
     """Other values for some targets, each on top of those before it."""
 
     _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
+    _left_out: Sequence[LeftOut] = PrivateAttr(default_factory=tuple)
 
     @property
     def origins(self) -> Mapping[str, Origin]:
         """Where each value was written, by key with dots; a key that is missing has its default."""
         return self._origins
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What the project asks another tool for and does not get here."""
+        return self._left_out
 
     def for_target(self, target: str) -> Recipe:
         """The recipe of one target, by its name: what the overrides say of it is in place, none is left.
@@ -209,12 +231,12 @@ class Recipe(_Part):
                 for key, origin in self._origins.items()
                 if key.startswith(place)
             }
-        return self.model_copy(update={**parts, "overrides": ()}).with_origins(origins)
+        return self.model_copy(update={**parts, "overrides": ()}).with_origins(origins, self._left_out)
 
-    def with_origins(self, origins: Mapping[str, Origin]) -> Recipe:
-        """The same recipe that knows where its values were written."""
+    def with_origins(self, origins: Mapping[str, Origin], left_out: Sequence[LeftOut] = ()) -> Recipe:
+        """The same recipe that knows where its values were written, and what was left out."""
         copy = self.model_copy()
-        copy._origins = dict(origins)
+        copy._origins, copy._left_out = dict(origins), tuple(left_out)
         return copy
 
 

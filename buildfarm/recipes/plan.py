@@ -158,13 +158,13 @@ def _wanted(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None) -> list[Targ
         for place, target in found or [("any platform", None)]:
             if target is not None:
                 targets[target.name] = target
-            elif is_named and not _is_one_of(f"{tag}-{place}", recipe.targets.skip):
+            elif is_named and _is_chosen(f"{tag}-{place}", recipe):
                 missing = _missing(recipe, shelf, catalog, tag, place)
                 targets[missing.name] = missing
     for place in () if platforms == "all" else platforms:
         if not any(place in (target.platform, _generic(target.platform)) for target in targets.values()):
             raise _unavailable(f"no interpreter on {place}", shelf, catalog, "")
-    return [target for target in targets.values() if not _is_one_of(target.name, recipe.targets.skip)]
+    return [target for target in targets.values() if _is_chosen(target.name, recipe)]
 
 
 def _missing(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, tag: str, place: str) -> Target:
@@ -185,6 +185,10 @@ def _marked(target: Target, recipe: Recipe, requires_python: str | None) -> Targ
         reason = f"The project's Requires-Python is {requires_python}, which leaves {target.interpreter} out."
         return replace(target, skip_reason=reason)
     return target
+
+
+def _is_chosen(name: str, recipe: Recipe) -> bool:
+    return _is_one_of(name, recipe.targets.only) and not _is_one_of(name, recipe.targets.skip)
 
 
 def _is_one_of(name: str, patterns: Iterable[str]) -> bool:

@@ -61,6 +61,7 @@ class TestPlan(_Frozen):
     requires: list[str] = []
     extras: list[str] = []
     groups: list[str] = []
+    sources: list[str] = []
     environment: Variables = {}
     before: list[str] = []
     command: list[str] = []

@@ -228,6 +228,7 @@ def test_the_sandbox_is_told_plain_values_under_the_agreed_names():
             "requires": ["pytest"],
             "extras": [],
             "groups": [],
+            "sources": [],
             "environment": {},
             "before": [],
             "command": ["sh", "-c", "pytest"],
@@ -251,7 +252,8 @@ def test_a_test_that_was_given_up_is_told_as_none_and_a_default_one_as_an_empty_
     (target, _) = plan_targets(recipe(), IMAGES, None)
     assert to_attempt_spec_fields(recipe(test=False), target)["test"] is None
     assert to_attempt_spec_fields(recipe(), target)["test"] == {
-        "requires": [], "extras": [], "groups": [], "environment": {}, "before": [], "command": [],
+        "requires": [], "extras": [], "groups": [], "sources": [], "environment": {},
+        "before": [], "command": [],
     }  # fmt: skip
 
 

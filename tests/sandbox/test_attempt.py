@@ -249,14 +249,15 @@ py-modules = ["calm"]
 """
     check = "import calm, packaging, setuptools, os; print('all of', os.environ['KIND'], os.environ['LEVEL'])"
     outcome, farm = attempt(
-        {"pyproject.toml": project, "calm.py": ""},
+        {"pyproject.toml": project, "calm.py": "", "data/x.txt": ""},
         environment={"KIND": "build", "LEVEL": "3"},
         test={
             "extras": ["more"],
             "groups": ["tests"],
+            "sources": ["data"],
             "environment": {"KIND": "test"},
             "before": ["sh", "-c", "pip --version && ls {wheel} && touch here"],
-            "command": ["sh", "-c", f'ls here && python -c "{check}"'],
+            "command": ["sh", "-c", f'ls here data/x.txt && python -c "{check}"'],
         },
     )
     assert outcome.state == "succeeded", farm.log

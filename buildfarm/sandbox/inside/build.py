@@ -74,7 +74,10 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if system.get("requires"):
         steps.install(system["requires"], environment)
     backend = _Backend(system, project, environment)
-    settings = plan["config_settings"]
+    settings = {
+        name: steps.filled(given, plan) if isinstance(given, list) else steps.filled([given], plan)[0]
+        for name, given in plan["config_settings"].items()
+    }
     wanted = [kind for kind in ("wheel", "sdist") if plan[kind]]
     for kind in wanted:
         if more := backend.call(f"get_requires_for_build_{kind}", settings):

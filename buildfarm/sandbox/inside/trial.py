@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from typing import Any
 
@@ -30,14 +31,28 @@ def _top_level(wheel: str) -> list[str]:
     return sorted(names)
 
 
+def _copy(path: str, folder: str) -> None:
+    source, copy = os.path.join(steps.SOURCE, path), os.path.join(folder, path)
+    if not os.path.exists(source):
+        print(f"ERROR: the source has no {path!r}", flush=True)
+        raise steps.FailedError(1)
+    os.makedirs(os.path.dirname(copy), exist_ok=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, copy, symlinks=True, dirs_exist_ok=True)
+    else:
+        shutil.copy(source, copy)
+
+
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
     """Install with dependencies from the farm's index, then run the command or import everything."""
     wheel = os.path.join("/in", plan["wheel"])
     before, command = (steps.filled(plan[which], plan, wheel=wheel) for which in ("before", "command"))
-    if plan["groups"] or any(steps.SOURCE in word for word in (*before, *command)):
+    if plan["groups"] or plan["sources"] or any(steps.SOURCE in word for word in (*before, *command)):
         steps.unpack_source(environment)
     scratch = "/work/scratch"
     os.mkdir(scratch)
+    for path in plan["sources"]:
+        _copy(path, scratch)
     steps.make_environment(plan["python"], environment, with_pip=bool(before))
     if before:
         steps.run(before, environment, scratch)

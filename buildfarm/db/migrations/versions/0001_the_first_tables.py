@@ -481,6 +481,7 @@ def upgrade() -> None:
         sa.Column("recipe_path", sa.String(), nullable=True),
         sa.Column("recipe_sha256", sa.String(), nullable=True),
         sa.Column("recipe", types.Json, nullable=True),
+        sa.Column("not_followed", types.Json, nullable=True),
         sa.Column("snapshot_sha256", sa.String(), nullable=True),
         sa.Column("commit_time", sa.Integer(), nullable=True),
         sa.Column("channel", sa.String(), nullable=False),
