@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,9 @@ from email.utils import format_datetime
 from xml.sax.saxutils import escape
 
 from buildfarm.index.runs import Piece, gzip_of
+
+#: XML 1.0 has no way to write most control characters.
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -47,5 +51,4 @@ def feed(title: str, link: str, items: Iterable[Item]) -> bytes:
 
 
 def _text(text: str) -> str:
-    # XML 1.0 has no way to write most control characters.
-    return escape("".join(each for each in text if each >= " " or each in "\t\n\r"))
+    return escape(_UNWRITABLE.sub("", text))

@@ -244,6 +244,7 @@ class PageFollower:
         with self._database.begin() as session:
             state = {"serial": serial, "seen_at": clock.now()}
             own = update(Follower).where(Follower.node == self._settings.node).values(state)
+            own = own.execution_options(synchronize_session=False)
             if not session.execute(own.returning(Follower.node)).first():
                 session.add(Follower(node=self._settings.node, **state))
         self._reported = time.monotonic()

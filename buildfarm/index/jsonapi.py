@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from packaging.metadata import parse_email
+from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
@@ -87,7 +88,7 @@ class JsonRendering:
         info: dict[str, Any] = {"name": self.name, "package_url": page, "project_url": page}
         if release is None:
             return info | {"version": None, "summary": None, "yanked": False, "yanked_reason": None}
-        raw, _unparsed = parse_email(self._metadata(release))
+        raw = _parsed(self._metadata(release))
         urls = dict(raw.get("project_urls") or {})
         yanked = [file.yanked for file in release.files]
         return {
@@ -128,6 +129,13 @@ def _is_final(release: PageRelease) -> bool:
     return not is_yanked and not Version(release.version).is_prerelease
 
 
+# What a release's document says, the project's says again.
+@lru_cache(maxsize=16)
+def _parsed(metadata: bytes) -> RawMetadata:
+    return parse_email(metadata)[0]
+
+
+@lru_cache(maxsize=1024)
 def _python_version(filename: str) -> str:
     try:
         tags = parse_wheel_filename(filename, validate_order=False)[3]

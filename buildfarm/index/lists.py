@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import select
@@ -97,7 +98,7 @@ class ChannelLists:
             .order_by(Project.local_since.desc())
             .limit(_LOOKED_AT)
         )
-        listed = [row for row in rows if self._names.get(row.name) is not None][:_PROJECTS]
+        listed = islice((row for row in rows if self._names.get(row.name) is not None), _PROJECTS)
         return [(row.local_since, Item(row.name, f"{site}/{row.name}", "", row.at)) for row in listed]
 
 
@@ -113,9 +114,12 @@ def _new_releases(session: Session, channel: str, site: str) -> list[tuple[int, 
     )
     items: dict[tuple[str, str], tuple[int, Item]] = {}
     for serial, project, version, summary, at in rows:
-        item = Item(f"{project} {version}", f"{site}/{project}/{version}", summary or "", at)
-        items.setdefault((project, version), (serial, item))
-    return list(items.values())[:_RELEASES]
+        if (project, version) not in items:
+            item = Item(f"{project} {version}", f"{site}/{project}/{version}", summary or "", at)
+            items[project, version] = serial, item
+        if len(items) == _RELEASES:
+            break
+    return list(items.values())
 
 
 def _shown(tree: PageTree, channel: str) -> tuple[set[str] | None, int]:

@@ -76,14 +76,15 @@ class PageTree:
 
     def put(self, path: str, data: bytes, mtime: int) -> None:
         """Replace a file."""
-        place = self.root / path
+        place = f"{self.root}/{path}"
         temporary = _beside(place)
         try:
-            _making_folder(temporary, lambda: temporary.write_bytes(data))
+            _making_folder(place, lambda: _write(temporary, data))
             os.utime(temporary, (mtime, mtime))
-            temporary.rename(place)
+            os.rename(temporary, place)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
 
     def put_page(self, channel: str, name: str, forms: dict[str, bytes], serial: int) -> None:
@@ -97,17 +98,17 @@ class PageTree:
             self.drop(f"{channel}/simple/{name}.{form}")
         self.drop(f"{channel}/rss/project/{name}.xml.gz")
         for folder in ("pypi", "files"):
-            shutil.rmtree(self.root / channel / folder / name, ignore_errors=True)
+            self.drop(f"{channel}/{folder}/{name}")
 
     def link(self, path: str, target: Path) -> None:
         """Make a path mean a blob; nothing is done when it does already."""
-        place = self.root / path
+        place = f"{self.root}/{path}"
         with contextlib.suppress(OSError):
             if os.readlink(place) == str(target):
                 return
         temporary = _beside(place)
-        _making_folder(temporary, lambda: temporary.symlink_to(target))
-        temporary.rename(place)
+        _making_folder(place, lambda: os.symlink(target, temporary))
+        os.rename(temporary, place)
 
     def age_s(self, path: str) -> float:
         """How long ago a file was put here (its time says something else); 0 when it is not here."""
@@ -123,10 +124,13 @@ class PageTree:
 
     def drop(self, path: str) -> None:
         """Take a file away, or a folder with everything in it."""
+        place = f"{self.root}/{path}"
         try:
-            (self.root / path).unlink(missing_ok=True)
+            os.unlink(place)
+        except FileNotFoundError:
+            pass
         except (IsADirectoryError, PermissionError):
-            shutil.rmtree(self.root / path, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
 
     def names(self, channel: str) -> Iterator[str]:
         """The projects that the channel has pages of, in no order."""
@@ -147,15 +151,15 @@ class PageTree:
     def set_serial(self, serial: int) -> None:
         """Note the serial that the pages show; every call makes the file another one, of another time."""
         self.root.mkdir(parents=True, exist_ok=True)
-        place = self.root / _SERIAL
+        place = f"{self.root}/{_SERIAL}"
         temporary = _beside(place)
-        temporary.write_text(str(serial))
+        _write(temporary, str(serial).encode())
         moment = time.time_ns()
         with contextlib.suppress(FileNotFoundError):
             # Two changes within one tick of the clock are two times nevertheless.
-            moment = max(moment, place.stat().st_mtime_ns + 1)
+            moment = max(moment, os.stat(place).st_mtime_ns + 1)
         os.utime(temporary, ns=(moment, moment))
-        temporary.rename(place)
+        os.rename(temporary, place)
 
     def note_change(self) -> None:
         """Tell readers that keep pages in memory that one has changed, of whatever serial.
@@ -166,14 +170,20 @@ class PageTree:
             self.set_serial(serial)
 
 
-def _making_folder(place: Path, write: Callable[[], object]) -> None:
+def _making_folder(place: str, write: Callable[[], object]) -> None:
     try:
         write()
     except FileNotFoundError:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         write()
 
 
-def _beside(place: Path) -> Path:
+def _write(place: str, data: bytes) -> None:
+    with open(place, "wb") as out:
+        out.write(data)
+
+
+def _beside(place: str) -> str:
     # Nothing that a request may name has a leading dot.
-    return place.with_name(f".new.{secrets.token_hex(4)}.{place.name}"[:255])
+    folder, name = os.path.split(place)
+    return f"{folder}/" + f".new.{secrets.token_hex(4)}.{name}"[:255]

@@ -13,6 +13,8 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import zstandard
@@ -27,11 +29,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that were compressed on their own; `shift` is what their length does to a checksum before."""
+    """Bytes that were compressed on their own."""
 
     size: int
     crc: int
-    shift: int
     deflated: bytes
     zstd: bytes
 
@@ -40,15 +41,14 @@ class Piece:
         """The bytes, compressed."""
         deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
         deflated = deflate.compress(raw) + deflate.flush(zlib.Z_FULL_FLUSH)
-        shift = _power(len(raw))
-        return cls(len(raw), zlib.crc32(raw), shift, deflated, _ZSTD.compress(raw) if zstd else b"")
+        return cls(len(raw), zlib.crc32(raw), deflated, _ZSTD.compress(raw) if zstd else b"")
 
 
 def gzip_of(pieces: Sequence[Piece]) -> bytes:
     """One gzip member of all pieces."""
     crc = size = 0
     for piece in pieces:
-        crc = _times(piece.shift, crc) ^ piece.crc
+        crc = _times(_power(piece.size), crc) ^ piece.crc if size else piece.crc
         size += piece.size
     tail = struct.pack("<LL", crc, size & 0xFFFFFFFF)
     return b"".join([_GZIP_HEAD, *(piece.deflated for piece in pieces), _DEFLATE_END, tail])
@@ -164,7 +164,10 @@ class Runs(Generic[Item]):
         if last < len(self._runs) and not (run and self._ends(run[-1])):
             # What ended this run is gone, so the next one goes on from here.
             run, last = run + self._runs[last].items, last + 1
-        self._runs[place:last] = self._cut(run)
+        # Nothing but what stands round the change may end a run before its last item does.
+        round_it = (where, where + len(items))
+        cuts = [0, *(end for end in round_it if end and self._ends(run[end - 1])), len(run)]
+        self._runs[place:last] = [Run(run[start:end]) for start, end in pairwise(cuts) if start < end]
 
     def _place(self, key: Any) -> int:  # noqa: ANN401
         """The run that has or would have the key: the first one whose last item is not before it."""
@@ -207,6 +210,7 @@ def _squares() -> list[int]:
 _SQUARES = _squares()
 
 
+@lru_cache(maxsize=4096)
 def _power(size: int) -> int:
     """X to the number of bits in `size` bytes: what a checksum is multiplied by when they are appended."""
     power, number = 1 << 31, 3
