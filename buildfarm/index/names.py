@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import literal, select, union_all
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -70,7 +70,8 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
     status.demand_open(session, name)
     if may(principal, "admin"):
         return True
-    owner = next((one.name for one in session.scalars(select(Source)) if name in one.projects), None)
+    granted = session.execute(select(Source.name, Source.projects))
+    owner = next((source for source, projects in granted if name in projects), None)
     if owner:
         raise Forbidden(
             f"The project {name} is published by the source {owner}, not by uploads.",
@@ -113,9 +114,10 @@ def add_name(session: Session, text: str, *, actor: str) -> Project:
 def similar(session: Session, name: str) -> list[str]:
     """Names that a person may take for this one: local ones first, then those that the mirror has seen."""
     seen, look = UpstreamPage.project, skeleton(name)
-    local = session.scalars(select(Project.name).where(Project.skeleton == look, Project.name != name))
-    upstream = session.scalars(select(seen).where(UpstreamPage.skeleton == look, seen != name))
-    return list(dict.fromkeys([*sorted(local), *sorted(upstream)]))
+    local = select(literal(0), Project.name).where(Project.skeleton == look, Project.name != name)
+    upstream = select(literal(1), seen).where(UpstreamPage.skeleton == look, seen != name)
+    found = sorted((place, alike) for place, alike in session.execute(union_all(local, upstream)))
+    return list(dict.fromkeys(alike for _place, alike in found))
 
 
 def is_local(session: Session, name: str) -> bool:

@@ -77,15 +77,17 @@ class Reception:
         """
         with self.database.read() as session:
             is_settled = names.demand_publishable(session, principal, name)
-            is_known = names.is_local(session, name)
             alike = names.similar(session, name)
+            is_refused = bool(
+                alike and self.settings.index.refuse_lookalikes and not names.is_local(session, name)
+            )
         if not is_settled and self.upstream.rows(name) is not None:
             raise Conflict(
                 f"The project {name} exists on the upstream index and is not ours.",
                 code="project.upstream",
                 hint="If it should be, an administrator uploads its first file; from then on it is.",
             )
-        if alike and not is_known and self.settings.index.refuse_lookalikes:
+        if is_refused:
             raise Conflict(
                 f"The name {name} looks like {alike[0]}.",
                 code="project.looks_like",
