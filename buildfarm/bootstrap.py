@@ -96,10 +96,16 @@ class Farm:
     def statements(self) -> Statements:
         """Whose attestations are believed."""
         from buildfarm.index.statements import Statements
-        from buildfarm.trust import root
+        from buildfarm.trust import public, root
 
-        own, others = self.settings.trust_dir / root.TRUSTED_ROOT, self.settings.index.attestation_roots
-        return Statements(own, others, self.settings.public_url)
+        index = self.settings.index
+        believed = tuple(
+            public.Believed(one.issuer, one.identity, one.projects) for one in index.attestation_identities
+        )
+        own = self.settings.trust_dir / root.TRUSTED_ROOT
+        return Statements(
+            own, index.attestation_roots, self.settings.public_url, index.sigstore_root, believed
+        )
 
     @cached_property
     def reception(self) -> Reception:

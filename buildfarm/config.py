@@ -94,11 +94,25 @@ class Validation(_Group):
     waived: tuple[str, ...] = Field((), description="Rules that leave a finding instead of refusing.")
 
 
+class AttestationIdentity(_Group):
+    """Somebody whose Sigstore statements are believed."""
+
+    issuer: str
+    identity: str
+    projects: tuple[str, ...] = ("*",)
+
+
 class Index(_Group):
     """What the index takes from elsewhere."""
 
     attestation_roots: tuple[Path, ...] = Field(
         (), description="`trusted_root.json` of other farms whose attestations uploads may bring along."
+    )
+    attestation_identities: tuple[AttestationIdentity, ...] = Field(
+        (), description="Whose Sigstore attestations uploads may bring along; see docs/uploads.md."
+    )
+    sigstore_root: Path | None = Field(
+        None, description="`trusted_root.json` of the Sigstore service that attests for them."
     )
     refuse_lookalikes: bool = Field(
         False, description="Refuse the first upload of a name that looks like one of ours or upstream's."

@@ -122,7 +122,8 @@ class Reception:
     def _sides(self, arrival: Arrival) -> dict[str, str]:
         sides = {"metadata_sha256": self.blobs.put_bytes(arrival.facts.metadata)}
         if arrival.proof:
-            sides["bundle_sha256"] = self.blobs.put_bytes(arrival.proof.bundle)
+            if arrival.proof.bundle:
+                sides["bundle_sha256"] = self.blobs.put_bytes(arrival.proof.bundle)
             sides["provenance_sha256"] = self.blobs.put_bytes(arrival.proof.provenance)
         return sides
 

@@ -112,12 +112,7 @@ def parse(data: bytes) -> Bundle:
 
 
 def attestation_object(data: bytes) -> dict[str, Any]:
-    """The bundle as a PEP 740 attestation object.
-
-    Raises:
-        InvalidInput: it is no bundle.
-    """
-    parse(data)
+    """A bundle that `parse` or `from_attestation` knows, as a PEP 740 attestation object."""
     bundle = json.loads(data)
     material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
     return {
@@ -133,14 +128,16 @@ def attestation_object(data: bytes) -> dict[str, Any]:
 def from_attestation(value: object) -> bytes:
     """The bundle that a PEP 740 attestation object stands for; the inverse of `attestation_object`.
 
+    What is inside stays unread: `parse` reads a farm's, `public` one of a Sigstore service.
+
     Raises:
-        InvalidInput: it is no attestation object of a build.
+        InvalidInput: it is no attestation object.
     """
     try:
         if not isinstance(value, dict) or value["version"] != 1:
             raise _malformed("it is no attestation object of version 1")
         material, envelope = value["verification_material"], value["envelope"]
-        data = _dump(
+        return _dump(
             {
                 "mediaType": MEDIA_TYPE,
                 "verificationMaterial": {
@@ -154,10 +151,8 @@ def from_attestation(value: object) -> bytes:
                 },
             }
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, UnicodeEncodeError) as error:
         raise _malformed(f"the attestation lacks {error}") from error
-    parse(data)
-    return data
 
 
 def provenance(data: bytes) -> bytes:
