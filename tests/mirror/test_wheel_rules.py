@@ -239,11 +239,16 @@ def test_a_rule_that_is_off_or_removed_builds_nothing(house) -> None:
     assert kinds == ["wheel-rule.remove", "wheel-rule.set", "wheel-rule.set"]
 
 
-def test_rounds_see_new_rules_and_changed_pages_and_lose_nothing_with_the_process(house, upstream) -> None:
+def test_rounds_see_new_rules_and_changed_pages_and_lose_nothing_with_the_process(
+    house, upstream, monkeypatch
+) -> None:
     rounds = Rounds(house.farm.wheel_rules)
     verdicts(house)
     assert rounds.go() == 0
-    make(house, newest=1)
+    moment = clock.now() + timedelta(minutes=5)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    assert rounds.go() == 0
+    make(house, newest=1)  # of a page that has not changed since
     assert (rounds.go(), rounds.go()) == (1, 0)
     upstream.page("gadget", source(upstream, "1.2"))
     house.farm.upstream.pages.refresh("gadget")

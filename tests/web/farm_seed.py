@@ -18,11 +18,12 @@ from buildfarm.farm import logs
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Image, Job
 from buildfarm.farm.registry import add_builder
 from buildfarm.farm.rules import State
-from buildfarm.index import channels, names, promote
+from buildfarm.index import channels, names, promote, wheel_rules
 from buildfarm.index.admission import Admission
 from buildfarm.index.model import File, Release
 from buildfarm.journal.model import JournalHead
 from buildfarm.journal.record import append_recorded, record
+from buildfarm.mirror.guard_model import WheelRule
 from buildfarm.scm import connect
 from buildfarm.scm.model import Delivery
 from buildfarm.sources.model import Source
@@ -109,6 +110,15 @@ def fill(farm: Farm) -> Seed:
             session, project="widget", version="1.3.0", from_channel="dev", to_channel="staging", actor=ADMIN
         )
         seed.promotion = promotion.id
+    with farm.database.begin() as session:
+        channels.create_mirror(session)
+        wheel_rules.put(
+            session,
+            WheelRule(
+                name="science", channel="mirror", patterns=["num*"], newest=1, prereleases=False, daily=5,
+                enabled=True, actor=ADMIN, changed_at=clock.now(),
+            ),
+        )  # fmt: skip
     return seed
 
 

@@ -12,11 +12,15 @@ from buildfarm.scm.model import Delivery
 from buildfarm.sources.show import source_detail
 
 #: path, fields, where an administrator is led (None: a page is shown)
+RULE = {"name": "fresh", "channel": "mirror", "patterns": "num*, widg?t", "newest": "2", "daily": "3"}
 FORMS = [
     ("/sources", {"name": "fresh", "url": "https://git.example/fresh.git", "tier": "dev"}, None),
     ("/sources/widget/builds", {"ref": "main"}, "/builds/"),
     ("/sources/widget/projects", {"projects": "widget-extra, widget_more"}, "/sources/widget"),
     ("/sources/widget/secrets", {}, None),
+    ("/mirrors/rules", RULE, "/mirrors/rules/fresh"),
+    ("/mirrors/rules/check", RULE, None),
+    ("/mirrors/rules/science/remove", {}, "/mirrors/rules"),
     ("/builds/{running}/cancel", {}, "/builds/{running}"),
     ("/builds/{failed}/rebuild", {}, "/builds/"),
     (

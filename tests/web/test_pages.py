@@ -37,6 +37,8 @@ PAGES = [
     "/projects/widget/1.3.0",
     "/queue",
     "/mirrors",
+    "/mirrors/rules",
+    "/mirrors/rules/science",
     "/account",
 ]
 INLINE = re.compile(r"<script(?![^>]* src=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:", re.IGNORECASE)

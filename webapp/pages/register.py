@@ -19,11 +19,13 @@ from webapp.pages import (
     releases,
     shell,
     sources,
+    wheel_rules,
 )
 from webapp.pages.throttle import Throttle
 
 _PAGES = (
     account, builds, channels, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources,
+    wheel_rules,
 )  # fmt: skip
 
 
