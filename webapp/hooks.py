@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from flask import Blueprint, Response, jsonify, request
 
 from buildfarm import clock
@@ -32,7 +34,8 @@ def receive(source: str) -> tuple[Response, int]:
 def _body() -> bytes:
     """The raw body; refused before it is read when its length is announced, while reading when not."""
     limit = farm().settings.limits.hook_body_bytes
-    request.max_content_length = None
+    # Counted below. With None it would be the application's limit for any body.
+    request.max_content_length = sys.maxsize
     if (request.content_length or 0) > limit:
         raise intake.too_large(limit)
     body = request.stream.read(limit + 1)

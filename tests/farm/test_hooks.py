@@ -246,6 +246,11 @@ def test_a_body_over_the_limit_is_refused_by_its_length_and_while_reading(open_h
     assert answer.status_code == 202
 
 
+def test_a_call_may_be_larger_than_other_bodies(sender: Sender) -> None:
+    body = sender.push(padding="x" * sender.house.app.config["MAX_CONTENT_LENGTH"])
+    assert sender.send(body).status_code == 202
+
+
 def test_refused_calls_do_not_fill_the_disk(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_REJECTED_PER_HOUR", 3)
     client = sender.house.app.test_client()

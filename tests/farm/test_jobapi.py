@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import Any
 
 import pytest
@@ -169,6 +170,20 @@ def test_a_builder_cannot_fill_the_memory_or_the_disk(open_house) -> None:
     assert (silent.status_code, silent.json["code"]) == (400, "artifact.no_digest")
     with house.database.read() as session:
         assert session.scalars(select(Artifact)).all() == []
+
+
+def test_a_file_may_be_larger_than_any_other_body(house, attempt: str, job_id: str) -> None:
+    with house.database.begin() as session:
+        job = session.get_one(Job, job_id)
+        job.spec = job.spec | {"limits": job.spec["limits"] | {"output_bytes": 20 << 20}}
+    data = bytes(house.app.config["MAX_CONTENT_LENGTH"] + 1)
+    assert call(house, attempt, "PUT", "/attempt/artifacts/a.whl", data=data).status_code == 201
+    chunked = {"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(data)}
+    headers = {"Authorization": f"Bearer {attempt}", "X-Sha256": hashlib.sha256(data).hexdigest()}
+    answer = house.app.test_client().put(
+        "/jobapi/v1/attempt/artifacts/b.whl", headers=headers, environ_overrides=chunked
+    )
+    assert answer.json["size"] == len(data)
 
 
 def test_a_builder_sends_no_more_than_its_recipe_allows(house, attempt: str, job_id: str) -> None:
