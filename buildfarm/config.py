@@ -118,6 +118,9 @@ class Index(_Group):
         False, description="Refuse the first upload of a name that looks like one of ours or upstream's."
     )
     session_s: float = Field(7 * 86400.0, description="How long an upload session stays open at first.")
+    namespaces: bool = Field(
+        False, description="Speak Simple API 1.5: pages tell the reserved namespaces of a project (PEP 752)."
+    )
 
 
 class Settings(BaseSettings):

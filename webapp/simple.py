@@ -19,8 +19,9 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 
 @blueprint.route("/<channel>/simple", methods=_METHODS, provide_automatic_options=False)
 @blueprint.route("/<channel>/simple/", methods=_METHODS, provide_automatic_options=False)
+@blueprint.route("/<channel>/namespaces", methods=_METHODS, provide_automatic_options=False)
 @blueprint.route(
-    "/<channel>/<any(simple, files, pypi, rss):_part>/<path:_rest>",
+    "/<channel>/<any(simple, files, pypi, rss, namespace, namespaces):_part>/<path:_rest>",
     methods=_METHODS,
     provide_automatic_options=False,
 )

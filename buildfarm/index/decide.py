@@ -1,7 +1,7 @@
 """The one decision: path, verdict, conditions and ranges in, an answer out.
 
 Pure but for the page tree, of which it asks what a file's size and time are. Every server of the index,
-whatever its shape, answers what this says. Source: PEP 503, 658, 691, 714, 740; RFC 9110.
+whatever its shape, answers what this says. Source: PEP 503, 658, 691, 714, 740, 752; RFC 9110.
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ def decide(ask: Ask, verdict: Verdict, pages: Pages) -> Answer:
             if _NAME.fullmatch(name):
                 return _document(ask, pages, f"pypi/{name}/{rest}", _JSON, private)
             return _moved_to_name(ask, pages, name, "../" * (len(version) + 1), f"/{rest}")
+        case ["namespaces"]:
+            return _document(ask, pages, "namespaces", _JSON, private)
+        case ["namespace", name] if _NAME.fullmatch(name):
+            return _document(ask, pages, f"namespace/{name}", _JSON, private)
         case ["rss", ("updates.xml" | "packages.xml") as feed]:
             return _document(ask, pages, f"rss/{feed}", _XML, private)
         case ["rss", "project", name, "releases.xml"] if _NAME.fullmatch(name):

@@ -20,7 +20,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import StorageFull
-from buildfarm.index import pagefacts
+from buildfarm.index import namespacefacts, pagefacts
 from buildfarm.index.lists import ChannelLists
 from buildfarm.index.model import Channel, Follower, Project
 from buildfarm.index.pagefacts import PageProject, Serials
@@ -50,7 +50,7 @@ class PageFollower:
 
     def __init__(self, database: Database, blobs: Blobs, tree: PageTree, settings: Settings) -> None:
         self._database, self._tree, self._settings = database, tree, settings
-        self._site = Site(tree, blobs, settings.public_url)
+        self._site = Site.of(tree, blobs, settings)
         #: Pages by channel and name, the longest unchanged first, with the files each was counted as.
         self._kept: dict[tuple[str, str], tuple[ProjectPages, int]] = {}
         self._kept_files = 0
@@ -102,7 +102,8 @@ class PageFollower:
 
     def _stamp(self) -> bytes:
         """What besides the database the bytes of a page depend on."""
-        facts = (_FORMAT, self._settings.public_url, str(self._site.blobs.root.absolute()))
+        site = self._site
+        facts = (_FORMAT, site.public_url, site.namespaces, str(site.blobs.root.absolute()))
         return hashlib.sha256(repr(facts).encode()).hexdigest().encode()
 
     def _find_channels(self, session: Session, *, anew: bool = False) -> None:
@@ -117,13 +118,15 @@ class PageFollower:
             # A channel of this name may have been of another kind.
             self._tree.drop(f"{name}/{ON_DEMAND}")
             if name not in self._lists:
-                url = self._settings.public_url
-                self._lists[name] = ChannelLists(session, self._tree, name, url, anew=anew)
+                self._lists[name] = ChannelLists(session, self._site, name, anew=anew)
 
     # What changed -----------------------------------------------------------------------------------
 
     def _apply(self, session: Session, shown: int, newest: int) -> None:
         changed, is_broad = _changed(session, shown, newest)
+        if is_broad and self._site.namespaces:
+            changed |= dict.fromkeys(namespacefacts.touched(session, shown, newest))
+            self._write_namespaces(session)
         self._hand_to_web(None if is_broad else changed)
         whole = [
             name
@@ -138,21 +141,35 @@ class PageFollower:
             for name in list(self._tree.names(channel) if names is None else names):
                 self._tree.drop_project(channel, name)
 
+    def _write_namespaces(self, session: Session) -> None:
+        """Bring the documents about namespaces to what they are, in every channel; none when untold."""
+        documents = namespacefacts.documents(session) if self._site.namespaces else {}
+        for channel in (*self._lists, *self._on_demand):
+            for path, (data, moment) in documents.items():
+                self._tree.put(f"{channel}/{path}", data, moment)
+            folder = namespacefacts.DETAILS
+            there = {f"{folder}/{name}" for name in self._tree.listing(f"{channel}/{folder}")}
+            for path in {namespacefacts.LIST, *there} - documents.keys():
+                self._tree.drop(f"{channel}/{path}")
+
     def _change(self, session: Session, name: str, serials: Serials) -> bool:
         """Render the releases that changed, where the rest of the project's pages is at hand."""
-        head = session.execute(
-            select(Project.status, Project.status_reason).where(Project.name == name)
-        ).first()
+        columns = (Project.status, Project.status_reason, Project.local_since)
+        head = session.execute(select(*columns).where(Project.name == name)).first()
         pages = {channel: self._kept.get((channel, name), (None, 0))[0] for channel in self._lists}
         missing = [channel for channel, kept in pages.items() if kept is None]
         if not head or any(self._tree.find(f"{channel}/simple/{name}.json.gz") for channel in missing):
             return False
+        claims = None
+        if self._site.namespaces:
+            claims = namespacefacts.coverage(session, {name: head.local_since})[name].claims
+        marking = Marking(serials.project, head.status, head.status_reason, claims)
         releases = pagefacts.releases(session, name, serials.releases)
         for channel, kept in pages.items():
             if kept is None and not releases.get(channel):
                 continue
             page = kept or ProjectPages(self._site, channel, name, [])
-            page.change(serials.releases, releases.get(channel, []), serials, Marking(serials.project, *head))
+            page.change(serials.releases, releases.get(channel, []), serials, marking)
             self._settle(page, serials.project)
         return True
 
@@ -177,6 +194,7 @@ class PageFollower:
         self._lists.clear()
         with self._database.read() as session:
             self._find_channels(session, anew=True)
+            self._write_namespaces(session)
         self._tree.put(_STAMP, self._stamp(), 0)
 
     def _names_after(self, name: str) -> list[str]:
@@ -198,11 +216,11 @@ class PageFollower:
         left = iter(names)
         while batch := list(islice(left, _BATCH)):
             with self._database.read() as session:
-                for project in pagefacts.projects(session, batch):
+                for project in pagefacts.projects(session, batch, namespaces=self._site.namespaces):
                     self._render(project, anew=anew)
 
     def _render(self, project: PageProject, *, anew: bool) -> None:
-        marking = Marking(project.serials.project, project.status, project.reason)
+        marking = Marking.of(project)
         for channel in self._lists:
             releases = project.releases.get(channel, [])
             self._lists[channel].note(project.name, marking.serial, releases)

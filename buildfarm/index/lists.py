@@ -17,6 +17,7 @@ from buildfarm.index.feeds import Item, feed
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.index.pagefacts import PageRelease, list_serial
 from buildfarm.index.pagetree import ROOT, PageTree
+from buildfarm.index.projectpages import Site
 from buildfarm.index.render import root_forms
 from buildfarm.index.runs import Runs, ends_run
 from buildfarm.journal.model import JournalRow
@@ -35,10 +36,9 @@ _LOOKED_AT = 300
 class ChannelLists:
     """The lists of one channel: changes are noted at once, written when they are due."""
 
-    def __init__(
-        self, session: Session, tree: PageTree, channel: str, public_url: str, *, anew: bool = False
-    ) -> None:
-        self._tree, self._channel, self._public_url = tree, channel, public_url
+    def __init__(self, session: Session, site: Site, channel: str, *, anew: bool = False) -> None:
+        self._site, self._channel = site, channel
+        tree = self._tree = site.tree
         names = set(tree.names(channel))
         shown, self._serial = _shown(tree, channel)
         self._is_behind = anew or shown != names
@@ -70,8 +70,9 @@ class ChannelLists:
         now = time.monotonic()
         if self._is_behind and now >= self._list_after:
             started = time.thread_time()
-            forms = root_forms(self._names, serial=self._serial)
-            self._tree.put_page(self._channel, ROOT, forms, self._serial)
+            has_namespaces = self._site.namespaces
+            forms = root_forms(self._names, serial=self._serial, namespaces=has_namespaces)
+            self._tree.put_page(self._channel, ROOT, forms, self._serial, namespaces=has_namespaces)
             self._is_behind = False
             if time.thread_time() - started > _DEAR_S:
                 self._list_after = now + PATIENCE_S
@@ -80,8 +81,8 @@ class ChannelLists:
             self._has_news, self._feeds_after = False, now + PATIENCE_S
 
     def _write_feeds(self, session: Session) -> None:
-        site, channel = f"{self._public_url}/projects", self._channel
-        where = f"{self._public_url}/{channel}/"
+        site, channel = f"{self._site.public_url}/projects", self._channel
+        where = f"{self._site.public_url}/{channel}/"
         feeds = {
             "updates": (f"New releases in {channel}", _new_releases(session, channel, site)),
             "packages": (f"New projects in {channel}", self._new_projects(session, site)),

@@ -79,7 +79,7 @@ class Mirrored:
         #: Asked for by many at once, decided and rendered once.
         self._pages: Shared[bool] = Shared()
         self._files: Shared[MirrorFile | None] = Shared()
-        self._site = Site(self._tree, blobs, settings.public_url)
+        self._site = Site.of(self._tree, blobs, settings)
 
     def root(self, channel: str) -> None:
         """Put the list of a channel's projects into the tree: those that are known here."""
@@ -89,9 +89,10 @@ class Mirrored:
             for part in place.durable:
                 known |= set(session.scalars(_projects_of(part)))
         listed = Runs(known, key=str, ends=bool)
-        body = render.root_forms(listed, serial=0)["json.gz"]
+        has_namespaces = self._site.namespaces
+        body = render.root_forms(listed, serial=0, namespaces=has_namespaces)["json.gz"]
         serial = self._serial(channel, ROOT, body, None)
-        forms = render.root_forms(listed, serial=serial)
+        forms = render.root_forms(listed, serial=serial, namespaces=has_namespaces)
         self._tree.put_page(channel, ROOT, forms, serial)
         self._tree.note_change()
 
@@ -281,10 +282,11 @@ class Mirrored:
 
     def _put(self, channel: str, page: MirrorPage, lines: Sequence[Line], sifted: Sifted) -> None:
         root = f"{self._settings.public_url}/{channel}/files/{page.name}"
-        body = mirrored_page.project_json(page, lines, provenance_root=root)
+        has_namespaces = self._site.namespaces
+        body = mirrored_page.project_json(page, lines, provenance_root=root, namespaces=has_namespaces)
         serial = self._serial(channel, page.name, body, sifted.due)
         forms = render.compressed(
-            mirrored_page.with_serial(body, serial),
+            mirrored_page.with_serial(body, serial, namespaces=has_namespaces),
             mirrored_page.project_html(page, lines, provenance_root=root),
         )
         self._tree.put_page(channel, page.name, forms, serial)

@@ -73,15 +73,20 @@ def line_of_supplement(supplement: Supplement) -> Line:
     )
 
 
-def project_json(page: MirrorPage, lines: Iterable[Line], *, provenance_root: str) -> bytes:
-    """The project page as JSON, without its serial (`with_serial`)."""
+def project_json(page: MirrorPage, lines: Iterable[Line], *, provenance_root: str, namespaces: bool) -> bytes:
+    """The project page as JSON, without its serial (`with_serial`).
+
+    A namespace holds in one index alone (PEP 752): upstream's are none of ours, and a name that one of
+    ours covers is never asked upstream. `namespaces`: whether pages tell that.
+    """
     ordered = _ordered(lines)
     status = {"status": page.content.status}
     if page.content.status_reason:
         status["reason"] = page.content.status_reason
     document = {
-        **page.content.other,
+        **{key: value for key, value in page.content.other.items() if key != "namespaces"},
         "name": page.name,
+        **({"namespaces": None} if namespaces else {}),
         "project-status": status,
         "versions": [str(one) for one in sorted({line.version for line in ordered if line.version})],
         "files": [_entry(page.name, line, provenance_root) for line in ordered],
@@ -90,9 +95,9 @@ def project_json(page: MirrorPage, lines: Iterable[Line], *, provenance_root: st
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def with_serial(body: bytes, serial: int) -> bytes:
+def with_serial(body: bytes, serial: int, *, namespaces: bool) -> bytes:
     """The page of `project_json` with its version and serial."""
-    meta = json.dumps({"meta": {"api-version": render.API_VERSION, "_last-serial": serial}})
+    meta = json.dumps({"meta": render.meta(serial, namespaces=namespaces)})
     return meta[:-1].encode() + b"," + body[1:]
 
 

@@ -61,8 +61,10 @@ def add(session: Session, prefix: str, owners: Sequence[str], *, actor: str) -> 
             )
     namespace = Namespace(prefix=name, owners=held, since=0, created_at=clock.now())
     session.add(namespace)
+    # The prefix is a name itself, so it is the name that the row is about.
     record(
-        session, "namespace.add", prefix=name, owners=held, actor=actor, on_serial=_since(namespace)
+        session, "namespace.add", project=name, prefix=name, owners=held, actor=actor,
+        on_serial=_since(namespace),
     )  # fmt: skip
     return namespace
 
@@ -75,7 +77,9 @@ def remove(session: Session, prefix: str, *, actor: str) -> Namespace:
     """
     namespace = get(session, prefix)
     session.delete(namespace)
-    record(session, "namespace.remove", prefix=namespace.prefix, actor=actor)
+    record(
+        session, "namespace.remove", project=namespace.prefix, prefix=namespace.prefix, actor=actor
+    )  # fmt: skip
     return namespace
 
 
@@ -93,10 +97,14 @@ def get(session: Session, prefix: str) -> Namespace:
 
 def covering(session: Session, name: str) -> list[Namespace]:
     """The grants that cover a normalised name, the shortest prefix first."""
-    parts = name.split("-")
-    prefixes = ["-".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    found = session.scalars(select(Namespace).where(Namespace.prefix.in_(prefixes)))
+    found = session.scalars(select(Namespace).where(Namespace.prefix.in_(prefixes(name))))
     return sorted(found, key=lambda namespace: len(namespace.prefix))
+
+
+def prefixes(name: str) -> list[str]:
+    """The namespaces that would cover a normalised name, the shortest first."""
+    parts = name.split("-")[: _DEPTH + 1]
+    return ["-".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def demand_owner(session: Session, name: str, subjects: Iterable[str]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -14,7 +14,9 @@ from packaging.utils import canonicalize_version
 from sqlalchemy import ColumnElement, Row, case, func, select
 from sqlalchemy.orm import Session
 
+from buildfarm.index import namespacefacts
 from buildfarm.index.model import ChannelEntry, File, Project, Release
+from buildfarm.index.namespacefacts import Claim
 from buildfarm.index.status import Status
 from buildfarm.journal.model import JournalRow
 
@@ -64,12 +66,13 @@ class Serials:
 
 @dataclass(frozen=True, slots=True)
 class PageProject:
-    """A project as every channel shows it, and its releases by channel."""
+    """A project as every channel shows it, and its releases by channel; `namespaces` if they are told."""
 
     name: str
     status: str
     reason: str | None
     serials: Serials
+    namespaces: Sequence[Claim] | None
     releases: dict[str, list[PageRelease]]
 
     def shown_in(self, channel: str) -> list[PageRelease]:
@@ -77,17 +80,31 @@ class PageProject:
         return [] if self.status == Status.QUARANTINED else self.releases.get(channel, [])
 
 
-def projects(session: Session, names: Collection[str]) -> Iterator[PageProject]:
-    """Everything that is shown of these local projects; a few of their rows are in memory at once."""
-    heads = select(Project.name, Project.status, Project.status_reason).where(Project.name.in_(names))
-    known = {row.name: row for row in session.execute(heads)}
+def projects(session: Session, names: Collection[str], *, namespaces: bool) -> Iterator[PageProject]:
+    """Everything that is shown of these local projects; a few of their rows are in memory at once.
+
+    `namespaces`: pages tell those of a project, so that a row about one of them is about the project too.
+    """
+    columns = (Project.name, Project.status, Project.status_reason, Project.local_since)
+    known = {row.name: row for row in session.execute(select(*columns).where(Project.name.in_(names)))}
     serials = _serials(session, known)
+    claims: dict[str, Sequence[Claim]] = {}
+    if namespaces:
+        since = {name: row.local_since for name, row in known.items()}
+        for name, covered in namespacefacts.coverage(session, since).items():
+            claims[name] = covered.claims
+            newest = max(serials[name].project, covered.serial)
+            serials[name] = replace(serials[name], project=newest)
+
+    def told(head: Row[str, str, str | None, int], shown: dict[str, list[PageRelease]]) -> PageProject:
+        name = head.name
+        return PageProject(name, head.status, head.status_reason, serials[name], claims.get(name), shown)
+
     rows = _files(session, Release.project.in_(known))
     for name, group in groupby(rows, attrgetter("project")):
-        head = known.pop(name)
-        yield PageProject(name, head.status, head.status_reason, serials[name], _by_channel(group))
-    for name, head in known.items():
-        yield PageProject(name, head.status, head.status_reason, serials[name], {})
+        yield told(known.pop(name), _by_channel(group))
+    for head in known.values():
+        yield told(head, {})
 
 
 def releases(session: Session, name: str, versions: Collection[str]) -> dict[str, list[PageRelease]]:

@@ -23,6 +23,8 @@ ROOT = ".root"
 ON_DEMAND = ".on-demand"
 #: The forms of a page by what is added to eight times its serial (its time, in seconds).
 FORMS = ("json.gz", "json.zst", "html.gz")
+#: Added for JSON of the API version that tells namespaces: other bytes, which may have the same size.
+_TELLS_NAMESPACES = 4
 _SERIAL = "serial"
 
 
@@ -87,10 +89,13 @@ class PageTree:
                 os.unlink(temporary)
             raise
 
-    def put_page(self, channel: str, name: str, forms: dict[str, bytes], serial: int) -> None:
-        """Replace a page in every form (`FORMS`)."""
-        for number, form in enumerate(FORMS):
-            self.put(f"{channel}/simple/{name}.{form}", forms[form], 8 * serial + number)
+    def put_page(
+        self, channel: str, name: str, forms: dict[str, bytes], serial: int, *, namespaces: bool = False
+    ) -> None:
+        """Replace a page in every form (`FORMS`); `namespaces` as for `page_time`."""
+        for form in FORMS:
+            moment = page_time(serial, form, namespaces=namespaces)
+            self.put(f"{channel}/simple/{name}.{form}", forms[form], moment)
 
     def drop_project(self, channel: str, name: str) -> None:
         """Take a project's pages away, then its files."""
@@ -168,6 +173,12 @@ class PageTree:
         """
         if (serial := self.serial) >= 0:
             self.set_serial(serial)
+
+
+def page_time(serial: int, form: str, *, namespaces: bool = False) -> int:
+    """The time of a form of a page; `namespaces`: it is of the API version that tells them."""
+    is_other = namespaces and form.startswith("json")
+    return 8 * serial + FORMS.index(form) + (_TELLS_NAMESPACES if is_other else 0)
 
 
 def _making_folder(place: str, write: Callable[[], object]) -> None:

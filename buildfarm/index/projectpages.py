@@ -13,12 +13,13 @@ from packaging.version import Version
 from sqlalchemy.orm import Session
 
 from buildfarm import log
+from buildfarm.config import Settings
 from buildfarm.errors import NotFound
 from buildfarm.index import pagefacts
 from buildfarm.index.feeds import Item, feed
 from buildfarm.index.jsonapi import JsonRendering
 from buildfarm.index.pagefacts import PageFile, PageRelease, Serials
-from buildfarm.index.pagetree import PageTree
+from buildfarm.index.pagetree import PageTree, page_time
 from buildfarm.index.render import Marking, ProjectRendering
 from buildfarm.index.runs import Runs, ends_run
 from buildfarm.storage.blobs import Blobs
@@ -31,11 +32,20 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True)
 class Site:
-    """Where pages are written, what they point at, and the URL that clients type."""
+    """Where pages are written, what they point at, the URL that clients type.
+
+    `namespaces`: whether pages tell those of a project (Simple API 1.5).
+    """
 
     tree: PageTree
     blobs: Blobs
     public_url: str
+    namespaces: bool
+
+    @classmethod
+    def of(cls, tree: PageTree, blobs: Blobs, settings: Settings) -> Site:
+        """As the settings have it."""
+        return cls(tree, blobs, settings.public_url, settings.index.namespaces)
 
 
 class ProjectPages:
@@ -100,8 +110,9 @@ class ProjectPages:
     def documents(self, marking: Marking) -> Iterator[tuple[str, bytes, int]]:
         """Everything that is about the project as a whole: path, bytes, time."""
         serial = marking.serial
-        for number, (form, data) in enumerate(self._simple.forms(self.releases, marking).items()):
-            yield f"{self.channel}/simple/{self.name}.{form}", data, 8 * serial + number
+        for form, data in self._simple.forms(self.releases, marking).items():
+            moment = page_time(serial, form, namespaces=self._site.namespaces)
+            yield f"{self.channel}/simple/{self.name}.{form}", data, moment
         yield (
             f"{self.channel}/pypi/{self.name}/json.gz",
             self._json.project(self.releases, serial),
@@ -172,11 +183,9 @@ class Latest:
 
 def render_part(session: Session, site: Site, part: str, name: str, *, into: str) -> None:
     """Render what the durable channel `part` has of a project as the page of a channel that joins it."""
-    for project in pagefacts.projects(session, [name]):
+    for project in pagefacts.projects(session, [name], namespaces=site.namespaces):
         pages = ProjectPages(site, into, name, project.shown_in(part))
-        pages.write(
-            project.serials, Marking(project.serials.project, project.status, project.reason), anew=True
-        )
+        pages.write(project.serials, Marking.of(project), anew=True)
 
 
 def _sides(file: PageFile) -> Iterator[tuple[str, str]]:

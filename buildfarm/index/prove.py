@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import NotFound
-from buildfarm.index import pagefacts
+from buildfarm.index import namespacefacts, pagefacts
 from buildfarm.index.model import Channel, ChannelEntry, File, Project
 from buildfarm.index.pagefacts import PageProject
 from buildfarm.index.pagetree import ROOT, PageTree
@@ -54,7 +54,7 @@ def differences(database: Database, blobs: Blobs, tree: PageTree, settings: Sett
         yield from _rows(session)
     with database.read() as session:
         yield from _blobs(session, blobs)
-    yield from _pages(database, Site(tree, blobs, settings.public_url))
+    yield from _pages(database, Site.of(tree, blobs, settings))
 
 
 def _journal(session: Session) -> Iterator[Difference]:
@@ -125,6 +125,7 @@ def _pages(database: Database, site: Site) -> Iterator[Difference]:
     with database.read() as session:
         size = journal_size(session)
         channels = list(session.scalars(select(Channel.name).where(Channel.kind == "durable")))
+        documents = namespacefacts.documents(session) if site.namespaces else {}
     if site.tree.serial != size:
         yield Difference("pages", f"They show serial {site.tree.serial}, the journal is at {size}.")
         return
@@ -135,30 +136,35 @@ def _pages(database: Database, site: Site) -> Iterator[Difference]:
             query = select(Project.name).where(Project.name > last).order_by(Project.name).limit(_BATCH)
             if not (batch := list(session.scalars(query))):
                 break
-            for project in pagefacts.projects(session, batch):
+            for project in pagefacts.projects(session, batch, namespaces=site.namespaces):
                 for channel in channels:
                     if project.releases.get(channel):
                         listed[channel].add(project.name)
                         yield from _project(site, channel, project)
         last = batch[-1]
     for channel in channels:
+        for path, (data, moment) in documents.items():
+            yield from _document(site.tree, f"{channel}/{path}", data, moment)
         yield from _listing(site.tree, channel, listed[channel])
 
 
 def _project(site: Site, channel: str, project: PageProject) -> Iterator[Difference]:
     pages = ProjectPages(site, channel, project.name, project.shown_in(channel))
-    marking = Marking(project.serials.project, project.status, project.reason)
-    for documents in (pages.documents(marking), pages.release_documents(project.serials)):
+    for documents in (pages.documents(Marking.of(project)), pages.release_documents(project.serials)):
         for path, data, mtime in documents:
-            found = site.tree.find(path)
-            if found is None or (found.mtime, Path(found.path).read_bytes()) != (mtime, data):
-                yield Difference("pages", f"{path} is not what the database says.")
+            yield from _document(site.tree, path, data, mtime)
     folder, links = f"{channel}/files/{project.name}", dict(pages.links(pages.releases))
     for name in sorted(site.tree.listing(folder) | links.keys()):
         place = site.tree.root / folder / name
         target = os.readlink(place) if place.is_symlink() else None
         if name not in links or target != str(links[name]):
             yield Difference("pages", f"{folder}/{name} does not lead where the database says.")
+
+
+def _document(tree: PageTree, path: str, data: bytes, mtime: int) -> Iterator[Difference]:
+    found = tree.find(path)
+    if found is None or (found.mtime, Path(found.path).read_bytes()) != (mtime, data):
+        yield Difference("pages", f"{path} is not what the database says.")
 
 
 def _listing(tree: PageTree, channel: str, names: set[str]) -> Iterator[Difference]:

@@ -1,8 +1,8 @@
-"""Index pages as bytes, from facts: Simple API JSON 1.4 and the HTML that is frozen at 1.4.
+"""Index pages as bytes, from facts: Simple API JSON 1.4 (or 1.5) and the HTML that is frozen at 1.4.
 
 Pure and deterministic: equal facts give equal bytes. A page is its constant parts and a line for each
 release (or project), which `runs` compresses and joins.
-Source: PEP 503, 592, 629, 658, 691, 700, 714, 740, 792, 833; living specification "Simple repository API".
+Source: PEP 503, 592, 629, 658, 691, 700, 714, 740, 752, 792, 833; the living "Simple repository API".
 """
 
 from __future__ import annotations
@@ -15,19 +15,31 @@ from typing import Any
 from urllib.parse import quote
 
 from buildfarm import clock
-from buildfarm.index.pagefacts import PageFile, PageRelease
+from buildfarm.index.namespacefacts import Claim
+from buildfarm.index.pagefacts import PageFile, PageProject, PageRelease
 from buildfarm.index.runs import Piece, Runs, Stream, gzip_of, zstd_of
 
 API_VERSION = "1.4"
+#: The one that tells namespaces, in JSON alone.
+_NAMESPACES_VERSION = "1.5"
 
 
 @dataclass(frozen=True)
 class Marking:
-    """What stands above the files of a page: `status` and `reason` (PEP 792), the serial of its last row."""
+    """What stands above the files of a page: `status` and `reason` (PEP 792), the serial of its last row.
+
+    `namespaces` (PEP 752): None where pages tell nothing of them.
+    """
 
     serial: int
     status: str = "active"
     reason: str | None = None
+    namespaces: Sequence[Claim] | None = None
+
+    @classmethod
+    def of(cls, project: PageProject) -> Marking:
+        """That of a local project."""
+        return cls(project.serials.project, project.status, project.reason, project.namespaces)
 
 
 class ProjectRendering:
@@ -45,10 +57,12 @@ class ProjectRendering:
     def forms(self, releases: Runs[PageRelease], marking: Marking) -> dict[str, bytes]:
         """Every stored form of the page (`pagetree.FORMS`)."""
         status = {"status": marking.status} | ({"reason": marking.reason} if marking.reason else {})
+        has_namespaces = marking.namespaces is not None
         head = _json(
             {
-                "meta": {"api-version": API_VERSION, "_last-serial": marking.serial},
+                "meta": meta(marking.serial, namespaces=has_namespaces),
                 "name": self.name,
+                **({"namespaces": _claims(marking.namespaces or ())} if has_namespaces else {}),
                 "project-status": status,
                 "versions": [],
             }
@@ -110,9 +124,14 @@ _NAME_ANCHORS: Stream[str] = Stream(
 )
 
 
-def root_forms(names: Runs[str], *, serial: int) -> dict[str, bytes]:
+def meta(serial: int, *, namespaces: bool) -> dict[str, Any]:
+    """What a JSON page says of itself; `namespaces`: whether this index tells them."""
+    return {"api-version": _NAMESPACES_VERSION if namespaces else API_VERSION, "_last-serial": serial}
+
+
+def root_forms(names: Runs[str], *, serial: int, namespaces: bool = False) -> dict[str, bytes]:
     """Every stored form of the list of projects."""
-    head = _json({"meta": {"api-version": API_VERSION, "_last-serial": serial}, "projects": []})[:-2]
+    head = _json({"meta": meta(serial, namespaces=namespaces), "projects": []})[:-2]
     told = names.pieces(head, _NAMES, b"]}", zstd=True)
     shown = names.pieces(_html_head("Simple index"), _NAME_ANCHORS, _HTML_TAIL)
     return {"json.gz": gzip_of(told), "json.zst": zstd_of(told), "html.gz": gzip_of(shown)}
@@ -135,6 +154,10 @@ def html_page(title: str, lines: Sequence[str], *, status: str | None, reason: s
 def core_metadata(filename: str, sha256: str | None) -> dict[str, str] | bool:
     """What a page says of the metadata beside a file: clients trust a wheel's, so only that is shown."""
     return {"sha256": sha256} if sha256 and filename.endswith(".whl") else False
+
+
+def _claims(claims: Sequence[Claim]) -> list[dict[str, Any]] | None:
+    return [{"name": claim.name, "owned": claim.owned} for claim in claims] or None
 
 
 def _version(release: PageRelease) -> bytes:

@@ -109,6 +109,8 @@ def remove_source(session: Session, source: Source, *, actor: str) -> None:
     session.execute(delete(SourceSecret).where(SourceSecret.source_id == source.id))
     forget_credential(session, source)
     record(session, "source.remove", source=source.id, name=source.name, actor=actor)
+    for name in source.projects:
+        record(session, "project.revoke", project=name, source=source.id, actor=actor)
     source.name = f"{source.name}{REMOVED}{source.id}"
     source.projects, source.branches = [], []
 

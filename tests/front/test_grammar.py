@@ -120,3 +120,10 @@ def test_what_the_front_takes_gunicorn_reads_alike(head: bytes) -> None:
     assert headers == request.headers
     assert seen.body.read() == b""
     assert seen.should_close() == request.is_last
+
+
+@pytest.mark.parametrize("path", ["namespaces", "namespace/acme"])
+def test_documents_about_namespaces_are_the_fronts_own(path: str) -> None:
+    request = parse(f"GET /dev/{path} HTTP/1.1\r\nHost: farm\r\n\r\n".encode())
+    assert request is not None
+    assert (request.channel, request.path) == ("dev", path)

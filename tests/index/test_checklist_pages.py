@@ -257,6 +257,15 @@ def test_line_77_the_json_api(reader) -> None:
     assert reader.get("/dev/pypi/My_Widget/1.0/json").headers["Location"] == "../../my-widget/1.0/json"
 
 
+@pytest.mark.parametrize("path", ["/_/oidc/audience", "/_/oidc/mint-token", "/.well-known/pytp"])
+def test_line_78_trusted_publishing_that_is_not_there_is_a_problem_document(filled, path: str) -> None:
+    for client in (filled.client(), filled.client(filled.token("read:dev"))):
+        for accept in ({}, {"Accept": "*/*"}):
+            answer = client.get(path, headers=accept)
+            assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+            assert answer.json["code"] == "http.404"
+
+
 def test_line_79_feeds(filled, reader) -> None:
     def titles(path: str) -> list[str | None]:
         answer = reader.get(path)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 from buildfarm.index import projectpages, runs
 from buildfarm.index.lists import ChannelLists
 from buildfarm.index.pagefacts import PageRelease
-from buildfarm.index.projectpages import Latest
+from buildfarm.index.projectpages import Latest, Site
 
 DAY = timedelta(days=1)
 
@@ -53,7 +53,8 @@ def test_a_publish_scans_no_table(house, put) -> None:
 
 def test_a_channel_without_the_project_has_no_news_of_it(house) -> None:
     with house.database.read() as session:
-        lists = ChannelLists(session, house.tree, "stable", "http://farm.example")
+        site = Site.of(house.tree, house.farm.blobs, house.farm.settings)
+        lists = ChannelLists(session, site, "stable")
         lists.write(session)
     lists.note("widget", 5, [])
     assert lists.due_in_s == math.inf

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from buildfarm.cli.main import cli
+from buildfarm.index import namespaces
 from tests.conftest import House, environment, open_farm
 from tests.front import stage
 from tests.front.conftest import Site, free_port, listens
@@ -124,7 +125,10 @@ def shared(kept_appliance: Appliance) -> Iterator[Appliance]:
 def kept_appliance(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("shared")
     shutil.copy(sqlite_template, folder / "farm.db")
-    house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder)
+    # The other tests of reads know 1.4 alone.
+    house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder, index={"namespaces": True})
+    with house.database.begin() as session:
+        namespaces.add(session, "my", [], actor="test")
     appliance = start(house, folder / "site")
     appliance.facts |= stage.etags(appliance.web_wire, appliance.facts)
     yield appliance

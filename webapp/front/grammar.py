@@ -16,7 +16,7 @@ LONGEST_HEAD = 8 * 1024
 _LINE = re.compile(
     rb"(GET|HEAD) "
     rb"/([a-z][a-z0-9-]{0,63}(?:@[A-Za-z0-9._-]{1,64})?)"  # the channel, or a pin of it
-    rb"/((?:simple|files|pypi|rss)(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*)?)"
+    rb"/((?:simple|files|pypi|rss|namespaces?)(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*)?)"
     rb"(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/%?]*))?"
     rb" HTTP/1\.([01])"
 )
