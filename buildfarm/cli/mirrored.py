@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from buildfarm.cli.client import from_environment
-from buildfarm.cli.output import Columns, json_option, print_facts, print_rows
+from buildfarm.cli.output import Columns, findings_of, json_option, judged_by, print_facts, print_rows
 
 _PROJECTS: Columns = {
     "project": "name",
@@ -19,6 +19,10 @@ _FACTS: Columns = {
     **_PROJECTS,
     "changed": "changed_at",
     "refused": lambda row: [f"{one['filename']}: {one['refused']}" for one in row["held"] if one["refused"]],
+    "findings": lambda row: [
+        f"{one['filename']}: {findings_of(one)}" for one in row["held"] if one["findings"]
+    ],
+    "judged": lambda row: sorted({judged_by(one) for one in row["held"]}),
     "not let through": lambda row: [
         f"{one['channel']} {one['rule']} x{one['count']}: {one['sentence']}" for one in row["events"]
     ],

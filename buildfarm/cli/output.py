@@ -91,6 +91,20 @@ def release_of(text: str) -> tuple[str, str]:
     return name.strip(), version.strip()
 
 
+def findings_of(row: Mapping[str, Any]) -> str:
+    """What the validator found in a file: `M-03: the sentence; S-07: ...`."""
+    return "; ".join(f"{one['rule']}: {one['text']}" for one in row["findings"])
+
+
+def judged_by(row: Mapping[str, Any]) -> str:
+    """The rules and tools behind a file's findings, on one line."""
+    if row["check"] is None:
+        return "before results were noted"
+    return ", ".join(
+        [f"rules {row['check']['rules']}", *map(" ".join, sorted(row["check"]["tools"].items()))]
+    )
+
+
 def short_commit(row: Mapping[str, Any]) -> str:
     """The first digits of a commit."""
     return str(row.get("commit") or "")[:10]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from buildfarm.cli.client import from_environment
-from buildfarm.cli.output import Columns, json_option, plain, print_facts, print_json, print_part, release_of
+from buildfarm.cli.output import (
+    Columns,
+    findings_of,
+    json_option,
+    judged_by,
+    plain,
+    print_facts,
+    print_json,
+    print_part,
+    release_of,
+)
 from buildfarm.cli.project import channels_of
 
 _RELEASE = click.argument("release", metavar="NAME==VERSION")
@@ -43,6 +54,9 @@ def show(release: str, *, as_json: bool) -> None:
             "from": lambda row: _origin(row["origin"]),
         }
         print_part("Files", found["files"], columns)
+        noted = [file for file in found["files"] if file["findings"] or file["refused"]]
+        print_part("Findings", noted, {"name": "filename", "refused today": "refused", "found": findings_of})
+        print_part("Judged", found["files"], {"name": "filename", "ms": _duration, "by": judged_by})
 
 
 @release.command()
@@ -101,6 +115,10 @@ def _say(found: dict[str, Any], what: str, *, as_json: bool) -> None:
         print_json(found)
     else:
         click.echo(f"{plain(found['project'])} {plain(found['version'])} {what}.")
+
+
+def _duration(file: Mapping[str, Any]) -> int | None:
+    return file["check"]["milliseconds"] if file["check"] else None
 
 
 def _step(following: dict[str, str] | None) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
 from buildfarm.index.spelling import version_key
+from buildfarm.wheels.judged import Judged
 from buildfarm.wheels.names import skeleton
 
 
@@ -85,11 +86,11 @@ class Release(Base):
     )
 
 
-class File(Base):
+class File(Judged, Base):
     """A published file. A name means one digest for ever, over all durable channels.
 
-    A withdrawn one keeps its row, so that its name never comes back. `findings` are the rules that the
-    validator reported without refusing.
+    A withdrawn one keeps its row, so that its name never comes back. `refused` says what today's rules
+    have against a file that earlier ones let in; it stays where it is until a person withdraws it.
     """
 
     __tablename__ = "file"
@@ -108,7 +109,6 @@ class File(Base):
     provenance_sha256: Mapped[str | None]
     yanked: Mapped[str | None] = mapped_column(Text)
     withdrawn_at: Mapped[datetime | None]
-    findings: Mapped[list[Any]] = mapped_column(default=list)
     release: Mapped[Release] = relationship(back_populates="files")
 
 

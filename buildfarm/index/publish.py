@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -281,13 +281,13 @@ class Publisher:
             requires_python=facts.requires_python,
             metadata_sha256=metadata[artifact.filename],
             uploaded_at=clock.now(),
-            findings=[asdict(finding) for finding in facts.findings],
             build_id=build.id,
             job_id=artifact.job_id,
             attempt=artifact.attempt,
             bundle_sha256=proof.bundle_sha256,
             provenance_sha256=proof.provenance_sha256,
         )
+        file.note_accepted(facts)
         session.add(file)
         session.flush()
         return file

@@ -7,7 +7,7 @@ files become visible together or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
@@ -174,13 +174,14 @@ def is_inside(session: Session, channel: str, filename: str) -> bool:
 
 
 def _row(session: Session, facts: FileFacts, sides: Mapping[str, str]) -> File:
-    return File(
+    file = File(
         filename=facts.filename,
         release_id=release_of(session, facts).id,
         sha256=facts.sha256,
         size=facts.size,
         requires_python=facts.requires_python,
         uploaded_at=clock.now(),
-        findings=[asdict(finding) for finding in facts.findings],
         **sides,
     )
+    file.note_accepted(facts)
+    return file

@@ -15,6 +15,7 @@ from buildfarm.index.model import ChannelEntry, File
 from buildfarm.journal.model import JournalRow
 from buildfarm.mirror.model import Supplement
 from buildfarm.sources.model import Source
+from buildfarm.wheels.facts import Check
 
 #: Live entries of files: file name -> channel -> since when.
 Entries = dict[str, dict[str, datetime]]
@@ -35,7 +36,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class FileRow:
-    """A published file; size in bytes, `yanked` is the reason, `origin` None for an upload."""
+    """A published file; size in bytes, `yanked` is the reason, `origin` None for an upload.
+
+    `findings` are the rules that the validator reported, `refused` is what today's rules have against it.
+    """
 
     filename: str
     sha256: str
@@ -47,6 +51,9 @@ class FileRow:
     withdrawn_at: datetime | None
     has_provenance: bool
     origin: Origin | None
+    refused: str | None
+    findings: list[dict[str, str]]
+    check: Check | None
 
 
 def files_of_build(session: Session, build_id: str) -> list[FileRow]:
@@ -88,6 +95,9 @@ def file_rows(session: Session, files: Sequence[File], entries: Entries) -> list
             withdrawn_at=file.withdrawn_at,
             has_provenance=file.provenance_sha256 is not None,
             origin=origins.get(file.filename),
+            refused=file.refused,
+            findings=file.findings,
+            check=file.check,
         )
         for file in files
     ]
@@ -105,6 +115,9 @@ def _supplement_row(one: Supplement, channel: str) -> FileRow:
         withdrawn_at=None,
         has_provenance=one.provenance_sha256 is not None,
         origin=None,
+        refused=one.refused,
+        findings=one.findings,
+        check=one.check,
     )
 
 

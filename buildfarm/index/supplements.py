@@ -117,6 +117,7 @@ def add(
             uploaded_at=clock.now(),
             build_id=build.id,
         )
+        row.note_accepted(facts)
         session.add(row)
     record(
         session,

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -250,7 +249,7 @@ class Files:
         now = clock.now()
         file = UpstreamFile(
             filename=row.filename, project=project, sha256=sha256, size=incoming.size, url=row.url,
-            seen_at=known.seen_at if known else now, last_used_at=now, stored_at=now, findings=[],
+            seen_at=known.seen_at if known else now, last_used_at=now, stored_at=now,
         )  # fmt: skip
         try:
             facts = validate_in_sandbox(
@@ -258,9 +257,10 @@ class Files:
             )
             _demand_same_metadata(row, facts)
         except InvalidInput as err:
-            file.refused, file.refused_by, file.stored_at = err.message, str(err.facts.get("rule", "")), None
+            file.note_refused(err)
+            file.stored_at = None
         else:
-            file.findings = [asdict(finding) for finding in facts.findings]
+            file.note_accepted(facts)
             if facts.kind == "wheel":
                 file.metadata_sha256 = self._blobs.put_bytes(facts.metadata)
         return file

@@ -10,6 +10,7 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from buildfarm.db.types import Base, Packed, Serial
+from buildfarm.wheels.judged import Judged
 from buildfarm.wheels.names import skeleton
 
 
@@ -41,12 +42,11 @@ class UpstreamPage(Base):
     changed_at: Mapped[datetime]
 
 
-class UpstreamFile(Base):
+class UpstreamFile(Judged, Base):
     """First sight of an upstream file: from then on its name means these bytes.
 
     The row stays when the bytes go. `stored_at` is empty when they are not here; `evicted_at` says that
-    they will go soon. `refused` is the sentence of the rule (`refused_by`) that the bytes broke; `findings`
-    are the rules that were reported without refusing.
+    they will go soon. What is `refused` is passed on to nobody.
     """
 
     __tablename__ = "upstream_file"
@@ -61,9 +61,6 @@ class UpstreamFile(Base):
     stored_at: Mapped[datetime | None] = mapped_column(index=True)
     evicted_at: Mapped[datetime | None]
     metadata_sha256: Mapped[str | None]
-    refused: Mapped[str | None] = mapped_column(Text)
-    refused_by: Mapped[str | None]
-    findings: Mapped[list[Any]] = mapped_column(default=list)
 
 
 class UpstreamProvenance(Base):
@@ -104,7 +101,7 @@ class GuardEvent(Base):
     last_at: Mapped[datetime] = mapped_column(index=True)
 
 
-class Supplement(Base):
+class Supplement(Judged, Base):
     """A wheel that this farm built from an sdist of an upstream project; it joins upstream's own files.
 
     The name does not become local by it. Digests are of blobs; `build_id` says which build made it.

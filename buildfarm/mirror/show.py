@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.errors import NotFound
 from buildfarm.mirror.model import GuardEvent, UpstreamFile, UpstreamHealth, UpstreamPage
+from buildfarm.wheels.facts import Check
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class HeldFile:
     last_used_at: datetime
     refused: str | None
     findings: list[dict[str, str]]
+    check: Check | None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def files(session: Session, name: str) -> list[HeldFile]:
     return [
         HeldFile(
             row.filename, row.sha256, row.size, row.stored_at is not None, row.last_used_at, row.refused,
-            row.findings,
+            row.findings, row.check,
         )
         for row in session.scalars(rows)
     ]  # fmt: skip

@@ -50,6 +50,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What judged a file: the number of the rule list, the time it took, version of each tool by name."""
+
+    rules: int
+    milliseconds: int | None
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True)
 class FileFacts:
     """Everything the index stores about a file that was accepted.
 
@@ -74,6 +83,8 @@ class FileFacts:
     requires_dist: list[str]
     is_native: bool
     findings: list[Finding]
+    #: About the check and not about the file: two results for the same bytes are the same facts.
+    check: Check = field(compare=False)
 
     def to_json(self) -> str:
         """One JSON line; the metadata bytes in base 64."""
@@ -85,4 +96,5 @@ class FileFacts:
         fields = json.loads(text)
         fields["metadata"] = base64.b64decode(fields["metadata"])
         fields["findings"] = [Finding(**finding) for finding in fields["findings"]]
+        fields["check"] = Check(**fields["check"])
         return cls(**fields)

@@ -39,6 +39,8 @@ def _listed(*rows: tuple[str, Literal["always", "ours", "never"], str, str]) -> 
     return {row[0]: Rule(*row) for row in rows}
 
 
+#: Raised with every change of the list or of what a rule asks: stored files are looked at again then.
+RULES_VERSION = 1
 RULES = _listed(
     ("F-03", "always", "every digest given agrees with the bytes", "P"),
     ("F-04", "always", "the file is of the project and version that was announced", "F"),

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import BinaryIO
 from packaging.version import InvalidVersion, Version
 
 from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
-from buildfarm.wheels.facts import Expectation, FileFacts
+from buildfarm.wheels.facts import Check, Expectation, FileFacts
 from buildfarm.wheels.names import FileName, parse_filename
-from buildfarm.wheels.rules import Report, refusal, shown
+from buildfarm.wheels.rules import RULES_VERSION, Report, refusal, shown
 from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.sdist import check_sdist
 from buildfarm.wheels.stream import Budget, HashedStream, too_large
+from buildfarm.wheels.tools import tools
 from buildfarm.wheels.wheel import check_wheel
 
 _sandbox = Sandbox()
@@ -39,6 +41,7 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         InvalidInput: a rule is broken: code `file.<rule>`, facts `rule` and `entry`.
         LimitExceeded: the file is larger than `expectation.max_bytes` (file.f-05).
     """
+    begun = time.monotonic()
     report = Report(expectation.origin, expectation.waived)
     name = parse_filename(expectation.filename, report)
     _check_expected(name, expectation, report)
@@ -69,6 +72,7 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         requires_dist=list(metadata.requires_dist),
         is_native=name.is_native,
         findings=report.findings,
+        check=Check(RULES_VERSION, round((time.monotonic() - begun) * 1000), tools()),
     )
 
 

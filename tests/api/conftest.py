@@ -202,6 +202,8 @@ def publish(house: House) -> None:
         file = File(
             filename=filename, release_id="rel_1", sha256="d" * 64, size=1234, uploaded_at=clock.now(),
             build_id=house.build_id, job_id=house.job_id, attempt=1, provenance_sha256="f" * 64,
+            rules_version=3, check_ms=12, check_tools={"packaging": "26.3"},
+            findings=[{"rule": "N-06", "text": "1.0 is odd.", "entry": ""}],
         )  # fmt: skip
         session.add(release)
         session.flush()

@@ -84,7 +84,10 @@ def test_a_job_shows_what_it_made_and_read(run, full):
 
 
 def test_a_release_is_promoted_taken_down_and_yanked(run):
-    assert "from dev to staging" in run("release", "show", "widget==1.0").out
+    shown = run("release", "show", "widget==1.0").out
+    assert "from dev to staging" in shown
+    assert "N-06: 1.0 is odd." in shown
+    assert "12  rules 3, packaging 26.3" in shown
     made = run("release", "promote", "Widget==1.0", "--from", "dev", "--to", "staging", "--json")
     assert (made.code, made.json["to_channel"]) == (0, "staging")
     assert "dev staging" in run("project", "show", "widget").out

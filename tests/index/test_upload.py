@@ -23,6 +23,7 @@ from buildfarm.access import users
 from buildfarm.index import names
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.journal.model import JournalRow
+from buildfarm.wheels.rules import RULES_VERSION
 from tests.index.uploads import URL, body_of, fields_of, send
 
 
@@ -78,12 +79,17 @@ def test_a_wheel_is_on_the_page(house, uploader, url: str, *, last: bool) -> Non
         assert 0 < session.get_one(Project, "widget").local_since <= row["serial"]
 
 
-def test_what_the_validator_only_notes_is_stored_with_the_file(house, uploader) -> None:
+def test_what_the_validator_only_notes_is_stored_with_the_file(house, uploader, admin) -> None:
     filename, data = house.wheel(version="1.0+local")
     assert send(uploader, filename, data).status_code == 200
     with house.database.read() as session:
         (finding,) = session.get_one(File, filename).findings
     assert finding == {"rule": "N-06", "text": "1.0+local is a local version.", "entry": ""}
+    (shown,) = admin.get("/api/v1/releases/widget/1.0+local").json["files"]
+    assert (shown["findings"], shown["refused"]) == ([finding], None)
+    assert shown["check"]["rules"] == RULES_VERSION
+    assert shown["check"]["milliseconds"] >= 0
+    assert "packaging" in shown["check"]["tools"]
 
 
 def test_identical_bytes_again_change_nothing(house, uploader) -> None:

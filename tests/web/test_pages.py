@@ -71,6 +71,12 @@ def test_a_page_opens_under_the_policy_and_holds_nothing_inline(shown, page, nam
     assert "<img" not in answer.text
 
 
+def test_a_release_shows_what_the_validator_found_and_what_judged(shown):
+    page = shown.client(farm_seed.MEMBER).get("/projects/widget/1.3.0").text
+    assert "N-06: &lt;script&gt;" in page
+    assert 'title="packaging 26.3">judged by rules 3 in 12 ms' in page
+
+
 def test_every_build_opens_whatever_its_state(shown):
     client = shown.client(farm_seed.MEMBER)
     for build in shown.seed.builds.values():

@@ -3,18 +3,23 @@
 import base64
 import hashlib
 import re
+import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from buildfarm.wheels.facts import Expectation, FileFacts
-from buildfarm.wheels.rules import RULES
-from buildfarm.wheels.validate import validate
+from buildfarm.wheels.rules import RULES, RULES_VERSION
+from buildfarm.wheels.validate import validate, validate_in_sandbox
+from tests.wheels.conftest import Maker
 
 TEXT = (
     "Metadata-Version: 2.4\nName: Demo\nVersion: 1.0\nSummary: A demo\nRequires-Python: ~=3.9 , !=3.9.1\n"
     "Requires-Dist: Zope.Interface >=1 ; extra == 'x'\nProvides-Extra: x\n\n# Demo\n"
 )
+#: The rules version, and a digest of the ids and severities that it stands for.
+LISTED = (1, "27b16fd30ac794ab")
 
 
 def test_the_facts_are_those_of_the_bytes(make):
@@ -39,7 +44,24 @@ def test_texts_are_kept_as_the_author_wrote_them(make):
 def test_facts_survive_json(make):
     facts = make.check(make.wheel(metadata=TEXT.replace("x\n\n", "X_y\n\n")))
     assert facts.findings
-    assert FileFacts.from_json(facts.to_json()) == facts
+    again = FileFacts.from_json(facts.to_json())
+    assert (again, again.check) == (facts, facts.check)
+
+
+def test_the_facts_tell_what_judged_the_file(make, tmp_path):
+    wheel = make.wheel()
+    here, sandboxed = make.check(wheel).check, Maker(tmp_path, validate_in_sandbox).check(wheel).check
+    assert here.rules == sandboxed.rules == RULES_VERSION
+    assert 0 <= here.milliseconds < 60_000
+    assert here.tools == sandboxed.tools
+    assert here.tools["packaging"] == version("packaging")
+    assert here.tools["zlib"] == zlib.ZLIB_RUNTIME_VERSION
+
+
+def test_the_rules_version_is_raised_with_the_list():
+    """Whoever changes the list raises RULES_VERSION, so that stored files are looked at again."""
+    listed = "\n".join(f"{rule.id} {rule.refused}" for rule in RULES.values())
+    assert (RULES_VERSION, hashlib.sha256(listed.encode()).hexdigest()[:16]) == LISTED
 
 
 @pytest.mark.parametrize(

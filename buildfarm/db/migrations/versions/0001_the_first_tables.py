@@ -225,10 +225,17 @@ def upgrade() -> None:
         sa.Column("provenance_sha256", sa.String(), nullable=True),
         sa.Column("uploaded_at", types.UtcDateTime(), nullable=False),
         sa.Column("build_id", sa.String(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
+        sa.Column("refused", sa.Text(), nullable=True),
+        sa.Column("refused_by", sa.String(), nullable=True),
+        sa.Column("rules_version", sa.Integer(), nullable=False),
+        sa.Column("check_ms", sa.Integer(), nullable=True),
+        sa.Column("check_tools", types.Json, nullable=False),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_supplement")),
     )
     with op.batch_alter_table("supplement", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_supplement_project"), ["project"], unique=False)
+        batch_op.create_index(batch_op.f("ix_supplement_rules_version"), ["rules_version"], unique=False)
         batch_op.create_index(batch_op.f("ix_supplement_sha256"), ["sha256"], unique=False)
 
     op.create_table(
@@ -265,13 +272,17 @@ def upgrade() -> None:
         sa.Column("stored_at", types.UtcDateTime(), nullable=True),
         sa.Column("evicted_at", types.UtcDateTime(), nullable=True),
         sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
         sa.Column("refused", sa.Text(), nullable=True),
         sa.Column("refused_by", sa.String(), nullable=True),
-        sa.Column("findings", types.Json, nullable=False),
+        sa.Column("rules_version", sa.Integer(), nullable=False),
+        sa.Column("check_ms", sa.Integer(), nullable=True),
+        sa.Column("check_tools", types.Json, nullable=False),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_upstream_file")),
     )
     with op.batch_alter_table("upstream_file", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_upstream_file_project"), ["project"], unique=False)
+        batch_op.create_index(batch_op.f("ix_upstream_file_rules_version"), ["rules_version"], unique=False)
         batch_op.create_index(batch_op.f("ix_upstream_file_sha256"), ["sha256"], unique=False)
         batch_op.create_index(batch_op.f("ix_upstream_file_stored_at"), ["stored_at"], unique=False)
 
@@ -562,6 +573,11 @@ def upgrade() -> None:
         sa.Column("yanked", sa.Text(), nullable=True),
         sa.Column("withdrawn_at", types.UtcDateTime(), nullable=True),
         sa.Column("findings", types.Json, nullable=False),
+        sa.Column("refused", sa.Text(), nullable=True),
+        sa.Column("refused_by", sa.String(), nullable=True),
+        sa.Column("rules_version", sa.Integer(), nullable=False),
+        sa.Column("check_ms", sa.Integer(), nullable=True),
+        sa.Column("check_tools", types.Json, nullable=False),
         sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_file_build_id")),
         sa.ForeignKeyConstraint(["release_id"], ["release.id"], name=op.f("fk_file_release_id")),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_file")),
@@ -569,6 +585,7 @@ def upgrade() -> None:
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_file_build_id"), ["build_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_file_release_id"), ["release_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_rules_version"), ["rules_version"], unique=False)
         batch_op.create_index(batch_op.f("ix_file_sha256"), ["sha256"], unique=False)
 
     op.create_table(
@@ -701,6 +718,7 @@ def downgrade() -> None:
     op.drop_table("job")
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_file_sha256"))
+        batch_op.drop_index(batch_op.f("ix_file_rules_version"))
         batch_op.drop_index(batch_op.f("ix_file_release_id"))
         batch_op.drop_index(batch_op.f("ix_file_build_id"))
 
@@ -759,6 +777,7 @@ def downgrade() -> None:
     with op.batch_alter_table("upstream_file", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_upstream_file_stored_at"))
         batch_op.drop_index(batch_op.f("ix_upstream_file_sha256"))
+        batch_op.drop_index(batch_op.f("ix_upstream_file_rules_version"))
         batch_op.drop_index(batch_op.f("ix_upstream_file_project"))
 
     op.drop_table("upstream_file")
@@ -769,6 +788,7 @@ def downgrade() -> None:
     op.drop_table("task")
     with op.batch_alter_table("supplement", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_supplement_sha256"))
+        batch_op.drop_index(batch_op.f("ix_supplement_rules_version"))
         batch_op.drop_index(batch_op.f("ix_supplement_project"))
 
     op.drop_table("supplement")
