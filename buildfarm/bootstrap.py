@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from buildfarm.index.importing import Importer
     from buildfarm.index.mirrored import Mirrored
     from buildfarm.index.reception import Reception
+    from buildfarm.index.recheck import Recheck
     from buildfarm.index.sessions import Sessions
     from buildfarm.index.statements import Statements
     from buildfarm.index.supplements import Supplementer
@@ -113,6 +114,13 @@ class Farm:
         from buildfarm.index.reception import Reception
 
         return Reception(self.database, self.blobs, self.upstream, self.statements, self.settings)
+
+    @cached_property
+    def recheck(self) -> Recheck:
+        """Looks at stored files again when the rules have changed."""
+        from buildfarm.index.recheck import Recheck
+
+        return Recheck(self.database, self.blobs, self.settings)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -1,12 +1,14 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It sweeps. In threads of their own it has the journal's newest rows signed and builds missing wheels by
-rule: a signer or an upstream that is away or slow must not keep what was lost from being repaired.
+It sweeps. In threads of their own it has the journal's newest rows signed, builds missing wheels by rule and
+looks again at files that older rules judged: a signer or an upstream that is away or slow, or a large file,
+must not keep what was lost from being repaired.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -26,6 +28,8 @@ _log = log.get(__name__)
 #: A keeper that has not renewed its lease for so many rounds is replaced.
 _LEASE_INTERVALS = 5
 _TIDY_S = 60.0
+#: Files that are looked at again in one round, and seconds from the end of a walk to the next.
+_RECHECKED, _RECHECK_S = 20, 600.0
 #: Nobody has added to a half written blob for so long: whoever wrote it is dead.
 _UNFINISHED_S = 86400.0
 
@@ -41,6 +45,7 @@ def main() -> int:
     interval = farm.settings.timing.keeper_interval_s
     threading.Thread(target=_cover_journal, args=(farm, leading, over), daemon=True).start()
     threading.Thread(target=_build_missing_wheels, args=(farm, leading, over), daemon=True).start()
+    threading.Thread(target=_recheck_files, args=(farm, leading, over), daemon=True).start()
     tidied = -_TIDY_S
     while not over.wait(interval):
         try:
@@ -79,6 +84,25 @@ def _build_missing_wheels(farm: Farm, leading: threading.Event, over: threading.
                 _log.info("wheel_rules.started", builds=started)
         except FarmError as err:
             _log.warning("wheel_rules.round_missed", code=err.code, message=err.message)
+
+
+def _recheck_files(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
+    """While this keeper leads: some files in each round, until no verdict is older than the rules."""
+    interval = farm.settings.timing.keeper_interval_s
+    walk, pause = farm.recheck.walk(), interval
+    while not over.wait(pause):
+        pause = interval
+        if not leading.is_set():
+            continue
+        try:
+            looked = len(list(itertools.islice(walk, _RECHECKED)))
+        except FarmError as err:
+            _log.warning("recheck.broke_off", code=err.code, message=err.message)
+            looked = 0
+        if looked:
+            _log.info("recheck.looked", files=looked)
+        if looked < _RECHECKED:
+            walk, pause = farm.recheck.walk(), _RECHECK_S
 
 
 def _tidy(farm: Farm, last: float) -> float:

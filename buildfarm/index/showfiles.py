@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm.farm.model import Build, Job
-from buildfarm.index.model import ChannelEntry, File
+from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.journal.model import JournalRow
 from buildfarm.mirror.model import Supplement
 from buildfarm.sources.model import Source
@@ -63,6 +63,26 @@ def files_of_build(session: Session, build_id: str) -> list[FileRow]:
     made = select(Supplement, Build.channel).join(Build, Build.id == Supplement.build_id)
     supplements = session.execute(made.where(Build.id == build_id).order_by(Supplement.filename)).all()
     return rows + [_supplement_row(one, channel) for one, channel in supplements]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A file of ours that older rules let in and today's refuse."""
+
+    project: str
+    version: str
+    filename: str
+    refused: str | None
+
+
+def doubts(session: Session, limit: int = 50) -> list[Doubt]:
+    """Such files by name; what was withdrawn is settled."""
+    rows = (
+        select(Release.project, Release.version, File.filename, File.refused)
+        .join(Release, Release.id == File.release_id)
+        .where(File.refused.is_not(None), File.withdrawn_at.is_(None))
+    )
+    return [Doubt(*row) for row in session.execute(rows.order_by(File.filename).limit(limit))]
 
 
 def live_entries(session: Session, filenames: Iterable[str]) -> Entries:

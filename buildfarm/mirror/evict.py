@@ -55,7 +55,9 @@ def mark_project(database: Database, project: str) -> list[str]:
         stored = about & UpstreamFile.stored_at.is_not(None)
         marked = list(session.scalars(select(UpstreamFile.filename).where(stored)))
         session.execute(update(UpstreamFile).where(stored).values(evicted_at=clock.now()))
-        session.execute(update(UpstreamFile).where(about).values(refused=None, refused_by=None))
+        session.execute(
+            update(UpstreamFile).where(about).values(refused=None, refused_by=None, rules_version=0)
+        )
     return marked
 
 

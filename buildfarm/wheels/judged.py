@@ -36,8 +36,7 @@ class Judged:
         self._note(facts.check)
 
     def note_refused(self, error: InvalidInput) -> None:
-        """The validator refuses the file; earlier findings are those of other rules."""
-        self.findings = []
+        """The validator refuses the file; what it found earlier stays, its check ended before the rest."""
         self.refused, self.refused_by = error.message, str(error.facts.get("rule", ""))
         self._note(Check(RULES_VERSION, None, tools()))
 

@@ -355,7 +355,9 @@ def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> N
                 filename=filename, release_id=release.id, sha256=sha256, size=143_212 + 977 * index,
                 requires_python=">=3.11", uploaded_at=build.finished_at or clock.now(), build_id=build.id,
                 job_id=job.id, attempt=1, provenance_sha256="f0" * 32, rules_version=3, check_ms=12,
-                check_tools={"packaging": "26.3"}, findings=[{"rule": "N-06", "text": HOSTILE, "entry": ""}],
+                check_tools={"packaging": "26.3"},
+                refused=f"Z-01: {HOSTILE}" if version == "1.3.0" else None,
+                findings=[{"rule": "N-06", "text": HOSTILE, "entry": ""}],
             )
         )  # fmt: skip
         for name, number in (("setuptools", "84.2.1"), ("wheel", "0.47.0")):

@@ -75,6 +75,12 @@ def test_a_release_shows_what_the_validator_found_and_what_judged(shown):
     page = shown.client(farm_seed.MEMBER).get("/projects/widget/1.3.0").text
     assert "N-06: &lt;script&gt;" in page
     assert 'title="packaging 26.3">judged by rules 3 in 12 ms' in page
+    assert "refused today</span> <small>Z-01: &lt;script&gt;" in page
+
+
+def test_the_first_page_names_files_that_the_rules_refuse_today(shown):
+    page = shown.client(farm_seed.MEMBER).get("/").text
+    assert re.search(r'<a href="/projects/widget/1.3.0"><code>widget-1.3.0[^<]*</code></a> Z-01: &lt;', page)
 
 
 def test_every_build_opens_whatever_its_state(shown):

@@ -11,6 +11,7 @@ from buildfarm.errors import InvalidInput
 from buildfarm.farm.fleet import QueueHealth, queue_health
 from buildfarm.farm.show import BuildRow, latest_builds, list_builds
 from buildfarm.index.show import list_projects
+from buildfarm.index.showfiles import doubts
 from buildfarm.scm.show import DeliveryRow, latest_deliveries, list_deliveries
 from buildfarm.sources.show import SourceRow, list_sources
 from webapp.context import farm, require
@@ -61,6 +62,7 @@ def home() -> Response:
             recent=list_builds(session, limit=_RECENT)[0],
             lines=lines(session, list_sources(session)),
             steps=_steps(session),
+            doubts=doubts(session),
         )
 
 
