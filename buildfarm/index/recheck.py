@@ -69,16 +69,10 @@ class Recheck:
         table: type[Stored] = type(file)
         with self.database.begin() as session:
             again = select(table).where(table.filename == file.filename).with_for_update()
-            row: Stored | None = session.scalars(again).first()
-            if row is None or row.rules_version >= RULES_VERSION:
-                return  # somebody else was faster
-            if isinstance(verdict, FileFacts):
-                row.note_accepted(verdict)
-                return
-            was_refused = row.refused is not None
-            row.note_refused(verdict)
-            if not was_refused:
-                _say(session, row)
+            rows: list[Stored] = list(session.scalars(again))
+            for row in rows:
+                if row.rules_version < RULES_VERSION:  # nobody else was faster
+                    _note(session, row, verdict)
 
     def _verdict(self, file: Stored) -> FileFacts | InvalidInput:
         """What today's rules say of the bytes; their size was judged when they came.
@@ -107,6 +101,16 @@ class Recheck:
 def _is_about_file(refusal: InvalidInput) -> bool:
     """Not so when the check ran out of time, or could not begin: then it is the machine's doing."""
     return refusal.facts.get("rule") in RULES.keys() - {"V-01"}
+
+
+def _note(session: Session, row: Stored, verdict: FileFacts | InvalidInput) -> None:
+    if isinstance(verdict, FileFacts):
+        row.note_accepted(verdict)
+        return
+    was_refused = row.refused is not None
+    row.note_refused(verdict)
+    if not was_refused:
+        _say(session, row)
 
 
 def _say(session: Session, row: Stored) -> None:
