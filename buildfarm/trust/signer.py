@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+# cryptography imports it when a first signature is made: too late for a user to whom its folder is closed.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from pydantic import ValidationError
 
 from buildfarm import log

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -205,17 +206,27 @@ def start_signer(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     running: list[Process] = []
 
     def start(
-        *options: str, data: Path | None = None, socket: Path | None = None, url: str = FARM
+        *options: str,
+        data: Path | None = None,
+        socket: Path | None = None,
+        url: str = FARM,
+        program: Path | None = None,
     ) -> Process:
         data = data or tmp_path / "vault"
         socket = socket or tmp_path / "signer.sock"
+        packages = [sysconfig.get_path("purelib"), str(Path(__file__).parents[2])]
+        if program is not None:  # the same by way of a folder
+            for number, place in enumerate(packages):
+                (program / str(number)).symlink_to(place)
+            packages = [str(program / str(number)) for number in range(len(packages))]
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "buildfarm.trust.signer"),
+                *(sys.executable, "-S", "-m", "buildfarm.trust.signer"),
                 *(f"--data={data}", f"--socket={socket}", f"--url={url}", *options),
             ],
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(packages)},
+            cwd=data.parent,
         )
         started = Process(process, data, socket, SignerClient(socket))
         running.append(started)

@@ -203,7 +203,9 @@ def test_started_by_root_it_has_no_network(start_signer):
 def test_it_becomes_the_user_it_is_given_below_folders_closed_to_that_user(kit, start_signer, tmp_path):
     assert tmp_path.stat().st_mode & 0o077 == 0  # pytest's folders are their owner's alone
     start_signer().stop()
-    signer = start_signer(f"--uid={NOBODY}")
+    program = tmp_path / "program"
+    program.mkdir(mode=0o700)
+    signer = start_signer(f"--uid={NOBODY}", program=program)
     assert signer.client.health()["uid"] == NOBODY
     attest(kit, signer.client, tmp_path, b"bytes")
     signer.client.rotate()
