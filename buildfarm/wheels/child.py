@@ -16,7 +16,7 @@ import signal
 import socket
 from tempfile import TemporaryFile
 
-from buildfarm.wheels import sample
+from buildfarm.wheels import platforms, sample
 from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.validate import answer_for
 
@@ -95,6 +95,7 @@ def main() -> None:
     Two files are checked first: what that loads and compiles is there for every child, and is read while
     there are rights to read it.
     """
+    platforms.load()
     for filename, data in sample.files().items():
         with TemporaryFile(buffering=0) as file:
             file.write(data)

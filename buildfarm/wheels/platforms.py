@@ -55,6 +55,13 @@ def stable_since(symbol: str) -> tuple[int, int] | None:
     return _stable().get(symbol)
 
 
+def load() -> None:
+    """Read all lists now, in a process to which their files will be closed."""
+    _stable()
+    for family in ("manylinux", "musllinux"):
+        _policies(family)
+
+
 @cache
 def _stable() -> dict[str, tuple[int, int]]:
     known = [*FUNCTIONS.values(), *DATAS.values()]

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.errors import InvalidInput
 from buildfarm.wheels import validate as room
 from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.sandbox import Sandbox
@@ -204,6 +206,42 @@ def test_the_child_has_no_network_no_rights_and_little_memory(sandboxed, child_t
     assert probe["environment"] == ["LC_ALL"]
     assert probe["descriptors"] <= 7
     assert probe["keys"] == "PermissionError"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's child becomes another user")
+def test_the_program_may_lie_where_the_childs_user_cannot_read(sandboxed, compile_c, monkeypatch, tmp_path):
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "bin" / "python").symlink_to(sys.executable)
+    (closed / "pyvenv.cfg").write_text((Path(sys.prefix) / "pyvenv.cfg").read_text())
+    (closed / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (closed / "program").symlink_to(PACKAGES)
+    monkeypatch.setattr(sys, "executable", str(closed / "bin" / "python"))
+    sandbox = Sandbox(closed / "program")
+    monkeypatch.setattr(room, "_sandbox", sandbox)
+    code = compile_c(needs="libc.so.6")
+    try:
+        for tag, module in (
+            ("cp311-cp311-manylinux_2_17_x86_64", "demo/_fast.cpython-311-x86_64-linux-gnu.so"),
+            ("cp39-abi3-manylinux_2_17_x86_64", "demo/_fast.abi3.so"),
+            ("cp311-cp311-musllinux_1_2_x86_64", "demo/_fast.so"),
+            ("cp311-cp311-win_amd64", "demo/_fast.pyd"),
+        ):
+            wheel = sandboxed.wheel(tag=tag, files={module: code})
+            monkeypatch.setattr(sandboxed, "run", validate)
+            try:
+                facts = sandboxed.check(wheel)
+            except InvalidInput as error:
+                facts = error.code
+            monkeypatch.setattr(sandboxed, "run", validate_in_sandbox)
+            if isinstance(facts, str):
+                assert sandboxed.refusal(wheel).code == facts
+            else:
+                assert sandboxed.check(wheel).findings == facts.findings
+        assert sandboxed.check(sandboxed.sdist())
+    finally:
+        sandbox.close()
 
 
 def test_a_child_serves_one_file(sandboxed, child_that):
