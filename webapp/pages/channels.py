@@ -8,7 +8,6 @@ from buildfarm.errors import Forbidden, NotFound, Unauthenticated
 from buildfarm.index import show
 from buildfarm.index.channels import Kind
 from buildfarm.index.decide import Verdict
-from buildfarm.index.model import Channel
 from webapp.context import farm
 from webapp.pages.shell import page
 from webapp.verdict import verdict_on
@@ -21,15 +20,16 @@ _RECENT = 20
 @blueprint.get("/<channel>/", strict_slashes=False)
 def show_one(channel: str) -> Response:
     """The page of a channel, for whoever may read the channel."""
-    with farm().database.read() as session:
-        if session.get(Channel, channel) is None:
-            raise NotFound("There is no such page.", code="http.404")
+    try:
+        with farm().database.read() as session:
+            row = show.channel_detail(session, channel)
+    except NotFound as err:
+        raise NotFound("There is no such page.", code="http.404") from err
     match verdict_on(channel):
         case Verdict.UNKNOWN:
             raise Unauthenticated("Log in to see this channel.", code="access.needed")
         case Verdict.FORBIDDEN:
             raise Forbidden(f"These credentials may not read the channel {channel}.")
     with farm().database.read() as session:
-        row = show.channel_detail(session, channel)
         recent = show.newest_releases(session, channel, _RECENT)
     return page("channels/show.html", channel=row, recent=recent, is_durable=row.kind == Kind.DURABLE)
