@@ -22,7 +22,7 @@ from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, In
 from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.index import channels, names, namespaces, status, supplements
+from buildfarm.index import agreement, channels, names, namespaces, status, supplements
 from buildfarm.index.admission import demand_verified
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
@@ -240,12 +240,14 @@ class Publisher:
         channels.hold_durable(session, build.channel)
         facts = next(iter(files.values()))
         release = release_of(session, facts)
-        listed = []
+        listed, rows = [], []
         for artifact in artifacts:
             file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
             listed.append(
                 {"filename": file.filename, "sha256": file.sha256, "bundle": file.bundle_sha256 or ""}
             )
+            rows.append(file)
+        agreement.note(session, self.blobs, rows)
         build.project, build.version = release.project, release.version
         record(
             session,

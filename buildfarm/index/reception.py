@@ -19,7 +19,7 @@ from buildfarm.access.rules import Principal
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict
-from buildfarm.index import channels, names
+from buildfarm.index import agreement, channels, names
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import ChannelEntry, File
 from buildfarm.index.statements import Proof, Statements
@@ -140,7 +140,8 @@ class Reception:
             also(session)
             for project in {arrival.facts.project for arrival in arrivals}:
                 names.demand_publishable(session, principal, project)
-            fresh = []
+            fresh: list[FileFacts] = []
+            rows: list[File] = []
             for facts in (arrival.facts for arrival in arrivals):
                 known = session.get(File, facts.filename)
                 demand_free(known, facts.sha256)
@@ -148,9 +149,12 @@ class Reception:
                     continue
                 names.add_local(session, facts.project, facts.display_name, actor=principal.id)
                 if known is None:
-                    session.add(_row(session, facts, sides[facts.filename]))
+                    row = _row(session, facts, sides[facts.filename])
+                    session.add(row)
                     session.flush()
+                    rows.append(row)
                 fresh.append(facts)
+            agreement.note(session, self.blobs, rows)
             if fresh:
                 record(
                     session,
