@@ -140,6 +140,11 @@ class _Reader:
         elif name == "config-settings":
             for setting, given in _settings(value).items():
                 yield _Said(("build", "config_settings", setting), given, path)
+        elif name == "test-requires":
+            named, files = _requirements(value)
+            yield _Said(("test", "requires"), named, path)
+            if files:
+                yield _Said(("test", "requirements"), files, path)
         elif name in _FOLLOWED:
             key, read = _FOLLOWED[name]
             if (said := read(value)) or key != _UNTESTED:
@@ -155,7 +160,7 @@ class _Reader:
             if isinstance(value, dict) and value.get("args"):
                 raise ValueError("the farm calls the build backend itself")
         elif name != "build-verbosity":
-            nearest = nearest_of(name, [*_FOLLOWED, *_NOT_FOLLOWED, "environment", "config-settings"])
+            nearest = nearest_of(name, [*_FOLLOWED, *_NOT_FOLLOWED, *_JOINED, "test-requires"])
             did = f"; did you mean {nearest}?" if nearest else ""
             raise ValueError(f"cibuildwheel has no such option{did}")
 
@@ -255,6 +260,25 @@ def _repair(value: object) -> str | bool:
     return command if isinstance(command, str) else False
 
 
+def _requirements(value: object) -> tuple[list[str], list[str]]:
+    """Requirements, and files of requirements (`-r tests/requirements.txt`)."""
+    named: list[str] = []
+    files: list[str] = []
+    words = iter(word for text in _texts(value) for word in _spread(text))
+    for word in words:
+        if word in {"-r", "--requirement"}:
+            files.append(next(words, ""))
+        else:
+            named.append(word)
+    return named, files
+
+
+def _spread(text: str) -> list[str]:
+    """`-r file` and `-rfile` of one text as two words."""
+    match = re.fullmatch(r"\s*(-r|--requirement)[\s=]*(\S+)\s*", text)
+    return [match[1], match[2]] if match else [text]
+
+
 def _extras(value: object) -> list[str]:
     return [one for text in _texts(value) for one in re.split(r"[, ]+", text) if one]
 
@@ -306,7 +330,6 @@ _FOLLOWED: Mapping[str, tuple[Key, Callable[[object], object]]] = {
     "repair-wheel-command": (("build", "repair"), _repair),
     "before-test": (("test", "before"), _command),
     "test-command": (("test", "command"), _command),
-    "test-requires": (("test", "requires"), _texts),
     "test-extras": (("test", "extras"), _extras),
     "test-groups": (("test", "groups"), _texts),
     "test-sources": (("test", "sources"), _texts),

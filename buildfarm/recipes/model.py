@@ -102,6 +102,8 @@ class Test(_Part):
 
     requires: checks.Requirements = ()
     """Further distributions to install, from the channels the source may read."""
+    requirements: tuple[checks.Folder, ...] = ()
+    """Files of the source with further requirements, such as `tests/requirements.txt`."""
     extras: checks.Names = ()
     """Extras of the wheel to install."""
     groups: checks.Names = ()

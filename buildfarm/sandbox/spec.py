@@ -59,6 +59,7 @@ class TestPlan(_Frozen):
     __test__ = False
 
     requires: list[str] = []
+    requirements: list[str] = []
     extras: list[str] = []
     groups: list[str] = []
     sources: list[str] = []

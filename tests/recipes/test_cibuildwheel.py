@@ -74,6 +74,15 @@ config-settings = { "setup-args" = ["-Da=b", "-Dc={project}"], quiet = true }
     assert (test.sources, test.environment) == (("tests", "conftest.py"), {"LEVEL": "3", "NAME": "a b"})
 
 
+@pytest.mark.parametrize(
+    "value",
+    ['"pytest -r tests/more.txt"', '["-r tests/more.txt", "pytest"]', '["pytest", "-rtests/more.txt"]'],
+)
+def test_files_of_requirements_are_followed(value):
+    test = read(f"test-requires = {value}\n").test
+    assert (test.requires, test.requirements) == (("pytest",), ("tests/more.txt",))
+
+
 def test_linux_wins_over_what_is_said_for_all_and_other_systems_are_named():
     table = """test-command = "a"
 linux.test-command = "b"

@@ -226,6 +226,7 @@ def test_the_sandbox_is_told_plain_values_under_the_agreed_names():
         "expect_native": True,
         "test": {
             "requires": ["pytest"],
+            "requirements": [],
             "extras": [],
             "groups": [],
             "sources": [],
@@ -252,7 +253,7 @@ def test_a_test_that_was_given_up_is_told_as_none_and_a_default_one_as_an_empty_
     (target, _) = plan_targets(recipe(), IMAGES, None)
     assert to_attempt_spec_fields(recipe(test=False), target)["test"] is None
     assert to_attempt_spec_fields(recipe(), target)["test"] == {
-        "requires": [], "extras": [], "groups": [], "sources": [], "environment": {},
+        "requires": [], "requirements": [], "extras": [], "groups": [], "sources": [], "environment": {},
         "before": [], "command": [],
     }  # fmt: skip
 

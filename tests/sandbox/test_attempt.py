@@ -249,11 +249,12 @@ py-modules = ["calm"]
 """
     check = "import calm, packaging, setuptools, os; print('all of', os.environ['KIND'], os.environ['LEVEL'])"
     outcome, farm = attempt(
-        {"pyproject.toml": project, "calm.py": "", "data/x.txt": ""},
+        {"pyproject.toml": project, "calm.py": "", "data/x.txt": "pip\n"},
         environment={"KIND": "build", "LEVEL": "3"},
         test={
             "extras": ["more"],
             "groups": ["tests"],
+            "requirements": ["data/x.txt"],
             "sources": ["data"],
             "environment": {"KIND": "test"},
             "before": ["sh", "-c", "pip --version && ls {wheel} && touch here"],

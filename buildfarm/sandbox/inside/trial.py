@@ -47,7 +47,9 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     """Install with dependencies from the farm's index, then run the command or import everything."""
     wheel = os.path.join("/in", plan["wheel"])
     before, command = (steps.filled(plan[which], plan, wheel=wheel) for which in ("before", "command"))
-    if plan["groups"] or plan["sources"] or any(steps.SOURCE in word for word in (*before, *command)):
+    if any(plan[which] for which in ("groups", "sources", "requirements")) or any(
+        steps.SOURCE in word for word in (*before, *command)
+    ):
         steps.unpack_source(environment)
     scratch = "/work/scratch"
     os.mkdir(scratch)
@@ -59,7 +61,8 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     extras = f"[{','.join(plan['extras'])}]" if plan["extras"] else ""
     stated = os.path.join(steps.project_folder(plan), "pyproject.toml")
     groups = [word for group in plan["groups"] for word in ("--group", f"{stated}:{group}")]
-    steps.install([wheel + extras, *plan["requires"], *groups], environment)
+    files = [word for path in plan["requirements"] for word in ("-r", os.path.join(steps.SOURCE, path))]
+    steps.install([wheel + extras, *plan["requires"], *files, *groups], environment)
     if not command:
         names = _top_level(wheel)
         print("$ import " + " ".join(names), flush=True)
