@@ -172,8 +172,9 @@ def wheel(
     requires_python: str | None = ">=3.9",
     code: str = "x = 1\n",
     requires: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
 ) -> tuple[str, bytes]:
-    """File name and bytes of a right wheel; other `code` makes other bytes."""
+    """File name and bytes of a right wheel; other `code` makes other bytes, `more` are names of members."""
     stem = f"{name.replace('-', '_').lower()}-{version}"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Summary: A part"]
     lines += [f"Requires-Python: {requires_python}"] if requires_python else []
@@ -181,6 +182,7 @@ def wheel(
     kind = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n"
     members = {
         f"{stem.split('-')[0]}/__init__.py": code,
+        **dict.fromkeys(more, ""),
         f"{stem}.dist-info/METADATA": "\n".join(lines) + "\n",
         f"{stem}.dist-info/WHEEL": kind,
     }

@@ -22,7 +22,7 @@ from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, In
 from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.index import agreement, channels, names, namespaces, status, supplements
+from buildfarm.index import agreement, channels, names, namespaces, shadows, status, supplements
 from buildfarm.index.admission import demand_verified
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
@@ -246,6 +246,7 @@ class Publisher:
             listed.append(
                 {"filename": file.filename, "sha256": file.sha256, "bundle": file.bundle_sha256 or ""}
             )
+            shadows.note(session, file, files[artifact.filename])
             rows.append(file)
         agreement.note(session, self.blobs, rows)
         build.project, build.version = release.project, release.version

@@ -19,7 +19,7 @@ from buildfarm.access.rules import Principal
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict
-from buildfarm.index import agreement, channels, names
+from buildfarm.index import agreement, channels, names, shadows
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import ChannelEntry, File
 from buildfarm.index.statements import Proof, Statements
@@ -152,6 +152,7 @@ class Reception:
                     row = _row(session, facts, sides[facts.filename])
                     session.add(row)
                     session.flush()
+                    shadows.note(session, row, facts)
                     rows.append(row)
                 fresh.append(facts)
             agreement.note(session, self.blobs, rows)

@@ -16,7 +16,7 @@ from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import InvalidInput, NotFound
-from buildfarm.index import agreement
+from buildfarm.index import agreement, shadows
 from buildfarm.index.model import File
 from buildfarm.journal.record import record
 from buildfarm.mirror.model import Supplement, UpstreamFile
@@ -76,6 +76,8 @@ class Recheck:
                     _note(session, row, verdict)
                     if isinstance(row, File):
                         agreement.note(session, self.blobs, [row])
+                        if isinstance(verdict, FileFacts):
+                            shadows.note(session, row, verdict)
 
     def _verdict(self, file: Stored) -> FileFacts | InvalidInput:
         """What today's rules say of the bytes; their size was judged when they came.

@@ -65,6 +65,7 @@ class FileFacts:
     `project` is normalised, `display_name` as the author spells it, `version` in canonical form.
     `metadata` is the exact METADATA or PKG-INFO, as served beside the file (PEP 658).
     `requires_python` is as the author wrote it. `is_native`: the wheel is for some platform only.
+    `packages`: what a wheel brings at the top that can be imported, without namespaces.
     """
 
     filename: str
@@ -82,6 +83,7 @@ class FileFacts:
     summary: str
     requires_dist: list[str]
     is_native: bool
+    packages: list[str]
     findings: list[Finding]
     #: About the check and not about the file: two results for the same bytes are the same facts.
     check: Check = field(compare=False)

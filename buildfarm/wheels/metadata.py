@@ -46,6 +46,8 @@ class CoreMetadata:
     license_files: tuple[str, ...]
     import_names: tuple[str, ...]
     dynamic: frozenset[str]
+    #: Of a wheel: what it brings at the top that can be imported.
+    packages: tuple[str, ...] = ()
 
 
 def read_metadata(data: bytes, name: FileName, entry: str, report: Report) -> CoreMetadata:

@@ -40,7 +40,7 @@ def _listed(*rows: tuple[str, Literal["always", "ours", "never"], str, str]) -> 
 
 
 #: Raised with every change of the list or of what a rule asks: stored files are looked at again then.
-RULES_VERSION = 2
+RULES_VERSION = 3
 RULES = _listed(
     ("F-03", "always", "every digest given agrees with the bytes", "P"),
     ("F-04", "always", "the file is of the project and version that was announced", "F"),
@@ -77,6 +77,7 @@ RULES = _listed(
     ("W-11", "ours", "nothing in the wheel runs at every start of the interpreter", "A"),
     ("W-12", "always", ".data holds only the known folders and replaces no interpreter", "P: PEP 427, A"),
     ("W-13", "ours", "the licence files that METADATA names are there", "P: PEP 639"),
+    ("W-14", "never", "a wheel brings no package under the name of another project", "A"),
     ("E-01", "ours", "a wheel for any platform holds no machine code", "F"),
     ("E-02", "ours", "machine code is for the tag's architecture", "F"),
     ("E-03", "ours", "code needs no other C library or newer symbols than the tag", "P: PEP 600, 656"),

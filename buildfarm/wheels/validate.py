@@ -71,6 +71,7 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
         summary=metadata.summary,
         requires_dist=list(metadata.requires_dist),
         is_native=name.is_native,
+        packages=list(metadata.packages),
         findings=report.findings,
         check=Check(RULES_VERSION, round((time.monotonic() - begun) * 1000), tools()),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from email.policy import compat32
 from tempfile import SpooledTemporaryFile
@@ -74,7 +74,7 @@ def check_wheel(
         if f"{info}/licenses/{path}" not in found.seen:
             report.judge("W-13", f"the licence file {shown(path)} is not in the wheel.", f"{info}/METADATA")
     _check_imports(metadata, found, report)
-    return metadata
+    return replace(metadata, packages=tuple(_packages(found.seen, name.stem)))
 
 
 def _gather(stream: HashedStream, info: str, name: FileName, report: Report, budget: Budget) -> _Pass:
@@ -151,6 +151,21 @@ def _tags(lines: list[str], entry: str, report: Report) -> frozenset[Tag]:
     except (InvalidTag, TooManyTagsError):
         report.refuse("W-03", "a tag in WHEEL is not valid.", entry)
     return frozenset(tags)
+
+
+def _packages(paths: Iterable[str], stem: str) -> list[str]:
+    """Packages and modules at the top; a namespace, which others may share (PEP 420), is none."""
+    names = set()
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > 2 and parts[0] == f"{stem}.data" and parts[1] in ("purelib", "platlib"):
+            parts = parts[2:]
+        top, *rest = parts
+        module, dot, ending = top.partition(".")
+        is_module = not rest and dot and (ending == "py" or ending.endswith(("so", "pyd")))
+        if is_module or (len(rest) == 1 and rest[0].partition(".")[0] == "__init__"):
+            names.add(module)
+    return sorted(names)
 
 
 def _check_imports(metadata: CoreMetadata, found: _Pass, report: Report) -> None:
