@@ -121,7 +121,13 @@ class Load:
 
     @property
     def cpu_us(self) -> float:
-        """Processor microseconds of the server for each completed request."""
+        """Processor microseconds of the server for each completed request.
+
+        Raises:
+            ThrownOut: none was completed in the time.
+        """
+        if not self.requests:
+            raise ThrownOut(f"no request was completed, for {self.cpu_s:.1f} s of CPU")
         return self.cpu_s * 1e6 / self.requests
 
     @property

@@ -82,8 +82,9 @@ def big_against_devpi(stand: Stand, name: str, goal: float) -> Row:
     """The page of a thousand files, as pip asks for it."""
     stand.fill_devpi_big()
     return _elsewhere(
-        name, stand.library.reads, stand.devpi, CASES["page_1000"], "/bench/dev/+simple/big/", goal
-    )
+        name, stand.library.reads, stand.devpi, CASES["page_1000"], "/bench/dev/+simple/big/", goal,
+        seconds=15, connections=1,  # it takes a second and more for each
+    )  # fmt: skip
 
 
 def small_against_pypiserver(stand: Stand, name: str, goal: float) -> Row:
@@ -91,6 +92,9 @@ def small_against_pypiserver(stand: Stand, name: str, goal: float) -> Row:
     return _elsewhere(name, stand.library.reads, stand.pypiserver, CASES["json"], "/simple/small/", goal)
 
 
-def _elsewhere(name: str, ours: Server, peer: Server, case: Case, path: str, goal: float) -> Row:
-    """The case, and the page with as many files at a peer that has it elsewhere and compresses nothing."""
-    return compared(name, ours, peer, case, goal, peer_case=replace(case, path=path, encoding=""))
+def _elsewhere(name: str, ours: Server, peer: Server, case: Case, path: str, goal: float, **load: int) -> Row:
+    """The case, and the page with as many files at a peer that has it elsewhere and compresses nothing.
+
+    `load` is what is different in the load on the peer: `seconds`, `connections`.
+    """
+    return compared(name, ours, peer, case, goal, peer_case=replace(case, path=path, encoding="", **load))
