@@ -280,6 +280,20 @@ def test_web_that_goes_without_a_word_is_a_503(faked: Faked) -> None:
     assert answer.body == b"The farm's web process ended; try again in a moment.\n"
 
 
+def test_web_that_goes_as_soon_as_it_came_is_a_503_every_time(faked: Faked) -> None:
+    """Its end may be there before the front has seen its beginning."""
+    site, web = faked
+
+    def take_and_close() -> None:
+        for _ in range(300):
+            web.take()[0].close()
+
+    other = threading.Thread(target=take_and_close)
+    other.start()
+    assert {site.wire().send(get("/", "Connection: close\r\n")).answer().status for _ in range(300)} == {503}
+    other.join(20)
+
+
 def test_uploads_in_chunks_and_with_an_expectation(shared: Site) -> None:
     boundary = "Content-Type: multipart/form-data; boundary=x\r\n"
     wire = shared.wire()

@@ -241,12 +241,30 @@ class Connection(asyncio.Protocol):
         except OSError:
             self._end_with(503, _AWAY)
             return
+        # Both ends know each other before anything of web is read: its end may be there already.
         opening = asyncio.ensure_future(
-            self._front.loop.create_unix_connection(partial(splice.End, self._front), sock=line)
+            self._front.loop.create_unix_connection(
+                partial(splice.WebEnd, self._front, self._spliced), sock=line
+            )
         )
-        opening.add_done_callback(self._spliced)
+        opening.add_done_callback(self._opened)
 
-    def _spliced(self, opening: asyncio.Task[tuple[asyncio.BaseTransport, splice.End]]) -> None:
+    def _spliced(self, web: splice.WebEnd) -> None:
+        """Web's end is there: the client's takes over from here."""
+        if self._is_closing:
+            web.transport.abort()
+            return
+        client = splice.ClientEnd(self._front, self.transport, web, self._address, has_ended=self._has_ended)
+        self._is_closing = True
+        self.transport.set_protocol(client)
+        self._front.replace(self, client, web)
+        web.transport.write(self._buffer)
+        if self._has_ended:
+            web.transport.write_eof()
+        self.transport.resume_reading()
+
+    def _opened(self, opening: asyncio.Task[tuple[asyncio.Transport, splice.WebEnd]]) -> None:
+        """Web's end is read from, or is not there."""
         try:
             _, web = opening.result()
         except OSError:
@@ -254,19 +272,8 @@ class Connection(asyncio.Protocol):
             if not self._is_closing:
                 self._end_with(503, _AWAY)
             return
-        client = splice.ClientEnd(self._front, self.transport, web, self._address, has_ended=self._has_ended)
-        if self._is_closing:
-            web.transport.abort()
-            return
-        self._is_closing = True
-        self.transport.set_protocol(client)
-        self._front.replace(self, client, web)
-        web.transport.write(self._buffer)
-        if self._has_ended:
-            web.transport.write_eof()
-        if self._is_blocked:
-            client.pause_writing()
-        self.transport.resume_reading()
+        if self.transport.get_write_buffer_size():
+            web.other.pause_writing()
 
     def _end_with(self, status: int, sentence: str) -> None:
         self._front.note(self._prefix + refusal(status, sentence))

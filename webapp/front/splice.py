@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import socket
+from collections.abc import Callable
 
 from webapp.front.front import Front, problem, refusal
 from webapp.peer import name_of
@@ -33,20 +34,16 @@ def connect(web: str, address: str, scheme: str) -> socket.socket:
 
 
 class End(asyncio.Protocol):
-    """One end of a splice: what it receives the other end sends. This is web's."""
+    """One end of a splice: what it receives the other end sends."""
 
-    other: End
     transport: asyncio.Transport
 
     def __init__(self, front: Front) -> None:
         self._front = front
         self._seen = front.tick
+        self.other: End = self  # until there is another
         self.is_silent = True  # has received nothing so far
         self._is_lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there."""
-        self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
@@ -54,13 +51,6 @@ class End(asyncio.Protocol):
         self._seen = self.other._seen = self._front.tick
         if not self.other._is_lost:
             self.other.transport.write(data)
-
-    def eof_received(self) -> bool:
-        """Web has said all and reads no more: its end is let go at once, however long the client lingers.
-
-        A gunicorn worker waits for that, up to two seconds in which it takes nobody else.
-        """
-        return False
 
     def pause_writing(self) -> None:
         """This end takes no more: nothing more is read at the other."""
@@ -90,11 +80,31 @@ class End(asyncio.Protocol):
         """What is on its way here comes to its end, or is cut off with the front."""
 
 
+class WebEnd(End):
+    """Web's end; `opened` is told when it is there, before anything is read from it."""
+
+    def __init__(self, front: Front, opened: Callable[[WebEnd], None]) -> None:
+        super().__init__(front)
+        self._opened = opened
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        self.transport = transport  # type: ignore[assignment]
+        self._opened(self)
+
+    def eof_received(self) -> bool:
+        """Web has said all and reads no more: its end is let go at once, however long the client lingers.
+
+        A gunicorn worker waits for that, up to two seconds in which it takes nobody else.
+        """
+        return False
+
+
 class ClientEnd(End):
     """The client's end."""
 
     def __init__(
-        self, front: Front, transport: asyncio.Transport, web: End, address: str, *, has_ended: bool
+        self, front: Front, transport: asyncio.Transport, web: WebEnd, address: str, *, has_ended: bool
     ) -> None:
         super().__init__(front)
         self.transport, self._address = transport, address
