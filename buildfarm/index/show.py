@@ -109,7 +109,10 @@ class NextStep:
 
 @dataclass(frozen=True)
 class ReleaseDetail:
-    """A release with its files; `following` is None when it has reached the last channel."""
+    """A release with its files; `following` is None when it has reached the last channel.
+
+    `metadata_sha256` is the blob of its core metadata, of a wheel where there is one.
+    """
 
     project: str
     version: str
@@ -118,6 +121,7 @@ class ReleaseDetail:
     yanked: bool
     channels: tuple[Rung, ...]
     following: NextStep | None
+    metadata_sha256: str | None
     files: tuple[FileRow, ...]
 
 
@@ -251,8 +255,15 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         yanked=_is_yanked(release),
         channels=rungs,
         following=_following(rungs),
+        metadata_sha256=_metadata(release),
         files=tuple(file_rows(session, release.files, entries)),
     )
+
+
+def _metadata(release: Release) -> str | None:
+    # As the JSON API has it: wheels say all that there is to say.
+    ordered = sorted(release.files, key=lambda file: not file.filename.endswith(".whl"))
+    return next((file.metadata_sha256 for file in ordered if file.metadata_sha256), None)
 
 
 def list_promotions(

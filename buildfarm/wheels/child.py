@@ -1,8 +1,8 @@
-"""The sandboxed side: a process that has everything imported, and forks a child for each file.
+"""The sandboxed side: a process that has everything imported, and forks a child for each question.
 
 Starting Python and its imports cost a hundred times what checking a small file does, so they are paid
-once. What is forked serves one file and is gone: nothing of a hostile file outlives it. Network, rights
-and memory are given up before the first file is seen, the rest by each child.
+once. What is forked answers one question and is gone: nothing of a hostile file outlives it. Network,
+rights and memory are given up before the first question is seen, the rest by each child.
 """
 
 from __future__ import annotations
@@ -14,17 +14,24 @@ import pwd
 import resource
 import signal
 import socket
-from tempfile import TemporaryFile
+from collections.abc import Callable, Sequence
 
-from buildfarm.wheels import platforms, sample
-from buildfarm.wheels.facts import Expectation
-from buildfarm.wheels.validate import answer_for
+#: What was asked, and the open files that came with it, to what is answered.
+Answer = Callable[[str, Sequence[int]], str]
 
 _MEMORY = 256 * 1024 * 1024
 _CPU_SECONDS = 20
 _SPOOL = 4 * 1024**3  # a program too large for memory goes to a nameless file
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_NO_NEW_PRIVS = 38
+
+
+def serve(answer: Answer) -> None:
+    """Serve the socket that is standard input; what `answer` reads or loads has to be loaded before."""
+    confine()
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
+    _serve(socket.socket(fileno=0), answer)
 
 
 def confine() -> None:
@@ -51,32 +58,32 @@ def confine() -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def serve(requests: socket.socket) -> None:
-    """Fork a child for each message, which carries the file and a socket for the answer; end at its end."""
+def _serve(requests: socket.socket, answer: Answer) -> None:
+    """Fork a child for each message, which carries files and a socket for the answer; end at its end."""
     signal.signal(signal.SIGCHLD, _reap)
     while True:
         message, descriptors, _flags, _sender = socket.recv_fds(requests, 1, 2)
         if not message:
             return
-        file, answer = descriptors
+        *files, line = descriptors
         if os.fork() == 0:
             requests.close()
-            _check_one(file, socket.socket(fileno=answer))
+            _answer_one(files, socket.socket(fileno=line), answer)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _check_one(file: int, answer: socket.socket) -> None:
+def _answer_one(files: Sequence[int], line: socket.socket, answer: Answer) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gc.disable()  # the process is gone before there is anything to collect
         resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
         handle = os.pidfd_open(os.getpid())
-        socket.send_fds(answer, [b"+"], [handle])
+        socket.send_fds(line, [b"+"], [handle])
         os.close(handle)
-        with answer.makefile("rb") as asked:
-            expectation = Expectation.from_json(asked.read().decode())
-        answer.sendall(answer_for(file, expectation).encode())
+        with line.makefile("rb") as asked:
+            question = asked.read().decode()
+        line.sendall(answer(question, files).encode())
     finally:
         os._exit(0)
 
@@ -87,24 +94,3 @@ def _reap(_signal: int, _frame: object) -> None:
             pass
     except ChildProcessError:
         pass
-
-
-def main() -> None:
-    """Serve the socket that is standard input.
-
-    Two files are checked first: what that loads and compiles is there for every child, and is read while
-    there are rights to read it.
-    """
-    platforms.load()
-    for filename, data in sample.files().items():
-        with TemporaryFile(buffering=0) as file:
-            file.write(data)
-            answer_for(file.fileno(), Expectation(filename, None, None, len(data)))
-    confine()
-    gc.collect()
-    gc.freeze()  # a collection in a child would copy every page
-    serve(socket.socket(fileno=0))
-
-
-if __name__ == "__main__":
-    main()

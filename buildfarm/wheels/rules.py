@@ -40,7 +40,7 @@ def _listed(*rows: tuple[str, Literal["always", "ours", "never"], str, str]) -> 
 
 
 #: Raised with every change of the list or of what a rule asks: stored files are looked at again then.
-RULES_VERSION = 3
+RULES_VERSION = 4
 RULES = _listed(
     ("F-03", "always", "every digest given agrees with the bytes", "P"),
     ("F-04", "always", "the file is of the project and version that was announced", "F"),
@@ -93,6 +93,7 @@ RULES = _listed(
     ("M-07", "ours", "License-Expression is valid and alone", "P: PEP 639"),
     ("M-08", "ours", "Dynamic names known fields other than Name and Version", "P: PEP 643"),
     ("M-09", "never", "extras are normalised and Import-Name is in the wheel", "P: PEP 685, 794"),
+    ("M-10", "never", "the description renders as its content type says", "P: core-metadata"),
     ("M-11", "never", "a wheel says what its source archive says, where that is static", "P: PEP 643"),
     ("S-01", "always", "the gzip stream is one member, whole, with nothing after it", "A"),
     ("S-02", "always", "the tar archive is whole and read the same by every reader", "P: PEP 625, A"),

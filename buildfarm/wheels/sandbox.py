@@ -1,7 +1,7 @@
-"""The farm's side of the sandbox: hands a file to the forking process of `child.py`, awaits one answer.
+"""The farm's side of a sandbox: asks the forking process of `child.py`, awaits one answer.
 
-Each process that checks files has one such process beside it, started by its first file. It ends when
-its socket does, whatever becomes of this process.
+Each process that asks has one such process beside it, started by its first question. It ends when its
+socket does, whatever becomes of this process. A forked process has its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _PACKAGES = Path(__file__).resolve().parents[2]
@@ -27,27 +27,29 @@ _CHUNK = 1 << 16
 class Sandbox:
     """Starts the forking process and starts it again when it is gone; for any number of threads."""
 
-    def __init__(self, packages: Path = _PACKAGES, wall_seconds: float = _WALL_SECONDS) -> None:
-        self._packages, self._wall_seconds = packages, wall_seconds
+    def __init__(self, module: str, packages: Path = _PACKAGES, wall_seconds: float = _WALL_SECONDS) -> None:
+        self._module, self._packages, self._wall_seconds = module, packages, wall_seconds
         self.forget()
+        # What a forked process inherits belongs to its parent.
+        os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        """Start with none: what a forked process inherits belongs to the process it was forked from."""
+        """Start with none."""
         self._lock = threading.Lock()
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, file: int, expectation: str) -> bytes:
-        """What the child answers about an open file; nothing when it crashed or ran into a limit."""
+    def ask(self, asked: bytes, *files: int) -> bytes:
+        """What the child answers, of at most one open file; nothing when it crashed or ran into a limit."""
         for _try in range(2):
-            with self._handed_over(file) as answer, _child(answer) as is_there:
+            with self._handed_over(files) as answer, _child(answer) as is_there:
                 if is_there:
-                    return self._spoken(answer, expectation)
+                    return self._spoken(answer, asked)
             self.close()  # the forking process itself is gone
         return b""
 
     def close(self) -> None:
-        """End the forking process; the next file starts another."""
+        """End the forking process; the next question starts another."""
         with self._lock:
             if self._requests is None or self._process is None:
                 return
@@ -57,11 +59,11 @@ class Sandbox:
             self._requests = self._process = None
 
     @contextlib.contextmanager
-    def _handed_over(self, file: int) -> Iterator[socket.socket]:
+    def _handed_over(self, files: Sequence[int]) -> Iterator[socket.socket]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(self._running(), [b"+"], [file, theirs.fileno()])
+                socket.send_fds(self._running(), [b"+"], [*files, theirs.fileno()])
             ours.settimeout(_START_SECONDS)
             yield ours
 
@@ -71,7 +73,7 @@ class Sandbox:
                 self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 with theirs:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-E", "-s", "-m", "buildfarm.wheels.child"],
+                        [sys.executable, "-E", "-s", "-m", self._module],
                         stdin=theirs.fileno(),
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
@@ -80,12 +82,12 @@ class Sandbox:
                     )
             return self._requests
 
-    def _spoken(self, answer: socket.socket, expectation: str) -> bytes:
+    def _spoken(self, answer: socket.socket, asked: bytes) -> bytes:
         deadline = time.monotonic() + self._wall_seconds
         spoken = bytearray()
         with contextlib.suppress(OSError):
             answer.settimeout(self._wall_seconds)
-            answer.sendall(expectation.encode())
+            answer.sendall(asked)
             answer.shutdown(socket.SHUT_WR)
             while len(spoken) < _MAX_ANSWER:
                 answer.settimeout(max(deadline - time.monotonic(), 0))

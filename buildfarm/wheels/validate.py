@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
 from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
+from buildfarm.wheels import descriptions
 from buildfarm.wheels.facts import Check, Expectation, FileFacts
 from buildfarm.wheels.names import FileName, parse_filename
 from buildfarm.wheels.rules import RULES_VERSION, Report, refusal, shown
@@ -25,9 +27,7 @@ from buildfarm.wheels.stream import Budget, HashedStream, too_large
 from buildfarm.wheels.tools import tools
 from buildfarm.wheels.wheel import check_wheel
 
-_sandbox = Sandbox()
-# A forked process has its own: the one it inherits belongs to its parent.
-os.register_at_fork(after_in_child=lambda: _sandbox.forget())
+_sandbox = Sandbox("buildfarm.wheels.checking")
 
 
 def validate(source: Path | int, expectation: Expectation) -> FileFacts:
@@ -80,14 +80,18 @@ def validate(source: Path | int, expectation: Expectation) -> FileFacts:
 def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
     """Like `validate`, in a child with no network, no rights, 256 MiB of memory and 20 s of CPU time.
 
-    The child serves this one file. Nothing of this process's environment reaches it.
+    The child serves this one file. Nothing of this process's environment reaches it. Of a file of ours its
+    description is rendered too, in another child (M-10).
 
     Raises:
         InvalidInput: as `validate`; V-01 when the child crashed or ran into a limit.
         LimitExceeded: as `validate`.
     """
     with path.open("rb") as file:
-        return _read_answer(_sandbox.ask(file.fileno(), expectation.to_json()))
+        facts = _read_answer(_sandbox.ask(expectation.to_json().encode(), file.fileno()))
+    if expectation.origin == "mirror":
+        return facts
+    return replace(facts, findings=[*facts.findings, *descriptions.judged(facts.metadata)])
 
 
 def _read_answer(answer: bytes) -> FileFacts:

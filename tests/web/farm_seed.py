@@ -88,6 +88,7 @@ def create(farm: Farm) -> None:
 def fill(farm: Farm) -> Seed:
     """Two sources, deliveries with verdicts, builds in every state, releases up to `staging`."""
     seed = Seed()
+    metadata = {version: farm.blobs.put_bytes(_metadata(version)) for version in ("1.2.0", "1.3.0")}
     with farm.database.begin() as session:
         widget = _source(session, "widget", "https://ghe.example/acme/widget.git", "github", ["widget"])
         gadget = _source(session, "gadget", "https://gitlab.example/acme/gadget.git", "gitlab", ["gadget"])
@@ -104,7 +105,7 @@ def fill(farm: Farm) -> Seed:
             )  # fmt: skip
         session.flush()
         _deliveries(session, seed, widget, gadget)
-        _history(session, seed, widget, gadget, builder)
+        _history(session, seed, widget, gadget, builder, metadata)
     with farm.database.begin() as session:
         promotion = promote.promote(
             session, project="widget", version="1.3.0", from_channel="dev", to_channel="staging", actor=ADMIN
@@ -168,7 +169,9 @@ def _deliveries(session: Session, seed: Seed, widget: Source, gadget: Source) ->
         seed.rejected = key if state == "rejected" else seed.rejected
 
 
-def _history(session: Session, seed: Seed, widget: Source, gadget: Source, builder: Builder) -> None:
+def _history(
+    session: Session, seed: Seed, widget: Source, gadget: Source, builder: Builder, metadata: dict[str, str]
+) -> None:
     numbers: dict[str, int] = {}
 
     def build(name: str, source: Source, state: State, minutes: int, took: int, **more: object) -> Build:
@@ -214,7 +217,7 @@ def _history(session: Session, seed: Seed, widget: Source, gadget: Source, build
         jobs = [_job(session, good, target, State.SUCCEEDED, builder) for target in TARGETS]
         seed.good_job = jobs[0].id
         _say(session, jobs[0], farm_logs.GOOD)
-        _publish(session, good, jobs, version)
+        _publish(session, good, jobs, version, metadata[version])
     failed = build(
         "failed",
         gadget,
@@ -336,7 +339,15 @@ def _say(session: Session, job: Job, script: list[tuple[str, str]]) -> None:
         at += timedelta(seconds=0.4 + 0.13 * text.count("\n"))
 
 
-def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> None:
+def _metadata(version: str) -> bytes:
+    kind, text = "text/markdown", f"# Widget\n\nLists, [all of it](https://widget.example). {HOSTILE}"
+    if version == "1.3.0":
+        kind, text = "text/x-rst", "* a\nb\n"
+    head = f"Metadata-Version: 2.4\nName: widget\nVersion: {version}\nDescription-Content-Type: {kind}\n"
+    return f"{head}\n{text}".encode()
+
+
+def _publish(session: Session, build: Build, jobs: list[Job], version: str, metadata: str) -> None:
     release = Release(
         id=f"rel_{version}", project="widget", version=version, summary="Lists with fast parsing.",
         created_at=build.finished_at or clock.now(),
@@ -357,7 +368,7 @@ def _publish(session: Session, build: Build, jobs: list[Job], version: str) -> N
                 job_id=job.id, attempt=1, provenance_sha256="f0" * 32, rules_version=3, check_ms=12,
                 check_tools={"packaging": "26.3"},
                 refused=f"Z-01: {HOSTILE}" if version == "1.3.0" else None,
-                findings=[{"rule": "N-06", "text": HOSTILE, "entry": ""}],
+                findings=[{"rule": "N-06", "text": HOSTILE, "entry": ""}], metadata_sha256=metadata,
             )
         )  # fmt: skip
         for name, number in (("setuptools", "84.2.1"), ("wheel", "0.47.0")):

@@ -179,3 +179,13 @@ def test_jobs_are_a_matrix_only_where_that_says_more_than_a_list(shown):
     assert len(diagonal) == 2
     assert builds.matrix(diagonal) is None
     assert builds.matrix(jobs[:1]) is builds.matrix([]) is None
+
+
+def test_a_release_shows_its_description_and_what_is_wrong_with_it(shown):
+    client = shown.client(farm_seed.MEMBER)
+    page = client.get("/projects/widget/1.2.0").text
+    assert '<article class="card description"><h1 id="user-content-widget">Widget' in page
+    assert '<a href="https://widget.example" rel="nofollow">all of it</a>' in page
+    page = client.get("/projects/widget/1.3.0").text
+    assert "does not render as its author meant it: line 2: Bullet list ends" in page
+    assert "* a<br>b" in page

@@ -9,6 +9,7 @@ import io
 import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -217,6 +218,20 @@ class Maker:
 @pytest.fixture
 def make(tmp_path: Path) -> Maker:
     return Maker(tmp_path)
+
+
+@pytest.fixture
+def closed_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This program and its Python below a folder that only its owner may enter."""
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "bin" / "python").symlink_to(sys.executable)
+    (closed / "pyvenv.cfg").write_text((Path(sys.prefix) / "pyvenv.cfg").read_text())
+    (closed / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (closed / "program").symlink_to(Path(__file__).parents[2])
+    monkeypatch.setattr(sys, "executable", str(closed / "bin" / "python"))
+    return closed / "program"
 
 
 @pytest.fixture(scope="session")

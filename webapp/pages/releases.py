@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, redirect, request
+from markupsafe import Markup
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as Redirect
 
@@ -12,6 +15,7 @@ from buildfarm.index import promote, show
 from buildfarm.index.model import Promotion
 from buildfarm.index.show import ReleaseDetail
 from buildfarm.index.showfiles import FileRow
+from buildfarm.wheels.descriptions import Description, render
 from webapp.api.effects import wait_visible
 from webapp.context import check_form, farm, require
 from webapp.pages.shell import page
@@ -29,8 +33,9 @@ def show_one(name: str, version: str) -> Response:
         promotions = _promotions(session, release)
     top = next((rung.channel for rung in reversed(release.channels) if rung.files), "dev")
     return page(
-        "releases/show.html", release=release, promotions=promotions, top=top, done=request.args.get("done")
-    )
+        "releases/show.html", release=release, promotions=promotions, top=top,
+        done=request.args.get("done"), description=_description(release),
+    )  # fmt: skip
 
 
 @blueprint.get("/projects/<name>/<version>/promote")
@@ -117,6 +122,14 @@ def _held(session: Session, name: str, channel: str) -> str | None:
     releases = show.project_detail(session, name).releases
     held = [row for row in releases for rung in row.channels if rung.channel == channel and rung.files]
     return next((row.version for row in held if not row.yanked), None)
+
+
+def _description(release: ReleaseDetail) -> Description | None:
+    blobs, digest = farm().blobs, release.metadata_sha256
+    if not digest or not blobs.has(digest):
+        return None
+    found = render(blobs.read(digest))
+    return replace(found, html=Markup(found.html))  # noqa: S704 -- went through the renderer's allow-list
 
 
 def _promotions(session: Session, release: ReleaseDetail) -> list[show.PromotionRow]:
