@@ -110,7 +110,7 @@ def metadata(text, kind="text/x-rst"):
         ("~~a~~", "text/markdown", "<p><del>a</del></p>\n"),
         ("~~a~~", "text/markdown; variant=CommonMark", "<p>~~a~~</p>\n"),
         ("*a*", "text/plain", "*a*"),
-        ("![<b> & \"c\"](https://example.org/x)", "text/markdown", '<p>&lt;b&gt; &amp; &quot;c&quot;</p>\n'),
+        ('![<b> & "c"](https://example.org/x)', "text/markdown", "<p>&lt;b&gt; &amp; &quot;c&quot;</p>\n"),
         (".. image:: /x.png\n   :alt: a > b\n", "text/x-rst", "a &gt; b\n"),
         ("<img src=x>", "text/markdown", "\n"),
         ("", "text/markdown", ""),
