@@ -17,9 +17,9 @@ from importlib import import_module
 from types import ModuleType
 
 import docutils.languages
-import docutils.parsers.rst
+import docutils.parsers.rst.directives
 import docutils.transforms
-import docutils.utils
+import docutils.utils.math
 import pygments.lexers
 from docutils.writers.html5_polyglot import Writer
 from packaging.metadata import parse_email
