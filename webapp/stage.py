@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
+from collections.abc import Sequence
 from operator import attrgetter
 
 from flask import Blueprint, Response, request
@@ -17,6 +19,8 @@ from buildfarm.errors import NotFound
 from buildfarm.index import render
 from buildfarm.index.conditions import Form, byte_range, form_named, negotiate
 from buildfarm.index.decide import Answer
+from buildfarm.index.model import Project
+from buildfarm.index.namespacefacts import Claim, coverage
 from buildfarm.index.pagefacts import PageFile, PageRelease
 from buildfarm.index.pagetree import Stored
 from buildfarm.index.runs import Runs
@@ -36,7 +40,8 @@ def projects(channel: str, token: str) -> Response:
     """The one project of the session."""
     with farm().database.read() as session:
         names = [previewed(session, channel, token).project]
-    return _page(render.root_forms(Runs(names, key=str, ends=bool), serial=0))
+    has_namespaces = farm().settings.index.namespaces
+    return _page(render.root_forms(Runs(names, key=str, ends=bool), serial=0, namespaces=has_namespaces))
 
 
 @blueprint.get(f"{_ROOT}/simple/<name>/")
@@ -44,12 +49,13 @@ def project(channel: str, token: str, name: str) -> Response:
     """The completed files of the session."""
     with farm().database.read() as session:
         found, staged = _staged(session, channel, token)
+        claims = _claims(session, found.project) if farm().settings.index.namespaces else None
     if name != found.project:
         raise NotFound("This session has no such project.", code="session.unknown_file")
     files = tuple(_page_file(file, facts) for file, facts in staged)
     shown = [PageRelease(found.version, 0, None, found.created_at, files)] if files else []
     releases = Runs(shown, key=attrgetter("version"), ends=bool)
-    return _page(render.ProjectRendering(name, "").forms(releases, render.Marking(0)))
+    return _page(render.ProjectRendering(name, "").forms(releases, render.Marking(0, namespaces=claims)))
 
 
 @blueprint.get(f"{_ROOT}/files/<name>/<filename>")
@@ -71,6 +77,12 @@ def _staged(
     found = previewed(session, channel, token)
     done = [file for file in found.files if file.status == "completed" and file.facts]
     return found, [(file, FileFacts.from_json(file.facts or "")) for file in done]
+
+
+def _claims(session: Session, name: str) -> Sequence[Claim]:
+    """What covers the project; one that is new becomes local when the session is published."""
+    project = session.get(Project, name)
+    return coverage(session, {name: project.local_since if project else sys.maxsize})[name].claims
 
 
 def _page_file(file: UploadFile, facts: FileFacts) -> PageFile:

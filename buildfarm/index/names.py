@@ -67,7 +67,8 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
             name is new here and another's upload session holds it.
         Conflict: `namespace.reserved`.
     """
-    status.demand_open(session, name)
+    project = session.get(Project, name)
+    status.demand_open(project)
     if may(principal, "admin"):
         return True
     granted = session.execute(select(Source.name, Source.projects))
@@ -78,10 +79,11 @@ def demand_publishable(session: Session, principal: Principal, name: str) -> boo
             code="project.not_granted",
             hint="Let the farm build it, or take the project away from the source first.",
         )
-    namespaces.demand_owner(session, name, principal.subjects)
-    if not is_local(session, name):
+    grants = namespaces.covering(session, name)
+    namespaces.demand_owner(name, project, grants, principal.subjects)
+    if project is None:
         _demand_unheld(session, principal, name)
-    return is_ours(session, name)
+    return project is not None or bool(grants)
 
 
 def _demand_unheld(session: Session, principal: Principal, name: str) -> None:

@@ -107,14 +107,18 @@ def prefixes(name: str) -> list[str]:
     return ["-".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def demand_owner(session: Session, name: str, subjects: Iterable[str]) -> None:
+def demand_owner(
+    name: str, project: Project | None, grants: Iterable[Namespace], subjects: Iterable[str]
+) -> None:
     """Refuse to publish a reserved name for anybody but its owners; older local names stay as they were.
+
+    `project` is the local one of that name, `grants` are those that cover the name.
 
     Raises:
         Conflict: `namespace.reserved`.
     """
-    project, held = session.get(Project, name), frozenset(subjects)
-    for namespace in covering(session, name):
+    held = frozenset(subjects)
+    for namespace in grants:
         is_older = project is not None and project.local_since < namespace.since
         if not is_older and not held & set(namespace.owners):
             raise Conflict(

@@ -15,7 +15,7 @@ from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.ids import new_id
 from buildfarm.index import channels, status
 from buildfarm.index.files import get_release
-from buildfarm.index.model import File, Promotion
+from buildfarm.index.model import File, Project, Promotion
 from buildfarm.journal.record import record
 
 
@@ -33,7 +33,7 @@ def promote(
     """
     release = get_release(session, project, version)
     name, exact = release.project, release.version
-    status.demand_open(session, name)
+    status.demand_open(session.get(Project, name))
     lower, upper = channels.get(session, from_channel), channels.hold_durable(session, to_channel)
     channels.demand_durable(lower)
     if upper.rank <= lower.rank:

@@ -116,10 +116,10 @@ class Publisher:
             if source.scm == sdists.SCM:
                 supplements.demand_fitting(session, build, files)
                 return
-            is_local = session.get(Project, project) is not None
-            status.demand_open(session, project)
+            known = session.get(Project, project)
+            status.demand_open(known)
         if project not in source.projects:
-            self._first_claim(source, project, file.display_name, is_local=is_local)
+            self._first_claim(source, project, file.display_name, is_local=known is not None)
         with self.database.read() as session:
             for name, facts in files.items():
                 demand_free(session.get(File, name), facts.sha256)
@@ -134,7 +134,8 @@ class Publisher:
                 hint=f"If it is yours: {hint}",
             )
         with self.database.begin() as session:
-            namespaces.demand_owner(session, project, {f"source:{source.name}"})
+            grants = namespaces.covering(session, project)
+            namespaces.demand_owner(project, session.get(Project, project), grants, {f"source:{source.name}"})
             names.make_local(session, [display_name], session.get_one(Source, source.id), actor=FARM)
 
     def _attest(self, artifact: Artifact, file: FileFacts) -> None:

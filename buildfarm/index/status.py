@@ -45,17 +45,16 @@ def set_status(session: Session, name: str, status: str, *, reason: str, actor: 
     return project
 
 
-def demand_open(session: Session, name: str) -> None:
-    """Refuse new files of a project that is closed.
+def demand_open(project: Project | None) -> None:
+    """Refuse new files of a project that is closed; one that is not there yet is open.
 
     Raises:
         Forbidden: `project.closed`.
     """
-    project = session.get(Project, name)
     if project and project.status in _CLOSED:
         why = f": {project.status_reason}" if project.status_reason else ""
         raise Forbidden(
-            f"The project {name} is {project.status} and takes no new files{why}.",
+            f"The project {project.name} is {project.status} and takes no new files{why}.",
             code="project.closed",
-            hint=f"An administrator reopens it: buildfarm project status {name} active",
+            hint=f"An administrator reopens it: buildfarm project status {project.name} active",
         )

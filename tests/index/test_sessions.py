@@ -17,7 +17,7 @@ import requests
 from sqlalchemy import select, update
 
 from buildfarm import clock
-from buildfarm.index import names, status
+from buildfarm.index import names, namespaces, status
 from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.index.session_model import UploadSession
 from buildfarm.journal.model import JournalRow
@@ -115,6 +115,20 @@ def test_a_set_is_invisible_until_it_is_published_whole(house, api: Publishing) 
     assert staged(house) == set()
     assert api.publish(session).status_code == 409
     assert api.call("GET", session["links"]["stage"]).status_code == 404
+
+
+def test_a_preview_tells_namespaces_where_the_index_does(open_house) -> None:
+    house = open_house(index={"namespaces": True})
+    with house.database.begin() as write:
+        namespaces.add(write, "widget", [], actor="ada")
+    api = Publishing(house.client(house.token("admin")))
+    session = api.open("widget-core", channel="dev")
+    api.put(session, *house.wheel("widget-core"))
+    root = session["links"]["stage"]
+    asked = {"Accept": "application/vnd.pypi.simple.v1+json"}
+    page = api.call("GET", f"{root}widget-core/", headers=asked).json
+    assert (page["meta"]["api-version"], page["namespaces"]) == ("1.5", [{"name": "widget", "owned": True}])
+    assert api.call("GET", root, headers=asked).json["meta"]["api-version"] == "1.5"
 
 
 def test_the_preview_is_an_index_for_whoever_knows_its_address(house, api: Publishing) -> None:
