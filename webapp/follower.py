@@ -38,9 +38,11 @@ def main() -> int:
     pause_s = min(farm.settings.mirror.fresh_s / 20, _SWEEP_S)
     swept = time.monotonic()
     look_s = _LOOK_FAR_S if farm.database.spans_hosts else _LOOK_S
+    warming, is_cold = follower.warm(), True
     while not over.is_set():
         try:
             listener.tell(follower.catch_up())
+            is_cold = is_cold and next(warming, False)
             if time.monotonic() > swept + pause_s:
                 farm.mirrored.sweep()
                 farm.mirrored.make_room()
@@ -49,7 +51,7 @@ def main() -> int:
             # Serving goes on from the pages there are; what is missing is rendered when it can be.
             _log.warning("pages.behind", code=err.code, message=err.message)
             over.wait(1.0)
-        listener.wait(min(look_s, follower.due_in_s))
+        listener.wait(0.0 if is_cold else min(look_s, follower.due_in_s))
     return 0
 
 

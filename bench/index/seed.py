@@ -17,6 +17,7 @@ from buildfarm.index.model import ChannelEntry, File, Project, Release
 from buildfarm.journal.record import record
 from buildfarm.journal.record import size as journal_size
 from buildfarm.storage.blobs import Blobs
+from buildfarm.wheels.rules import RULES_VERSION
 
 _BATCH = 2000
 
@@ -65,6 +66,7 @@ def seed(farm: Farm, channel: str, projects: Iterable[tuple[str, Sequence[SeedFi
                         "requires_python": ">=3.9",
                         "metadata_sha256": file.metadata_sha256,
                         "uploaded_at": now,
+                        "rules_version": RULES_VERSION,  # nobody shall look at them again beside the rows
                     }
                     for name, files in batch
                     for file in files

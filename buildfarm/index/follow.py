@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from sqlalchemy import select, update
@@ -41,6 +41,8 @@ _MANY_ROWS = 2000
 _BATCH = 200
 #: Files whose lines are kept in memory, so that the next change of their project costs one run.
 _KEPT_FILES = 50_000
+#: A project with so many files is dear to render, so its lines are made again after a restart.
+_MANY_FILES = 500
 #: A node says so often that it is alive, seconds; nobody waits for one that has not for long.
 _REPORT_S = 2.0
 
@@ -72,6 +74,26 @@ class PageFollower:
         if is_changed or time.monotonic() - self._reported > _REPORT_S:
             self._report(newest)
         return newest
+
+    def warm(self) -> Iterator[bool]:
+        """Make again, step by step, what a restart lost and a change would wait for; True before each step.
+
+        Raises:
+            StorageFull: as `catch_up`.
+        """
+        try:
+            for lists in list(self._lists.values()):
+                yield True
+                lists.warm()
+            with self._database.read() as session:
+                names = pagefacts.largest(session, files_each=_MANY_FILES, files=_KEPT_FILES // 2)
+            for name in names:
+                yield True
+                if not any((channel, name) in self._kept for channel in self._lists):
+                    self._render_whole([name])
+        except OSError as err:
+            self._forget_all()
+            raise StorageFull(f"The page tree takes no pages: {err.strerror}.") from err
 
     @property
     def due_in_s(self) -> float:

@@ -65,6 +65,10 @@ class ChannelLists:
         waiting = [(self._is_behind, self._list_after), (self._has_news, self._feeds_after)]
         return min((after for waits, after in waiting if waits), default=math.inf) - time.monotonic()
 
+    def warm(self) -> None:
+        """Have the runs of the list ready, so that a change costs one."""
+        root_forms(self._names, serial=self._serial, namespaces=self._site.namespaces)
+
     def write(self, session: Session) -> None:
         """Write what is due."""
         now = time.monotonic()

@@ -112,6 +112,24 @@ def releases(session: Session, name: str, versions: Collection[str]) -> dict[str
     return _by_channel(_files(session, (Release.project == name) & Release.key.in_(versions)))
 
 
+def largest(session: Session, *, files_each: int, files: int) -> list[str]:
+    """Projects of at least `files_each` files, the largest first, as many as have `files` together."""
+    count = func.count(File.filename)
+    rows = session.execute(
+        select(Release.project, count)
+        .join(File, File.release_id == Release.id)
+        .group_by(Release.project)
+        .having(count >= files_each)
+        .order_by(count.desc(), Release.project)
+    )
+    names = []
+    for project, size in rows:
+        if size <= files:
+            names.append(project)
+            files -= size
+    return names
+
+
 def list_serial(session: Session, channel: str) -> int:
     """The serial at which the channel's list of projects last changed.
 

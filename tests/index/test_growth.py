@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from buildfarm.index import projectpages, runs
+from buildfarm.index import follow, lists, projectpages, runs
 from buildfarm.index.lists import ChannelLists
 from buildfarm.index.pagefacts import PageRelease
 from buildfarm.index.projectpages import Latest, Site
@@ -85,6 +85,35 @@ def test_a_publish_deflates_and_looks_at_as_much_of_many_releases_as_of_few(
     assert many[0] <= few[0]
     assert many[1] <= 1.1 * few[1]
     assert many[2] <= few[2] + 2
+
+
+def test_a_follower_that_is_warm_after_a_restart_deflates_as_little_as_before_it(
+    house, put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projectpages, "_ends", lambda one: int(one.version.split(".")[1]) % 8 == 0)
+    monkeypatch.setattr(lists, "_SPAN", 4)
+    monkeypatch.setattr(follow, "_MANY_FILES", 20)
+    deflated = []
+    of = runs.Piece.of.__func__
+    count_bytes = classmethod(lambda cls, raw, **more: deflated.append(len(raw)) or of(cls, raw, **more))
+    monkeypatch.setattr(runs.Piece, "of", count_bytes)
+
+    def cost(filename: str) -> int:
+        deflated.clear()
+        put(house, filename, filename.encode())
+        return sum(deflated)
+
+    def costs(number: int) -> list[int]:
+        return [cost(wheel(f"1.{number}")), cost(f"other{number}-1.0-py3-none-any.whl")]
+
+    for number in range(40):
+        costs(number)
+    before = costs(41)
+    vars(house).pop("follower")
+    house.follower.catch_up()
+    assert list(house.follower.warm()) == [True] * 4  # three lists, one large project
+    after = costs(42)
+    assert all(new <= 1.1 * old for old, new in zip(before, after, strict=True)), (before, after)
 
 
 @given(
