@@ -170,5 +170,9 @@ def proxpi(folder: Path, upstream: str) -> Iterator[Server]:
                "--no-control-socket", "proxpi.server:app"]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     described = "gunicorn --worker-class gthread --threads 8 proxpi.server:app"
-    with running(command, log=folder / "log", answers=f"{url}/index/", env=environment) as process:
+    # It refuses whoever names no type (406).
+    accepts = {"Accept": "text/html"}
+    with running(
+        command, log=folder / "log", answers=f"{url}/index/", headers=accepts, env=environment
+    ) as process:
         yield Server("proxpi", url, described, lambda: tree(process.pid))
