@@ -35,6 +35,7 @@ from buildfarm.sources.fetcher import fetch_snapshot
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 
+_NOTHING_LEFT = "Every target has a wheel by now, or was tried; nothing is left to build."
 _NO_IMAGES = (
     "An administrator of the builder host runs docker/build-images.sh and `buildfarm image add`; "
     "then start the build again."
@@ -139,6 +140,9 @@ class Planner:
             targets = self._missing(session, build, targets)
         for target in targets:
             session.add(_job(build, source, snapshot, recipe, target))
+        if build.trigger == sdists.BY_RULE and all(target.skip_reason for target in targets):
+            builds.end(session, build.id, State.CANCELLED, cause=None, error=_NOTHING_LEFT)
+            return
         builds.settle(session, build.id)
 
     def _missing(self, session: Session, build: Build, targets: Sequence[Target]) -> list[Target]:

@@ -160,6 +160,20 @@ def test_what_was_begun_or_failed_is_not_tried_again_but_a_new_target_is(house) 
     assert states == {"cp311": State.QUEUED, "cp312": State.SKIPPED, "cp313": State.SKIPPED}
 
 
+def test_a_build_whose_last_wheel_came_from_upstream_meanwhile_is_called_off(house, upstream) -> None:
+    make(house, newest=1)
+    verdicts(house)
+    assert run(house) == ["1.1"]
+    wheels = [wheel_of("1.1", python) for python in ("cp312", "cp313")]
+    upstream.page("gadget", source(upstream, "1.0"), source(upstream, "1.1"), *wheels)
+    verdicts(house)
+    assert [job.state for job in planned(house, "1.1")] == [State.SKIPPED, State.SKIPPED]
+    with house.database.read() as session:
+        build = session.scalars(select(Build)).one()
+    assert build.state == State.CANCELLED
+    assert build.first_error == "Every target has a wheel by now, or was tried; nothing is left to build."
+
+
 def test_a_failed_build_can_be_asked_for_by_hand(house) -> None:
     make(house, newest=1)
     verdicts(house)
