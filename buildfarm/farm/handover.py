@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, select, update
 
@@ -19,8 +19,10 @@ from buildfarm.errors import ExternalFailure, InvalidInput, StaleAttempt
 from buildfarm.farm import builds, claims
 from buildfarm.farm.claims import WorkKind
 from buildfarm.farm.model import Job, Task
-from buildfarm.farm.queue import Queues
 from buildfarm.farm.rules import Cause, State
+
+if TYPE_CHECKING:  # loading Redis's client takes longer than anything else web loads, and may wait
+    from buildfarm.farm.queue import Queues
 
 #: The allow-listed functions that RQ may be told to run, by kind of work.
 FUNCTIONS = {Job: "workers.builds.run_build", Task: "workers.tasks.run_task"}
