@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 from sqlalchemy import select, update
@@ -66,11 +67,8 @@ class PageFollower:
         Raises:
             StorageFull: the disk takes no more pages; those there are stay.
         """
-        try:
+        with self._writing():
             newest, is_changed = self._catch_up()
-        except OSError as err:
-            self._forget_all()
-            raise StorageFull(f"The page tree takes no pages: {err.strerror}.") from err
         if is_changed or time.monotonic() - self._reported > _REPORT_S:
             self._report(newest)
         return newest
@@ -81,16 +79,21 @@ class PageFollower:
         Raises:
             StorageFull: as `catch_up`.
         """
-        try:
-            for lists in list(self._lists.values()):
-                yield True
-                lists.warm()
-            with self._database.read() as session:
-                names = pagefacts.largest(session, files_each=_MANY_FILES, files=_KEPT_FILES // 2)
-            for name in names:
-                yield True
-                if not any((channel, name) in self._kept for channel in self._lists):
+        for lists in list(self._lists.values()):
+            yield True
+            lists.warm()
+        with self._database.read() as session:
+            names = pagefacts.largest(session, files_each=_MANY_FILES, files=_KEPT_FILES // 2)
+        for name in names:
+            yield True
+            if not any((channel, name) in self._kept for channel in self._lists):
+                with self._writing():
                     self._render_whole([name])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as err:
             self._forget_all()
             raise StorageFull(f"The page tree takes no pages: {err.strerror}.") from err

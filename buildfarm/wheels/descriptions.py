@@ -26,10 +26,11 @@ class Description:
 
 def render(metadata: bytes) -> Description:
     """The description of a METADATA or PKG-INFO, rendered in a child of its own."""
-    answer = _sandbox.ask(metadata)
-    if not answer:
+    try:
+        fields = json.loads(_sandbox.ask(metadata))
+        return Description(str(fields["html"]), str(fields["problem"]))
+    except (ValueError, KeyError, TypeError, RecursionError):  # no answer, half of one, or nonsense
         return Description("", "it cannot be rendered within the limits of time and memory")
-    return Description(**json.loads(answer))
 
 
 def judged(metadata: bytes) -> list[Finding]:

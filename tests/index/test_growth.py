@@ -18,6 +18,13 @@ from buildfarm.index.projectpages import Latest, Site
 DAY = timedelta(days=1)
 
 
+@pytest.fixture
+def clockless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feeds are written once, and lists with every change: what is counted depends on no clock."""
+    monkeypatch.setattr(lists, "PATIENCE_S", 3600.0)
+    monkeypatch.setattr(lists, "_DEAR_S", math.inf)
+
+
 def wheel(version: str) -> str:
     return f"widget-{version}-py3-none-any.whl"
 
@@ -63,7 +70,7 @@ def test_a_channel_without_the_project_has_no_news_of_it(house) -> None:
 
 
 def test_a_publish_deflates_and_looks_at_as_much_of_many_releases_as_of_few(
-    house, put, monkeypatch: pytest.MonkeyPatch
+    house, put, clockless, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every eighth release ends a run; releases 57 and 121 each begin one.
     monkeypatch.setattr(projectpages, "_ends", lambda one: int(one.version.split(".")[1]) % 8 == 0)
@@ -88,7 +95,7 @@ def test_a_publish_deflates_and_looks_at_as_much_of_many_releases_as_of_few(
 
 
 def test_a_follower_that_is_warm_after_a_restart_deflates_as_little_as_before_it(
-    house, put, monkeypatch: pytest.MonkeyPatch
+    house, put, clockless, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projectpages, "_ends", lambda one: int(one.version.split(".")[1]) % 8 == 0)
     monkeypatch.setattr(lists, "_SPAN", 4)

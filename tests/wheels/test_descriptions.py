@@ -3,6 +3,7 @@
 import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +77,15 @@ HOSTILE = [
     "<base href='https://example.org'><form action=/x><button>x</button></form>",
 ]
 ACTIVE = {"script", "style", "iframe", "form", "button", "base", "object", "embed", "link", "meta", "img"}
+#: The renderer's process with the farm's own modules, and a body of the test's.
+PROGRAM = """
+import sys
+for name in [name for name in sys.modules if name.startswith("buildfarm")]:
+    del sys.modules[name]
+sys.path[0] = {packages!r}
+from buildfarm.wheels import child
+{body}
+"""
 TYPES = ["text/markdown", "text/markdown; variant=CommonMark", "text/x-rst", "text/plain", ""]
 
 
@@ -150,12 +160,15 @@ def test_no_mixture_gets_anything_active_out(pieces):
         assert Scan(html).active == []
 
 
-def test_a_renderer_that_dies_is_a_description_that_is_not_shown(monkeypatch, tmp_path):
+@pytest.mark.parametrize("body", ["raise SystemExit(1)", "child.serve(lambda _asked, _files: '{')"])
+def test_a_renderer_that_dies_is_a_description_that_is_not_shown(monkeypatch, tmp_path, body):
     fake = tmp_path / "buildfarm" / "wheels" / "rendering.py"
     fake.parent.mkdir(parents=True)
-    fake.write_text("raise SystemExit(1)")
-    monkeypatch.setattr(descriptions, "_sandbox", Sandbox("buildfarm.wheels.rendering", tmp_path))
+    fake.write_text(PROGRAM.format(packages=str(Path(rendering.__file__).parents[2]), body=body))
+    sandbox = Sandbox("buildfarm.wheels.rendering", tmp_path)
+    monkeypatch.setattr(descriptions, "_sandbox", sandbox)
     found = descriptions.render(metadata("a"))
+    sandbox.close()
     assert found.problem == "it cannot be rendered within the limits of time and memory"
 
 
