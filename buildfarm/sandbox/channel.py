@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import socketserver
 import threading
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -40,6 +42,8 @@ _MAX_FACTS = 64 * 1024
 _MAX_DRAINED = 1024 * 1024
 _MAX_CONNECTIONS = 64
 _IDLE_SECONDS = 120
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
+_FILENAME = re.compile(r"[^./\\\x00-\x20][^/\\\x00-\x1f]{0,249}")
 _PASSED_INWARDS = ("accept", "range", "if-none-match", "if-modified-since", "if-range")
 _PASSED_OUTWARDS = {
     "content-type", "content-length", "content-encoding", "content-range", "accept-ranges",
@@ -207,6 +211,20 @@ def _is_distribution(filename: str) -> bool:
     return True
 
 
+def index_path(asked: str) -> str | None:
+    """A page or file of the index as the farm shall be asked for it; None for anything else.
+
+    It is spelled anew from its decoded parts: the farm's HTTP client, and a proxy before the farm, would
+    make a way out of the index of `%2e%2e` and its like.
+    """
+    match [unquote(part) for part in asked.split("/")]:
+        case ["", "simple", project] | ["", "simple", project, ""] if _PROJECT.fullmatch(project):
+            return f"/simple/{project}/"
+        case ["", "files", project, name] if _PROJECT.fullmatch(project) and _FILENAME.fullmatch(name):
+            return f"/files/{project}/{quote(name)}"
+    return None
+
+
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
@@ -268,8 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
     connection: socket.socket
 
     def do_GET(self) -> None:
-        path = self.path
-        if not path.startswith(("/simple/", "/files/")) or ".." in path.split("/") or "\\" in path:
+        path = index_path(self.path)
+        if path is None:
             self._send(404, {}, [b"here are only /simple/ and /files/\n"])
             return
         headers = {name: self.headers[name] for name in _PASSED_INWARDS if name in self.headers}

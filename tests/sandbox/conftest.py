@@ -67,14 +67,14 @@ class FakeFarm:
             return IndexAnswer(self.index_status, {}, iter([b"no\n"]))
         if self.wheelhouse is None:
             return IndexAnswer(404, {}, iter([b"not found\n"]))
-        kind, name = path.strip("/").split("/", 1)
-        if kind == "files" and (self.wheelhouse / name).is_file():
-            data = (self.wheelhouse / name).read_bytes()
+        _, kind, name, filename = path.split("/")
+        if kind == "files" and (self.wheelhouse / filename).is_file():
+            data = (self.wheelhouse / filename).read_bytes()
             return IndexAnswer(200, {"Content-Length": str(len(data))}, iter([data]))
         files = [file.name for file in self.wheelhouse.glob(f"{name}-*.whl")]
         if kind != "simple" or not files:
             return IndexAnswer(404, {}, iter([b"not found\n"]))
-        links = "".join(f'<a href="../../files/{file}">{file}</a>\n' for file in files)
+        links = "".join(f'<a href="../../files/{name}/{file}">{file}</a>\n' for file in files)
         page = f"<!DOCTYPE html><html><body>{links}</body></html>".encode()
         return IndexAnswer(200, {"Content-Type": "text/html"}, iter([page]))
 

@@ -101,7 +101,27 @@ def test_many_requests_are_answered_at_the_same_time(door):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/simple", "/hooks/x", "/files/../api/v1/x", "http://other/simple/x/", "/simple\\..\\api"]
+    "path",
+    [
+        "/",
+        "/simple",
+        "/simple/",
+        "/hooks/x",
+        "/files/../api/v1/x",
+        "/files/x/..",
+        "http://other/simple/x/",
+        "/simple\\..\\api",
+        "/simple/%2e%2e/%2e%2e/source",
+        "/simple/%2E%2E/",
+        "/simple/..%2f..%2fsource/",
+        "/files/x/..%2f..%2f..%2fsource",
+        "/files/x/%5c..%5csource",
+        "/files/x/%0d%0aHost:%20other",
+        "/files/x/y/z",
+        "/simple/x/?y=../../source",
+        "/simple//",
+        "//other/simple/x/",
+    ],
 )
 def test_nothing_but_the_index_is_reachable(door, path):
     farm = FakeFarm()
@@ -109,6 +129,25 @@ def test_nothing_but_the_index_is_reachable(door, path):
 
     assert client.ask("GET", path)[0] == 404
     assert farm.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/simple/x", "/simple/x/"),
+        ("/simple/Zope.Interface/", "/simple/Zope.Interface/"),
+        ("/files/x/x-1+cpu-py3-none-any.whl", "/files/x/x-1%2Bcpu-py3-none-any.whl"),
+        ("/files/x/x-1%2Bcpu-py3-none-any.whl.metadata", "/files/x/x-1%2Bcpu-py3-none-any.whl.metadata"),
+        ("/files/x/x-1%252e%252e.tar.gz", "/files/x/x-1%252e%252e.tar.gz"),
+        ("/files/x/x?#1.tar.gz", "/files/x/x%3F%231.tar.gz"),
+    ],
+)
+def test_the_farm_is_asked_in_its_own_spelling(door, path, asked):
+    farm = FakeFarm()
+    _, client = door(farm)
+    client.ask("GET", path)
+
+    assert farm.asked == [asked]
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 405), ("POST", 501), ("DELETE", 501)])
@@ -140,7 +179,7 @@ def test_an_answer_that_breaks_off_does_not_look_whole(door):
 
     channel, client = door(Breaks())
     with pytest.raises(http.client.IncompleteRead):
-        client.ask("GET", "/files/x")
+        client.ask("GET", "/files/x/x-1.tar.gz")
     assert channel.traffic.index_failures == 1
 
 
