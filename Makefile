@@ -15,7 +15,7 @@ install: ## Install what the product needs; leaves .venv/bin/buildfarm
 
 demo: ## The tour: git push -> wheel -> pip install, on real input (DEMO_EXIT=1 ends it afterwards)
 	@.ci/prepare demo
-	@.ci/with-engine $(PYTHON) tests/tour/demo.py
+	@.ci/with-engine $(PYTHON) -m tests.tour.demo
 
 test: ## Everything that must be green on every change (under 20 minutes on 2 cores)
 	@.ci/prepare test

@@ -22,46 +22,20 @@ arch=$(dpkg --print-architecture)
 cache=${BUILDFARM_IMAGE_CACHE:-$here/../.cache/images}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd -P)
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf 'image: %4ds %s %s\n' "$SECONDS" "$suite" "$*" >&2; }
 fail() { say "$*"; exit 1; }
+# shellcheck source=/dev/null
+source "$here/archive.sh"
 
 recipe() {
-    { printf '%s\n' "$1" "$suite" "$arch"; cat "$conf" "$here"/{suites/packages.conf,tools.txt,customize.sh,build-image.sh}; } |
+    { printf '%s\n' "$1" "$suite" "$arch"; cat "$conf" "$here"/{suites/packages.conf,tools.txt,archive.sh,customize.sh,build-image.sh}; } |
         sha256sum | cut -d' ' -f1
 }
 
 current() {
     [[ $(docker image inspect --format '{{index .Config.Labels "org.buildfarm.recipe"}}' \
         "buildfarm/$1:$suite" 2>/dev/null) == "$(recipe "$1")" ]]
-}
-
-# The URIs of this host's Debian archive and its security archive, from apt itself.
-mirror_of() {
-    local kind=$1 origin
-    for origin in Debian ''; do
-        apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)' 2>/dev/null |
-            awk -F'|' -v origin="$origin" -v kind="$kind" '
-                $1 != origin { next }
-                kind == "security" && $2 !~ /-security$/ { next }
-                kind == "main" && $2 !~ /^(stable|oldstable|testing|bullseye|bookworm|trixie|forky|sid)$/ { next }
-                { print $3; exit }'
-    done | head -n1
-}
-
-sources() {
-    local main security
-    main=${BUILDFARM_DEBIAN_MIRROR:-$(mirror_of main)}
-    [[ $main ]] || fail "this host's apt knows no Debian archive; name one in BUILDFARM_DEBIAN_MIRROR"
-    echo "deb [signed-by=$keyring] $main $suite main"
-    echo "deb [signed-by=$keyring] $main $suite-updates main"
-    security=${BUILDFARM_DEBIAN_SECURITY_MIRROR:-$(mirror_of security)}
-    if [[ $security ]]; then
-        echo "deb [signed-by=$keyring] $security $suite-security main"
-    else
-        say "this host's apt has no security archive: images come without its updates"
-    fi
 }
 
 # Tool wheels, downloaded on the host with the host's pip settings and checked against the lock.
@@ -86,7 +60,7 @@ make_image() {
     local role=$1 packages started=$SECONDS house=$2 glibc digest
     packages=${role}_packages
     say "$role: making the root file system"
-    sources >"$scratch/sources.list"
+    sources "$suite" >"$scratch/sources.list"
     # Proxies and checks as this host's apt has them; customize.sh takes them out of the image again.
     apt-config dump | grep -E '^Acquire::(https?::|Retries|Check-)[^ ]* "[^"]+";' >"$scratch/apt.conf" || true
     TMPDIR=$scratch mmdebstrap --quiet --variant=minbase --arch="$arch" --format=tar \

@@ -28,6 +28,12 @@ for i in "${!pids[@]}"; do
     [[ ${suites[$i]} == bookworm ]] && status=1
 done
 
+# Images with system packages are made again from the base that builds use now.
+bases=$(docker image ls --quiet --no-trunc --filter label=org.buildfarm.recipe --filter dangling=false)
+for image in $(docker image ls --quiet --no-trunc --filter label=org.buildfarm.derived | sort -u); do
+    base=$(docker image inspect --format '{{index .Config.Labels "org.buildfarm.base"}}' "$image")
+    [[ $bases == *"$base"* ]] || docker image rm "$image" >/dev/null
+done
 # What a renewed image replaced: untagged, ours by label, and no container uses it.
 docker image prune --force --filter label=org.buildfarm.recipe >/dev/null
 
@@ -38,6 +44,8 @@ import json, sys
 rows = []
 for image in json.loads(sys.stdin.read() or "[]"):
     label = {key.removeprefix("org.buildfarm."): value for key, value in image["Config"]["Labels"].items()}
+    if "derived" in label:
+        continue
     rows.append({
         "platform": "manylinux_" + label["glibc"].replace(".", "_") + "_" + label["arch"],
         "suite": label["suite"],

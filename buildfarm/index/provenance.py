@@ -1,7 +1,8 @@
 """The facts a statement is made of, read from the control zone's own records.
 
-Nothing in here was said by a builder but the bytes of the log; commit, recipe, image, dependencies,
-limits and times come from rows that the farm itself wrote.
+Nothing in here was said by a builder but the bytes of the log and the id of an image that it made with
+system packages; commit, recipe, base image, dependencies, limits and times come from rows that the farm
+itself wrote.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def build_facts(
         source_date_epoch=int(job.spec["source_date_epoch"]),
         image_uri=f"docker://{url.split('://', 1)[-1]}/images/{job.target}",
         image_sha256=str(job.spec["build_image"]).removeprefix("sha256:"),
+        system_packages=tuple(job.spec.get("system_packages", ())),
+        derived_image_sha256=_derived_image(job, attempt),
         snapshot_sha256=build.snapshot_sha256 or "",
         dependencies=_dependencies(session, artifact),
         builder_name=builder.name,
@@ -68,6 +71,14 @@ def build_facts(
         identity=f"{url}/projects/{file.project}/recipes/{build.recipe_name}",
         farm_version=version("buildfarm"),
     )
+
+
+def _derived_image(job: Job, attempt: Attempt) -> str | None:
+    if not job.spec.get("system_packages"):
+        return None
+    phases = (attempt.outcome or {}).get("phases", [])
+    images = [str(one["image_id"]) for one in phases if one["phase"] == "build"]
+    return images[-1].removeprefix("sha256:") if images else None
 
 
 def _dependencies(session: Session, artifact: Artifact) -> tuple[facts.Dependency, ...]:

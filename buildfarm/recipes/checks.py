@@ -37,6 +37,7 @@ from buildfarm.recipes.units import (
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _INTERPRETER = re.compile(r"cp3[0-9]{1,2}t?")
 _PLATFORM = re.compile(r"(?:many|musl)linux(?:_[0-9]+_[0-9]+_|-)[a-z0-9]+(?:_[a-z0-9]+)*")
+_SYSTEM_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
@@ -89,6 +90,12 @@ def _requirement(value: str) -> str:
         raise ValueError(f'must be a requirement like "pytest>=8", not "{value[:60]}"') from error
     if requirement.url:
         raise ValueError(f'"{value[:60]}" names a URL; a build reads from the farm\'s channels alone')
+    return value
+
+
+def _system_package(value: str) -> str:
+    if not _SYSTEM_PACKAGE.fullmatch(value):
+        raise ValueError(f'must be the name of a package of the image, like "libpq-dev", not "{value[:60]}"')
     return value
 
 
@@ -175,6 +182,9 @@ FlagOrCommand = Annotated[
     Discriminator(_flag_or_command),
 ]
 Names = tuple[Annotated[str, AfterValidator(_extra)], ...]
+SystemPackages = Annotated[
+    tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(max_length=100)
+]
 Requirements = tuple[Annotated[str, AfterValidator(_requirement)], ...]
 Environment = dict[
     Annotated[str, AfterValidator(_variable)],

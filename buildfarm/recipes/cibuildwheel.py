@@ -34,7 +34,6 @@ _MOST_PATTERNS = 500
 
 #: Options that the farm does not follow, and why.
 _NOT_FOLLOWED = {
-    "before-all": "nothing runs as root or with a network; what it installs has to be in the image",
     "environment-pass": "a build knows nothing of the host",
     "container-engine": "the farm has its own",
     "dependency-versions": "the tools are those of the image",
@@ -49,6 +48,7 @@ _NOT_FOLLOWED = {
         for machine in _ARCHITECTURES
     },
 }
+_NOT_ROOT = "nothing runs as root or with a network; name what it installs in build.system_packages"
 #: What an override says of these joins what is said for all, whether it asks for that or not.
 _JOINED = frozenset({"environment", "test-environment", "config-settings"})
 _PARTS: Mapping[str, type[BaseModel]] = {
@@ -145,6 +145,8 @@ class _Reader:
             yield _Said(("test", "requires"), named, path)
             if files:
                 yield _Said(("test", "requirements"), files, path)
+        elif name == "before-all":
+            yield _Said(("build", "system_packages"), _installed(value), path)
         elif name in _FOLLOWED:
             key, read = _FOLLOWED[name]
             if (said := read(value)) or key != _UNTESTED:
@@ -160,7 +162,7 @@ class _Reader:
             if isinstance(value, dict) and value.get("args"):
                 raise ValueError("the farm calls the build backend itself")
         elif name != "build-verbosity":
-            nearest = nearest_of(name, [*_FOLLOWED, *_NOT_FOLLOWED, *_JOINED, "test-requires"])
+            nearest = nearest_of(name, [*_FOLLOWED, *_NOT_FOLLOWED, *_JOINED, "test-requires", "before-all"])
             did = f"; did you mean {nearest}?" if nearest else ""
             raise ValueError(f"cibuildwheel has no such option{did}")
 
@@ -253,6 +255,21 @@ def _command(value: object) -> str | list[str]:
     """Commands of a list run one after the other, until one fails."""
     text = value if isinstance(value, str) else " && ".join(_texts(value))
     return text if text.strip() else []
+
+
+def _installed(value: object) -> list[str]:
+    """The packages that Debian's package manager is asked for, by a command that does nothing else."""
+    command = _command(value)
+    packages: list[str] = []
+    for part in re.split(r"&&|;|\n", command if isinstance(command, str) else ""):
+        words = [word for word in shlex.split(part) if word != "sudo"]
+        names = [word for word in words[1:] if not word.startswith("-")]
+        if not words:
+            continue
+        if words[0] not in {"apt", "apt-get"} or names[:1] not in (["update"], ["install"]):
+            raise ValueError(_NOT_ROOT)
+        packages += names[1:]
+    return packages
 
 
 def _repair(value: object) -> str | bool:

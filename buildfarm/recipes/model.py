@@ -77,6 +77,9 @@ class Build(_Part):
     """Make a wheel for each target."""
     sdist: checks.Flag = True
     """Make a source distribution, once."""
+    system_packages: checks.SystemPackages = ()
+    """Packages of the image's distribution that the build needs, such as `["libpq-dev"]`: an image that
+    has them is made once, outside the build."""
     before: checks.Command = ()
     """What runs in the project before the files are made: a list of arguments, or one text for the
     shell. It has a `pip` of its own, whose programs the build finds and whose modules it does not."""
@@ -100,6 +103,8 @@ class Test(_Part):
 
     __test__ = False  # pytest: not a class of tests
 
+    system_packages: checks.SystemPackages = ()
+    """Packages of the test image's distribution that the test needs."""
     requires: checks.Requirements = ()
     """Further distributions to install, from the channels the source may read."""
     requirements: tuple[checks.Folder, ...] = ()

@@ -31,6 +31,7 @@ def to_attempt_spec_fields(recipe: Recipe, target: Target) -> dict[str, Any]:
             for key, value in build.config_settings.items()
         },
         "environment": dict(build.environment),
+        "system_packages": list(build.system_packages),
         "before": list(build.before),
         "build_wheel": build.wheel,
         "build_sdist": build.sdist and target.is_primary,

@@ -1,5 +1,6 @@
 """One attempt from source snapshot to uploaded files: a fresh container for each step.
 
+    image                 on the builder: the image with the recipe's system packages, unless it is there
     source, deps, build   one container, builder image: the stranger's code runs here
     repair                one container, builder image: our tools, or the recipe's, on the stranger's wheel
     test                  one container, image without compilers
@@ -22,9 +23,10 @@ from typing import Any
 
 import docker
 from buildfarm import log
-from buildfarm.errors import FarmError, IntegrityFailure, StaleAttempt
+from buildfarm.errors import FarmError, IntegrityFailure, InvalidInput, StaleAttempt
 from buildfarm.sandbox.channel import Output, Traffic
 from buildfarm.sandbox.containers import Ended, Stop
+from buildfarm.sandbox.derived import derived_image
 from buildfarm.sandbox.engine import connect
 from buildfarm.sandbox.logstream import LogStream
 from buildfarm.sandbox.phases import Timeline
@@ -95,7 +97,7 @@ class _Attempt:
 
     def run(self, docker_host: str | None) -> AttemptOutcome:
         """Do all of it and tell how it went."""
-        self._log.enter("source")
+        self._log.enter("image" if self._spec.needs_images else "source")
         threading.Thread(target=self._beat, daemon=True).start()
         engine: dict[str, str] = {}
         verdict = Verdict("succeeded", None, None)
@@ -103,8 +105,9 @@ class _Attempt:
             with connect(docker_host) as client:
                 facts = client.version()
                 engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
+                images = self._images(docker_host)
                 with _Stages(client, self) as stages:
-                    self._steps(stages)
+                    self._steps(stages, images)
         except _OverError as over:
             verdict = over.verdict
         except StaleAttempt:
@@ -144,14 +147,45 @@ class _Attempt:
             feed=self._log.feed,
         )
 
-    def _steps(self, stages: _Stages) -> None:
+    def _images(self, docker_host: str | None) -> tuple[str, str | None]:
+        """The images to build and to test in, with the system packages that the recipe names."""
         spec = self._spec
-        stages.open("build", spec.build_image)
+        build = self._image(docker_host, spec.build_image, spec.system_packages)
+        if spec.test is None or spec.test_image is None or not spec.build_wheel:
+            return build, None
+        return build, self._image(docker_host, spec.test_image, spec.test.system_packages)
+
+    def _image(self, docker_host: str | None, base: str, packages: list[str]) -> str:
+        if not packages:
+            return base
+        self._log.say(f"{base} with {' '.join(packages)}")
+        try:
+            image = derived_image(
+                base,
+                packages,
+                docker_host=docker_host,
+                cache=self._root.parent / "images",
+                say=self._log.say,
+                should_stop=self._should_stop,
+            )
+        except InvalidInput as error:
+            raise _OverError(Verdict("failed", "user_code", error.message)) from error
+        self._go_on()
+        if image is None:
+            raise _OverError(Verdict("cancelled", None, "The attempt was cancelled."))
+        self._log.say(f"image {image}")
+        return image
+
+    def _steps(self, stages: _Stages, images: tuple[str, str | None]) -> None:
+        spec = self._spec
+        build_image, test_image = images
+        self._log.enter("source")
+        stages.open("build", build_image)
         source = self._fetch()
         if spec.build_wheel:
-            stages.open("repair", spec.build_image)
-            if spec.test is not None and spec.test_image is not None:
-                stages.open("trial", spec.test_image)
+            stages.open("repair", build_image)
+            if test_image is not None:
+                stages.open("trial", test_image)
         outputs = self._build(stages, source)
         files = [output for output in outputs if not output.filename.endswith(".whl")]
         for wheel in (output for output in outputs if output not in files):

@@ -61,6 +61,8 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
     records = []
     for image in sorted(found, key=lambda image: -int(image["Created"])):
         label = {key.removeprefix(_PREFIX): value for key, value in image["Labels"].items()}
+        if "derived" in label:  # made for one set of system packages; recipes never name it
+            continue
         records.append(
             ImageRecord(
                 platform=f"manylinux_{label['glibc'].replace('.', '_')}_{label['arch']}",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Phase = Literal["source", "deps", "build", "repair", "test", "upload"]
+Phase = Literal["image", "source", "deps", "build", "repair", "test", "upload"]
 State = Literal["succeeded", "failed", "timed_out", "cancelled"]
 Cause = Literal["user_code", "checks", "limit", "infrastructure", "policy"]
 
@@ -17,6 +17,8 @@ MIB = 1024 * 1024
 ImageId = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+#: A package of the image's distribution (Debian Policy 5.6.1; the first letter keeps options out).
+SystemPackage = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]{1,99}$")]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -58,6 +60,7 @@ class TestPlan(_Frozen):
 
     __test__ = False
 
+    system_packages: list[SystemPackage] = []
     requires: list[str] = []
     requirements: list[str] = []
     extras: list[str] = []
@@ -82,6 +85,7 @@ class AttemptSpec(_Frozen):
     subdirectory: str = ""
     config_settings: dict[str, str | list[str]] = {}
     environment: Variables = {}
+    system_packages: list[SystemPackage] = []
     before: list[str] = []
     build_wheel: bool = True
     build_sdist: bool = False
@@ -90,6 +94,11 @@ class AttemptSpec(_Frozen):
     test: TestPlan | None = None
     limits: Limits = Limits()
     heartbeat_seconds: float = Field(default=5, gt=0)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether something is to be installed in an image before the attempt can begin."""
+        return bool(self.system_packages or (self.test and self.test.system_packages))
 
     @field_validator("subdirectory")
     @classmethod

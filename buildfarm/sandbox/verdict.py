@@ -11,6 +11,7 @@ from buildfarm.sandbox.spec import MIB, Cause, Limits, Phase, State
 
 #: Whose fault a bad exit code is, when nothing better explains it.
 _BLAME: dict[Phase, Cause] = {
+    "image": "infrastructure",
     "source": "infrastructure",
     "deps": "user_code",
     "build": "user_code",

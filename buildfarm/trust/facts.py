@@ -101,6 +101,9 @@ class BuildFacts(_Facts):
     image_uri: Uri
     #: The engine's image id, without its `sha256:`.
     image_sha256: Sha256
+    #: What the recipe had installed in that image, and the id of the image that came of it.
+    system_packages: tuple[Word, ...] = Field(default=(), max_length=100)
+    derived_image_sha256: Sha256 | None = None
     #: Digest of the source tree as the fetcher made it.
     snapshot_sha256: Sha256
     dependencies: tuple[Dependency, ...] = Field(default=(), max_length=20_000)

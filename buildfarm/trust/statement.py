@@ -73,6 +73,7 @@ def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:
                 "digest": {"sha256": facts.recipe_sha256},
             },
             {"name": "image", "uri": facts.image_uri, "digest": {"sha256": facts.image_sha256}},
+            *_derived_image(facts),
             *(_dependency(dependency) for dependency in facts.dependencies),
         ],
     }
@@ -82,6 +83,15 @@ def _source(facts: BuildFacts) -> dict[str, Any]:
     if facts.source_uri.startswith("git+"):
         return {"uri": f"{facts.source_uri}@{facts.ref}", "digest": {"gitCommit": facts.commit}}
     return {"uri": f"{facts.source_uri}@{facts.version}", "digest": {"sha256": facts.commit}}
+
+
+def _derived_image(facts: BuildFacts) -> list[dict[str, Any]]:
+    if facts.derived_image_sha256 is None:
+        return []
+    # Its id is the one fact here that the builder says; what it was made of is the farm's own record.
+    annotations = {"base": facts.image_sha256, "systemPackages": list(facts.system_packages)}
+    digest = {"sha256": facts.derived_image_sha256}
+    return [{"name": "image-with-system-packages", "digest": digest, "annotations": annotations}]
 
 
 def _dependency(dependency: Dependency) -> dict[str, Any]:

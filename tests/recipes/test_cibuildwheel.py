@@ -155,6 +155,8 @@ environment = "C=3"
     ("line", "sentence"),
     [
         ('before-all = "yum install -y libffi-devel"', "before-all: nothing runs as root or with a network"),
+        ('before-all = "apt-get install -y libffi-dev && make -C deps"', "before-all: nothing runs as root"),
+        ('before-all = "apt-get install -y FOO"', "before-all: must be the name of a package of the image"),
         ('manylinux-x86_64-image = "manylinux2014"', "the oldest image of the farm that has the"),
         ('environment = { PATH = "$PATH:/x" }', "environment.PATH: the farm sets it"),
         ('environment = "A=$(date)"', "environment.A: its value is no plain text"),
@@ -210,3 +212,15 @@ def test_whatever_it_says_a_recipe_comes_of_it(table):
     recipe = read("".join(f"{key} = {toml(value)}\n" for key, value in table.items()))
     assert all(str(one).startswith("pyproject.toml line ") for one in recipe.left_out)
     recipe.for_target(f"cp313-{GNU}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        '"apt-get update && apt-get install -y --no-install-recommends libpq-dev libffi-dev"',
+        '["sudo apt-get -qq update", "apt install -y libpq-dev", "apt-get install libffi-dev"]',
+    ],
+)
+def test_what_before_all_installs_is_named_as_system_packages(command):
+    recipe = read(f"before-all = {command}\n")
+    assert (recipe.build.system_packages, recipe.left_out) == (("libpq-dev", "libffi-dev"), ())

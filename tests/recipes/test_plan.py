@@ -219,12 +219,14 @@ def test_the_sandbox_is_told_plain_values_under_the_agreed_names():
         "subdirectory": "pkg/a",
         "config_settings": {"a": "1", "b": ["2"]},
         "environment": {"X": "y"},
+        "system_packages": [],
         "before": [],
         "build_wheel": True,
         "build_sdist": True,
         "repair": True,
         "expect_native": True,
         "test": {
+            "system_packages": [],
             "requires": ["pytest"],
             "requirements": [],
             "extras": [],
@@ -253,7 +255,7 @@ def test_a_test_that_was_given_up_is_told_as_none_and_a_default_one_as_an_empty_
     (target, _) = plan_targets(recipe(), IMAGES, None)
     assert to_attempt_spec_fields(recipe(test=False), target)["test"] is None
     assert to_attempt_spec_fields(recipe(), target)["test"] == {
-        "requires": [], "requirements": [], "extras": [], "groups": [], "sources": [], "environment": {},
+        "system_packages": [], "requires": [], "requirements": [], "extras": [], "groups": [], "sources": [], "environment": {},
         "before": [], "command": [],
     }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The tour behind `make demo`: from a git push to a pip install, on real projects, as their users do it.
 
-    python tests/tour/demo.py            leaves the farm running until Ctrl-C
-    DEMO_EXIT=1 python tests/tour/demo.py    ends everything after the tour
+    python -m tests.tour.demo            leaves the farm running until Ctrl-C
+    DEMO_EXIT=1 python -m tests.tour.demo    ends everything after the tour
 
 Everything it makes lies under `.cache/demo`; it speaks to the farm by the command line, by git, by pip
 and by uv alone.
@@ -14,28 +14,27 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urljoin
 
-import requests
-from packaging.utils import parse_sdist_filename
+from tests.tour.stage import (
+    BUILDFARM,
+    CHECKOUT,
+    clean_environment,
+    farm,
+    fetch_sdist,
+    git,
+    make_repositories,
+    run,
+)
 
-from buildfarm.config import pip_index_url
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / ".cache" / "demo"
-BUILDFARM = CHECKOUT / ".venv" / "bin" / "buildfarm"
 CLIENTS = CHECKOUT / ".cache" / "clients" / "bin"
 #: (project, how its tags are written, what to import); their recipes are in `recipes/`
 PROJECTS = (("MarkupSafe", "{}", "markupsafe._speedups"), ("idna", "v{}", "idna"))
 COMPILED = "MarkupSafe"
-PORT = int(os.environ.get("DEMO_PORT", "8080"))
 BEGAN = time.monotonic()
 
 
@@ -44,115 +43,13 @@ def say(text: str) -> None:
     print(f"demo: {time.monotonic() - BEGAN:6.1f}s  {text}", flush=True)
 
 
-def run(*command: str | Path, quiet: bool = True, **more: object) -> str:
-    """Run a command; its output is shown when it fails."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        text=True,
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.STDOUT if quiet else None,
-        **more,
-    )
-    if done.returncode:
-        print(done.stdout or "", file=sys.stderr)
-        raise SystemExit(f"demo: this failed with {done.returncode}: {' '.join(map(str, command))}")
-    return done.stdout or ""
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    """No configuration of this machine's pip, uv or git may help the tour along."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PIP_", "UV_", "GIT_", "BUILDFARM_", "PYTHON"))
-    }
-    return {
-        **kept,
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "UV_NO_CONFIG": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "HOME": str(FOLDER / "home"),
-        **more,
-    }
-
-
-def fetch_sdist(project: str) -> Path:
-    """The newest sdist of a project from the index that pip uses here, unpacked."""
-    page_url = f"{pip_index_url()}/{project.lower()}/"
-    accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
-    files = requests.get(page_url, headers=accept, timeout=60).json()["files"]
-    sdists = [file for file in files if file["filename"].endswith(".tar.gz") and not file.get("yanked")]
-    newest = max(sdists, key=lambda file: parse_sdist_filename(file["filename"])[1])
-    archive = FOLDER / newest["filename"]
-    archive.write_bytes(requests.get(urljoin(page_url, newest["url"]), timeout=60).content)
-    with tarfile.open(archive) as tar:
-        tar.extractall(FOLDER / "upstream")  # noqa: S202 - a release of a project we chose
-    return FOLDER / "upstream" / newest["filename"].removesuffix(".tar.gz")
-
-
-def make_repositories(project: str) -> tuple[Path, Path, str]:
-    """A bare repository as a git server has it, a clone as a developer has it, and the tag to push."""
-    name = project.lower()
-    upstream = fetch_sdist(project)
-    bare, clone = FOLDER / "git" / f"{name}.git", FOLDER / "work" / name
-    git(FOLDER, "init", "--quiet", "--bare", "--initial-branch=main", bare)
-    git(FOLDER, "clone", "--quiet", bare, clone)
-    shutil.copytree(upstream, clone, dirs_exist_ok=True, symlinks=True)
-    version = upstream.name.rsplit("-", 1)[1]
-    git(clone, "checkout", "--quiet", "-B", "main")
-    git(clone, "add", "--all", "--force")
-    git(clone, "commit", "--quiet", "--message", f"{project} {version}")
-    git(clone, "push", "--quiet", "origin", "main")
-    return bare, clone, version
-
-
-def git(folder: Path, *arguments: str | Path) -> str:
-    """A git command as the developer of the tour."""
-    identity = ("-c", "user.name=Dev Eloper", "-c", "user.email=dev@corp.example")
-    return run("git", "-C", folder, *identity, *arguments, env=clean_environment())
-
-
-@contextlib.contextmanager
-def farm() -> Iterator[dict[str, str]]:
-    """A running farm, and what its ready file says."""
-    ready, port = FOLDER / "ready.json", free_port()
-    environment = dict(os.environ) | {"BUILDFARM_SOURCES_ALLOW_FILE": "1"}
-    command = [BUILDFARM, "up", "--data", FOLDER / "farm", "--port", str(port), "--ready-file", ready]
-    with (FOLDER / "up.log").open("w") as out:
-        process = subprocess.Popen([str(part) for part in command], env=environment, stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + 120
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit((FOLDER / "up.log").read_text()[-3000:] + "\ndemo: the farm did not start")
-            time.sleep(0.1)
-        yield json.loads(ready.read_text())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-        say("the farm has ended")
-
-
-def free_port() -> int:
-    """The usual port, or any when it is taken."""
-    for port in (PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise SystemExit("demo: there is no free port")
-
-
 class Tour:
     """The steps, with the farm's command line as an administrator uses it."""
 
     def __init__(self, ready: dict[str, str]) -> None:
         self.ready = ready
         self.environment = clean_environment(
+            FOLDER / "home",
             BUILDFARM_URL=ready["url"],
             BUILDFARM_TOKEN=ready["admin_token"],
             XDG_CONFIG_HOME=str(FOLDER / "home"),
@@ -172,7 +69,8 @@ class Tour:
         """Connect, push a tag, follow the build; returns the version that was published."""
         name = project.lower()
         say(f"--- {project}: two git repositories from its newest release, as a company has them")
-        bare, clone, version = make_repositories(project)
+        upstream, version = fetch_sdist(project, FOLDER / "upstream")
+        bare, clone = make_repositories(upstream, version, name, FOLDER)
         self.command("source", "add", name, f"file://{bare}", "--project", project)
         self.command("source", "hook", name, "--into", bare / "hooks")
         say(f"connected as source {name!r}; the farm's post-receive hook is in {bare.name}/hooks")
@@ -200,7 +98,7 @@ class Tour:
     def install(self, project: str, version: str, module: str, channel: str, token: str) -> None:
         """Install with pip and with uv into fresh environments, and import."""
         index = self.ready["url"].replace("://", f"://__token__:{token}@") + f"/{channel}/simple/"
-        environment = clean_environment()
+        environment = clean_environment(FOLDER / "home")
         for tool in ("pip", "uv"):
             venv = FOLDER / "venvs" / f"{channel}-{project.lower()}-{tool}"
             if tool == "pip":
@@ -230,7 +128,7 @@ class Tour:
         folder = FOLDER / "download"
         pip = FOLDER / "venvs" / f"dev-{project.lower()}-pip" / "bin" / "pip"
         run(pip, "download", "--quiet", "--no-deps", "--dest", folder, "--index-url", index,
-            f"{project}=={version}", env=clean_environment())  # fmt: skip
+            f"{project}=={version}", env=clean_environment(FOLDER / "home"))  # fmt: skip
         wheel = next(folder.glob(f"{project.lower()}-*.whl"))
         say(f"buildfarm verify {wheel.name}")
         print(self.command("verify", wheel), end="")
@@ -263,7 +161,7 @@ def main() -> None:
     shutil.rmtree(FOLDER / "farm", ignore_errors=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say("starting the farm: buildfarm up")
-    with farm() as ready:
+    with farm(FOLDER) as ready:
         say(f"the farm answers at {ready['url']}")
         tour = Tour(ready)
         versions = {project: tour.build(project, tags) for project, tags, _ in PROJECTS}

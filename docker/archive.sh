@@ -1,0 +1,32 @@
+# Where Debian packages come from: what this host's own apt uses. Sourced; needs `say` and `fail`.
+# shellcheck shell=bash
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The URIs of this host's Debian archive and its security archive, from apt itself.
+mirror_of() {
+    local kind=$1 origin
+    for origin in Debian ''; do
+        apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)' 2>/dev/null |
+            awk -F'|' -v origin="$origin" -v kind="$kind" '
+                $1 != origin { next }
+                kind == "security" && $2 !~ /-security$/ { next }
+                kind == "main" && $2 !~ /^(stable|oldstable|testing|bullseye|bookworm|trixie|forky|sid)$/ { next }
+                { print $3; exit }'
+    done | head -n1
+}
+
+# Lines for apt: the archive of suite $1, its updates and, where this host knows them, its security updates.
+sources() {
+    local suite=$1 main security
+    main=${BUILDFARM_DEBIAN_MIRROR:-$(mirror_of main)}
+    [[ $main ]] || fail "this host's apt knows no Debian archive; name one in BUILDFARM_DEBIAN_MIRROR"
+    echo "deb [signed-by=$keyring] $main $suite main"
+    echo "deb [signed-by=$keyring] $main $suite-updates main"
+    security=${BUILDFARM_DEBIAN_SECURITY_MIRROR:-$(mirror_of security)}
+    if [[ $security ]]; then
+        echo "deb [signed-by=$keyring] $security $suite-security main"
+    else
+        say "this host's apt has no security archive: images come without its updates"
+    fi
+}
