@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 SOURCES := buildfarm workers webapp tests bench conftest.py
 
-.PHONY: help install demo test tests test-all check images bench chaos fuzz real-files up fix lock
+.PHONY: help install demo test tests test-all check images bench chaos fuzz real-files world up fix lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ fuzz: ## Make inputs that reach new lines of the validator (SECONDS_EACH=60 for 
 real-files: ## Hold the validator against the 200 projects that are downloaded most (needs the index)
 	@.ci/prepare test
 	@PYTHONPATH=. $(PYTHON) -m tests.wheels.real_files
+
+world: ## Build real projects from their real sources, and write docs/projects.md (NAMES="idna lxml", or all)
+	@.ci/prepare test
+	@.ci/with-engine $(PYTHON) -m tests.tour.world $(NAMES)
 
 up: ## A farm of your own on http://127.0.0.1:8080, kept in ./buildfarm-data
 	@.ci/prepare install

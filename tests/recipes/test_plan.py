@@ -255,8 +255,8 @@ def test_a_test_that_was_given_up_is_told_as_none_and_a_default_one_as_an_empty_
     (target, _) = plan_targets(recipe(), IMAGES, None)
     assert to_attempt_spec_fields(recipe(test=False), target)["test"] is None
     assert to_attempt_spec_fields(recipe(), target)["test"] == {
-        "system_packages": [], "requires": [], "requirements": [], "extras": [], "groups": [], "sources": [], "environment": {},
-        "before": [], "command": [],
+        "system_packages": [], "requires": [], "requirements": [], "extras": [], "groups": [], "sources": [],
+        "environment": {}, "before": [], "command": [],
     }  # fmt: skip
 
 

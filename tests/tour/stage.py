@@ -88,6 +88,7 @@ def make_repositories(upstream: Path, version: str, name: str, folder: Path) -> 
     git(folder, "init", "--quiet", "--bare", "--initial-branch=main", bare)
     git(folder, "clone", "--quiet", bare, clone)
     shutil.copytree(upstream, clone, dirs_exist_ok=True, symlinks=True)
+    (clone / "PKG-INFO").unlink(missing_ok=True)  # an sdist's, which no repository has
     git(clone, "checkout", "--quiet", "-B", "main")
     git(clone, "add", "--all", "--force")
     git(clone, "commit", "--quiet", "--message", f"{name} {version}")
