@@ -182,9 +182,7 @@ FlagOrCommand = Annotated[
     Discriminator(_flag_or_command),
 ]
 Names = tuple[Annotated[str, AfterValidator(_extra)], ...]
-SystemPackages = Annotated[
-    tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(max_length=100)
-]
+SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(max_length=100)]
 Requirements = tuple[Annotated[str, AfterValidator(_requirement)], ...]
 Environment = dict[
     Annotated[str, AfterValidator(_variable)],

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.engine
 LZ4 = {
     **C_PROJECT,
     "pyproject.toml": C_PROJECT["pyproject.toml"] + 'libraries = ["lz4"]\n',
-    "add.c": "#include <lz4.h>\n"
-    + C_PROJECT["add.c"].replace("a + b", "a + b + 0 * LZ4_versionNumber()"),
+    "add.c": "#include <lz4.h>\n" + C_PROJECT["add.c"].replace("a + b", "a + b + 0 * LZ4_versionNumber()"),
 }
 TEST = {"command": ["python", "-c", "from fastadd import add; assert add(2, 3) == 5"]}
 
