@@ -21,6 +21,7 @@ from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import Served
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
+from buildfarm.sandbox.spec import Phase
 from webapp.context import farm, verdicts
 from webapp.sending import send
 
@@ -43,14 +44,14 @@ class Claim(_Body):
 class Beat(_Body):
     """A sign of life."""
 
-    phase: str = Field(pattern="^(source|deps|build|repair|test|upload)$")
+    phase: Phase
 
 
 class Segment(_Body):
     """Lines of the log."""
 
     offset: int = Field(ge=0)
-    phase: str = Field(pattern="^(source|deps|build|repair|test|upload)$")
+    phase: Phase
     text: str
     times: list[int]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from buildfarm import log
-from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
+from buildfarm.errors import ExternalFailure, FarmError, Forbidden, StaleAttempt
 from buildfarm.sandbox.firsterror import FirstError
 from buildfarm.sandbox.port import PATIENCE_S, FarmPort
 from buildfarm.sandbox.spec import Phase
@@ -261,6 +261,10 @@ class LogStream:
                 with self._changed:
                     self.stale = True
                     self._changed.notify_all()
+                return
+            except Forbidden as error:  # it would be refused again
+                with self._changed:
+                    self._give_up(ExternalFailure(f"The farm refused the log: {error.message}"))
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the log is sent again
                 if time.monotonic() - started > PATIENCE_S:

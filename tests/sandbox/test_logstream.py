@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildfarm.errors import ExternalFailure, StaleAttempt
+from buildfarm.errors import ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox import logstream
 from buildfarm.sandbox.logstream import LogStream
 from tests.sandbox.conftest import FakeFarm
@@ -178,6 +178,17 @@ def test_a_stale_attempt_stops_the_stream_at_once():
 
     assert stream.stale
     stream.feed(b"y" * 10 * MIB)  # must not block
+
+
+def test_a_log_that_the_farm_refuses_is_not_sent_again():
+    class Refusing(FakeFarm):
+        def append_log(self, *args):
+            raise Forbidden("no such phase")
+
+    stream = stream_of(Refusing())
+    stream.feed(b"x\n")
+    with pytest.raises(ExternalFailure, match="The farm refused the log: no such phase"):
+        finish(stream)
 
 
 def test_a_farm_that_answers_another_size_is_not_believed():
