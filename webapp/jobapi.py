@@ -21,7 +21,7 @@ from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import Served
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
-from buildfarm.sandbox.spec import Phase
+from buildfarm.sandbox.spec import FailureClass, Phase
 from webapp.context import farm, verdicts
 from webapp.sending import send
 
@@ -61,7 +61,9 @@ class Outcome(_Body):
 
     state: str = Field(pattern="^(succeeded|failed|timed_out|cancelled)$")
     cause: str | None = Field(None, pattern="^(user_code|checks|limit|infrastructure|policy)$")
+    failure_class: FailureClass | None = None
     first_error: str | None = Field(None, max_length=2000)
+    error_line: int | None = Field(None, ge=1)
     phase: str | None = None
     phases: list[dict[str, object]] = []
     engine: dict[str, str] = {}
@@ -170,7 +172,7 @@ def finish() -> Response:
         attempt, job = jobs.attempt_of_token(session, _token())
         state = jobs.finish(session, attempt, body.model_dump(), attempts_max=farm().settings.limits.attempts)
     with log.bind(job_id=job.id, attempt=attempt.number, build_id=job.build_id):
-        log.get(__name__).info("attempt.finished", state=body.state, cause=body.cause)
+        log.get(__name__).info("attempt.finished", state=body.state, failure=body.failure_class)
     handover.try_hand_over(farm().database, farm().queues)
     return jsonify(state=state)
 

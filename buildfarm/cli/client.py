@@ -106,6 +106,10 @@ class Client:
         except requests.RequestException as error:
             raise self._away() from error
 
+    def page(self, *path: str) -> str:
+        """The address of a page of the dashboard."""
+        return "/".join([self._url.rstrip("/"), *(quote(part, safe="") for part in path)])
+
     def pass_over(self, path: str) -> None:
         """Read a file of the farm to its end and drop it, so that the farm has it; errors as for `get`."""
         for _chunk in self._chunks(path):

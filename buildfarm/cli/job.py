@@ -24,7 +24,8 @@ def job() -> None:
 @json_option
 def show(job_id: str, *, as_json: bool) -> None:
     """One job with its attempts, artifacts and what it read."""
-    found = from_environment().get("jobs", job_id)
+    client = from_environment()
+    found = client.get("jobs", job_id)
     inner = found["job"]
     facts: Columns = {
         "id": "id",
@@ -32,8 +33,11 @@ def show(job_id: str, *, as_json: bool) -> None:
         "target": lambda row: row["target"] if row["required"] else f"{row['target']} (optional)",
         "state": "state",
         "cause": "cause",
+        "class": "failure_class",
         "phase": "phase",
         "error": "first_error",
+        "line": lambda row: _anchor(client.page("jobs", job_id), row["error_line"]),
+        "next": "next_step",
         "started": "started_at",
         "finished": "finished_at",
         "image": "build_image",
@@ -76,6 +80,10 @@ def logs(job_id: str, *, follow: bool, attempt: int | None, timestamps: bool, as
             click.echo(json.dumps(segment, ensure_ascii=False))
         else:
             _print(_timed(segment) if timestamps else segment["text"])
+
+
+def _anchor(page: str, line: int | None) -> str:
+    return f"{line}, {page}?line={line}#L{line}" if line else ""
 
 
 def _print(text: str) -> None:

@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.access.rules import Principal, require
 from buildfarm.access.tokens import digest_of, new_token
-from buildfarm.errors import Conflict, LimitExceeded, NotFound, StaleAttempt, Unauthenticated
+from buildfarm.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleAttempt, Unauthenticated
 from buildfarm.farm import builds, claims, logs
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import Cause, State
+from buildfarm.sandbox.failures import FAILURES
 
 #: Beyond the limit that the builder itself keeps: fetching, repairing, sending.
 DEADLINE_SLACK = timedelta(minutes=5)
@@ -56,6 +57,7 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
     seconds = int(job.spec["limits"]["seconds"])
     job.deadline_at = now + timedelta(seconds=seconds) + DEADLINE_SLACK
     job.first_error, job.cause, job.phase = None, None, "source"
+    job.failure_class, job.error_line = None, None
     token = new_token()
     session.add(
         Attempt(
@@ -174,23 +176,42 @@ def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attem
     Returns the job's state afterwards.
 
     Raises:
+        InvalidInput: `outcome.class`, the class is not one of that cause; `outcome.line`, the log has no
+            such line.
         StaleAttempt: the attempt was replaced; its outcome is nobody's any more.
     """
+    _demand_sense(attempt, outcome)
     state, cause = State(outcome["state"]), outcome.get("cause")
     build_id = session.execute(select(Job.build_id).where(Job.id == attempt.job_id)).scalar_one()
     cancelled = builds.hold(session, build_id).cancel_requested_at is not None
     if cancelled and state is not State.SUCCEEDED:
         state, cause = State.CANCELLED, None
     again = state is State.FAILED and cause == Cause.INFRASTRUCTURE and attempt.number < attempts_max
-    values = {"cause": cause, "first_error": outcome.get("first_error"), "phase": outcome.get("phase")}
+    told = {key: outcome.get(key) for key in ("failure_class", "first_error", "error_line", "phase")}
+    if cause is None:
+        told["failure_class"] = None
     if again:
         claims.requeue(session, Job, attempt.job_id, attempt.number)
     else:
-        claims.finish(session, Job, attempt.job_id, attempt.number, state, **values)
+        claims.finish(session, Job, attempt.job_id, attempt.number, state, cause=cause, **told)
     end_attempt(session, attempt, state, outcome)
     job = session.get_one(Job, attempt.job_id, populate_existing=True)
     builds.settle(session, job.build_id)
     return State(job.state)
+
+
+def _demand_sense(attempt: Attempt, outcome: dict[str, Any]) -> None:
+    """A builder may err about what went wrong, but it cannot contradict itself."""
+    failure_class, line = outcome.get("failure_class"), outcome.get("error_line")
+    if failure_class is not None and FAILURES[failure_class].cause != outcome.get("cause"):
+        raise InvalidInput(
+            f"What fails as {failure_class} has the cause {FAILURES[failure_class].cause}.",
+            code="outcome.class",
+        )
+    if line is not None and line > attempt.log_lines:
+        raise InvalidInput(
+            f"The log has {attempt.log_lines} lines; there is no line {line}.", code="outcome.line"
+        )
 
 
 def end_attempt(session: Session, attempt: Attempt, state: State, outcome: dict[str, Any]) -> None:
@@ -223,6 +244,7 @@ def lose(session: Session, job: Job, *, attempts_max: int) -> State:
     outcome = {
         "state": State.FAILED,
         "cause": Cause.INFRASTRUCTURE,
+        "failure_class": "lost",
         "first_error": sentence,
         "phase": job.phase,
     }
@@ -233,5 +255,11 @@ def time_out(session: Session, job: Job) -> State:
     """The job ran past its deadline though its builder keeps talking."""
     attempt = session.get_one(Attempt, (job.id, job.attempt))
     sentence = f"The job was not done {DEADLINE_SLACK} after its time limit."
-    outcome = {"state": State.TIMED_OUT, "cause": Cause.LIMIT, "first_error": sentence, "phase": job.phase}
+    outcome = {
+        "state": State.TIMED_OUT,
+        "cause": Cause.LIMIT,
+        "failure_class": "timeout",
+        "first_error": sentence,
+        "phase": job.phase,
+    }
     return finish(session, attempt, outcome, attempts_max=1)

@@ -16,9 +16,6 @@ from buildfarm.farm import logs
 from buildfarm.farm.logs import Line
 from buildfarm.farm.model import LogSegment
 
-#: Characters of a wanted line that the database compares; more would not tell lines apart.
-_TELLING = 120
-
 
 @dataclass(frozen=True)
 class Section:
@@ -87,26 +84,6 @@ def window(session: Session, job_id: str, number: int, first: int, last: int) ->
         .order_by(LogSegment.start)
     )
     return [line for segment in held for line in logs.lines(segment) if first <= line.number <= last]
-
-
-def line_of(session: Session, job_id: str, number: int, quoted: str | None) -> int | None:
-    """The number of the last line that holds the quoted one (its beginning); None when none does."""
-    wanted = (quoted or "").strip()[:_TELLING]
-    if not wanted:
-        return None
-    segment = session.scalars(
-        select(LogSegment)
-        .where(
-            LogSegment.job_id == job_id,
-            LogSegment.attempt == number,
-            LogSegment.text.contains(wanted, autoescape=True),
-        )
-        .order_by(LogSegment.start.desc())
-        .limit(1)
-    ).first()
-    if segment is None:
-        return None
-    return next((line.number for line in reversed(list(logs.lines(segment))) if wanted in line.text), None)
 
 
 def _times(

@@ -71,7 +71,10 @@ class Build(Base):
 
 
 class Job(Work, Base):
-    """One target of a build. `spec` is what a builder is told, without anything secret."""
+    """One target of a build. `spec` is what a builder is told, without anything secret.
+
+    `error_line` is the number of the line in the log of the last attempt that tells why it failed.
+    """
 
     __tablename__ = "job"
     __table_args__ = (UniqueConstraint("build_id", "target"),)
@@ -82,8 +85,10 @@ class Job(Work, Base):
     required: Mapped[bool]
     spec: Mapped[dict[str, Any]]
     cause: Mapped[str | None]
+    failure_class: Mapped[str | None]
     phase: Mapped[str | None]
     first_error: Mapped[str | None] = mapped_column(Text)
+    error_line: Mapped[int | None]
     deadline_at: Mapped[datetime | None]
     build: Mapped[Build] = relationship(back_populates="jobs")
 

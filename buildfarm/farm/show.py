@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
+from buildfarm.sandbox.failures import FAILURES
+from buildfarm.sandbox.spec import FailureClass
 from buildfarm.sources.model import Source
 
 
@@ -75,12 +77,18 @@ class DependencyRow:
 
 @dataclass(frozen=True)
 class JobRow(JobMark):
-    """A job with what its current attempt produced and read; `attempt` is the current number."""
+    """A job with what its current attempt produced and read; `attempt` is the current number.
+
+    `error_line` is the line of that attempt's log that tells why it failed, `next_step` what to do then.
+    """
 
     build_id: str
     cause: str | None
+    failure_class: str | None
     phase: str | None
     first_error: str | None
+    error_line: int | None
+    next_step: str | None
     attempt: int
     queue: str
     build_image: str | None
@@ -126,7 +134,10 @@ class AttemptRow:
     builder: str
     state: str
     cause: str | None
+    failure_class: str | None
     first_error: str | None
+    error_line: int | None
+    next_step: str | None
     phase: str | None
     started_at: datetime
     finished_at: datetime | None
@@ -286,8 +297,11 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
             required=job.required,
             state=job.state,
             cause=job.cause,
+            failure_class=job.failure_class,
             phase=job.phase,
             first_error=job.first_error,
+            error_line=job.error_line,
+            next_step=_next_step(job.failure_class),
             attempt=job.attempt,
             queue=job.queue,
             build_image=job.spec.get("build_image"),
@@ -303,6 +317,11 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
     ]
 
 
+def _next_step(failure_class: str | None) -> str | None:
+    known = FAILURES.get(cast("FailureClass", failure_class))
+    return known.next_step if known else None
+
+
 def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
     outcome = attempt.outcome or {}
     return AttemptRow(
@@ -310,7 +329,10 @@ def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
         builder=builder,
         state=attempt.state,
         cause=outcome.get("cause"),
+        failure_class=outcome.get("failure_class"),
         first_error=outcome.get("first_error"),
+        error_line=outcome.get("error_line"),
+        next_step=_next_step(outcome.get("failure_class")),
         phase=outcome.get("phase"),
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,

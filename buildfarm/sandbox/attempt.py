@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from buildfarm.sandbox.engine import connect
 from buildfarm.sandbox.logstream import LogStream
 from buildfarm.sandbox.phases import Timeline
 from buildfarm.sandbox.port import FarmPort
-from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, Phase
+from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, FailureClass, Phase
 from buildfarm.sandbox.stage import Stage, copy_scripts
 from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape
 
@@ -114,10 +115,11 @@ class _Attempt:
             verdict = Verdict("cancelled", None, "The attempt is no longer current.")
         except FarmError as error:
             _log.warning("attempt_broken", code=error.code, reason=error.message)
-            verdict = _infrastructure(str(error))
+            verdict = _infrastructure(error)
         except Exception as error:  # noqa: BLE001 - the builder must report, whatever it is
             _log.warning("attempt_broken", exc_info=True)
-            verdict = _infrastructure(f"The builder itself failed: {type(error).__name__}: {error}")
+            sentence = f"The builder itself failed: {type(error).__name__}: {error}"
+            verdict = Verdict("failed", "engine", " ".join(sentence.split()))
         phase = self._log.phase
         self._timeline.close(None)
         verdict = self._close_log(verdict)
@@ -126,7 +128,9 @@ class _Attempt:
         return AttemptOutcome(
             state=verdict.state,
             cause=verdict.cause,
+            failure_class=verdict.failure_class,
             first_error=verdict.first_error,
+            error_line=verdict.error_line,
             phase=None if verdict.state == "succeeded" else phase,
             phases=self._timeline.reports,
             engine=engine,
@@ -169,7 +173,7 @@ class _Attempt:
                 should_stop=self._should_stop,
             )
         except InvalidInput as error:
-            raise _OverError(Verdict("failed", "user_code", error.message)) from error
+            raise _OverError(Verdict("failed", "system-package", error.message)) from error
         self._go_on()
         if image is None:
             raise _OverError(Verdict("cancelled", None, "The attempt was cancelled."))
@@ -284,9 +288,10 @@ class _Attempt:
     def _judge(
         self, ended: Ended, traffic: Traffic, *, missing: str | None = None, wrong: str | None = None
     ) -> None:
-        seen = self._log.seen[self._log.phase]
+        phase = self._log.phase
+        seen = self._log.seen[phase]
         ending = Ending(
-            phase=self._log.phase,
+            phase=phase,
             exit_code=ended.exit_code,
             stopped=ended.stopped,
             oom_killed=ended.oom_killed,
@@ -298,7 +303,7 @@ class _Attempt:
             index_refusals=traffic.index_refusals,
             missing=missing,
             wrong=wrong,
-            first_error=seen.errors.line,
+            telling=seen.errors.telling(phase),
         )
         if (verdict := judge(ending, self._spec.limits)) is not None:
             raise _OverError(verdict)
@@ -334,12 +339,14 @@ class _Attempt:
 
     def _close_log(self, verdict: Verdict) -> Verdict:
         if verdict.state != "succeeded":
-            self._log.say(f"{verdict.state}: {verdict.first_error}")
+            own = self._log.say(f"{verdict.state}: {verdict.first_error}")
+            verdict = replace(verdict, error_line=verdict.error_line or own)
         try:
             self._log.close()
         except FarmError as error:
             if verdict.state == "succeeded":
-                return _infrastructure(str(error))
+                return _infrastructure(error)
+            return replace(verdict, error_line=None)  # the farm may not have that line
         return verdict
 
 
@@ -382,5 +389,10 @@ class _Stages:
             future.result().close()
 
 
-def _infrastructure(sentence: str) -> Verdict:
-    return Verdict("failed", "infrastructure", " ".join(sentence.split()))
+def _infrastructure(error: FarmError) -> Verdict:
+    """The verdict on what the farm, the engine or the source did to the attempt."""
+    here = error.code.startswith(("engine.", "image."))
+    failure_class: FailureClass = "engine" if here else "farm"
+    if isinstance(error, IntegrityFailure):
+        failure_class = "source"
+    return Verdict("failed", failure_class, " ".join(str(error).split()))

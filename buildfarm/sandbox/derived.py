@@ -25,7 +25,7 @@ def derived_image(
     *,
     docker_host: str | None,
     cache: Path,
-    say: Callable[[str], None],
+    say: Callable[[str], object],
     should_stop: Callable[[], Stop | None],
 ) -> str | None:
     """The ID of `base` with `packages`; None when it was stopped on the way.

@@ -71,6 +71,7 @@ class LogStream:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._omitted = 0
+        self._lines = 0
         self._changed = threading.Condition()
         self._queue: deque[_Pending] = deque()
         self._queued = 0
@@ -99,9 +100,10 @@ class LogStream:
         self._switch(phase)
         self._last_output = time.monotonic()
 
-    def say(self, text: str) -> None:
-        """Add one line of the farm's own; lines beyond the cap are as welcome as the tail is."""
-        self._put(text + "\n", reserved=True)
+    def say(self, text: str) -> int:
+        """Add one line of the farm's own, and return its number; it is welcome beyond the cap as well."""
+        self._put(" ".join(text.splitlines()) + "\n", reserved=True)
+        return self._lines
 
     def feed(self, data: bytes) -> None:
         """Take raw output; blocks while the farm cannot be reached and the buffer is full."""
@@ -183,7 +185,7 @@ class LogStream:
             line = line[cut:]
         text = line.decode(errors="replace").replace("\0", "").removesuffix("\r")
         seen = self.seen[self._phase]
-        seen.errors.feed(text)
+        seen.errors.feed(text, self._lines + 1)
         seen.disk_full = seen.disk_full or _NO_SPACE in text
         if len(text) * 3 > LINE_BYTES and len(text.encode()) > LINE_BYTES:
             # Replaced bytes grew; three bytes at most for each character that was one of them.
@@ -208,6 +210,7 @@ class LogStream:
                 return
             self._queue.append(pending)
             self._queued += encoded
+            self._lines += 1
             if self._queued >= SEGMENT_BYTES:
                 self._changed.notify_all()
 

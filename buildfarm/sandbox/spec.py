@@ -11,6 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 Phase = Literal["image", "source", "deps", "build", "repair", "test", "upload"]
 State = Literal["succeeded", "failed", "timed_out", "cancelled"]
 Cause = Literal["user_code", "checks", "limit", "infrastructure", "policy"]
+#: What went wrong; `buildfarm.sandbox.failures` has the cause and the next step of each.
+FailureClass = Literal[
+    "dependency-resolution", "dependency-build", "missing-module", "missing-header", "missing-library",
+    "missing-program", "system-package", "metadata", "backend", "configure", "compile", "link",
+    "network-attempted", "build", "import", "test", "repair", "shape", "out-of-memory", "timeout",
+    "idle", "disk-full", "processes", "output", "dependency-refused", "source", "engine", "farm",
+    "lost",
+]  # fmt: skip
 
 MIB = 1024 * 1024
 
@@ -127,11 +135,16 @@ class PhaseReport(_Frozen):
 
 
 class AttemptOutcome(_Frozen):
-    """How an attempt ended; `cause` and `first_error` are None exactly when it succeeded."""
+    """How an attempt ended; all but `state`, `phases` and `engine` are None when it succeeded.
+
+    `error_line` is the number, from 1, of the line of the log that tells why.
+    """
 
     state: State
     cause: Cause | None = None
+    failure_class: FailureClass | None = None
     first_error: str | None = None
+    error_line: int | None = Field(default=None, ge=1)
     phase: Phase | None = None
     phases: list[PhaseReport] = []
     engine: dict[str, str] = {}

@@ -7,25 +7,18 @@ from dataclasses import dataclass
 
 from packaging.utils import parse_wheel_filename
 
-from buildfarm.sandbox.spec import MIB, Cause, Limits, Phase, State
-
-#: Whose fault a bad exit code is, when nothing better explains it.
-_BLAME: dict[Phase, Cause] = {
-    "image": "infrastructure",
-    "source": "infrastructure",
-    "deps": "user_code",
-    "build": "user_code",
-    "repair": "checks",
-    "test": "user_code",
-    "upload": "infrastructure",
-}
+from buildfarm.sandbox.classify import classify
+from buildfarm.sandbox.failures import FAILURES
+from buildfarm.sandbox.firsterror import Telling
+from buildfarm.sandbox.spec import MIB, Cause, FailureClass, Limits, Phase, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """Everything known about the end of one container, or of the attempt around it.
 
-    `missing` says what the phase should have left behind and did not; `wrong` what a check found.
+    `missing` says what the phase should have left behind and did not; `wrong` what a check found;
+    `telling` is what the log says of it.
     """
 
     phase: Phase
@@ -40,16 +33,25 @@ class Ending:
     index_refusals: int = 0
     missing: str | None = None
     wrong: str | None = None
-    first_error: str | None = None
+    telling: Telling | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A job's state after this attempt, whose fault, and one line for a person."""
+    """A job's state after this attempt, what went wrong, and one line for a person.
+
+    `error_line` is the number of the log's line that is quoted, where one is.
+    """
 
     state: State
-    cause: Cause | None
+    failure_class: FailureClass | None
     first_error: str | None
+    error_line: int | None = None
+
+    @property
+    def cause(self) -> Cause | None:
+        """Whose fault it is."""
+        return FAILURES[self.failure_class].cause if self.failure_class else None
 
 
 def judge(ending: Ending, limits: Limits) -> Verdict | None:
@@ -58,39 +60,40 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
     The order matters: what we did ourselves explains an exit code, a kernel limit explains it
     better than the program's last words, and a silently killed child must not pass as success.
     """
-    said = ending.first_error
+    told = ending.telling
     if ending.stopped == "cancelled":
         return Verdict("cancelled", None, "The attempt was cancelled.")
     if ending.stopped == "deadline":
-        return _limit(f"The attempt used up its {limits.seconds:g} seconds.", None, state="timed_out")
+        return Verdict("timed_out", "timeout", f"The attempt used up its {limits.seconds:g} seconds.")
     if ending.stopped == "idle":
-        sentence = f"Nothing was printed for {limits.idle_seconds:g} seconds."
-        return _limit(sentence, None, state="timed_out")
+        return Verdict("timed_out", "idle", f"Nothing was printed for {limits.idle_seconds:g} seconds.")
     if ending.oom_killed:
-        return _limit(f"The memory limit of {limits.memory_bytes // MIB} MiB was reached.", said)
+        sentence = f"The memory limit of {limits.memory_bytes // MIB} MiB was reached."
+        return _because("out-of-memory", sentence, told)
     if ending.refusal is not None:
-        return Verdict("failed", "limit", f"A file of the build was refused: {ending.refusal}.")
+        return Verdict("failed", "output", f"A file of the build was refused: {ending.refusal}.")
     if ending.failure is not None:
-        return Verdict("failed", "infrastructure", ending.failure)
+        return Verdict("failed", "farm", ending.failure)
     if ending.wrong is not None:
-        return Verdict("failed", "checks", ending.wrong)
+        return Verdict("failed", "shape", ending.wrong)
     if ending.exit_code == 0 and ending.missing is None:
         return None
     if ending.pids_refused:
-        return _limit(f"The limit of {limits.pids} processes was reached.", said)
+        return _because("processes", f"The limit of {limits.pids} processes was reached.", told)
     if ending.disk_full:
-        return _limit(f"The scratch space of {limits.scratch_bytes // MIB} MiB was full.", said)
+        sentence = f"The scratch space of {limits.scratch_bytes // MIB} MiB was full."
+        return _because("disk-full", sentence, told)
     if ending.phase in ("deps", "test") and ending.index_failures:
         sentence = "The farm's index could not be reached while dependencies were installed."
-        return Verdict("failed", "infrastructure", sentence)
+        return Verdict("failed", "farm", sentence)
     if ending.phase in ("deps", "test") and ending.index_refusals:
-        return Verdict("failed", "policy", _because("The index refused a dependency.", said))
+        return _because("dependency-refused", "The index refused a dependency.", told)
     if ending.exit_code == 0:
-        return Verdict("failed", "user_code", ending.missing)
-    cause = _BLAME[ending.phase]
-    return Verdict(
-        "failed", cause, said or f"The {ending.phase} phase ended with exit code {ending.exit_code}."
-    )
+        return Verdict("failed", "repair" if ending.phase == "repair" else "build", ending.missing)
+    if told is None:
+        sentence = f"The {ending.phase} phase ended with exit code {ending.exit_code}."
+        return Verdict("failed", classify(ending.phase, ())[0], sentence)
+    return Verdict("failed", told.failure_class, told.line, told.number)
 
 
 def judge_shape(filenames: Sequence[str], *, wheel: bool, sdist: bool, native: bool | None) -> str | None:
@@ -117,9 +120,7 @@ def is_native(filename: str) -> bool:
     return all(tag.platform != "any" for tag in parse_wheel_filename(filename)[3])
 
 
-def _because(sentence: str, said: str | None) -> str:
-    return f"{sentence} First telling line: {said}" if said else sentence
-
-
-def _limit(sentence: str, said: str | None, *, state: State = "failed") -> Verdict:
-    return Verdict(state, "limit", _because(sentence, said))
+def _because(failure_class: FailureClass, sentence: str, told: Telling | None) -> Verdict:
+    if told is None:
+        return Verdict("failed", failure_class, sentence)
+    return Verdict("failed", failure_class, f"{sentence} First telling line: {told.line}", told.number)

@@ -5,6 +5,8 @@ import stat
 
 import pytest
 
+from buildfarm.farm.model import Job
+
 
 def test_a_source_is_added_with_what_the_scm_needs(run):
     made = run("source", "add", "gadget", "file:///srv/gadget.git", "--project", "gadget", "--json")
@@ -81,6 +83,17 @@ def test_a_job_shows_what_it_made_and_read(run, full):
     assert "widget-1.0-cp313-cp313-linux_x86_64.whl" in shown.out
     assert "setuptools-84.0-py3-none-any.whl" in shown.out
     assert run("job", "show", full.job_id, "--json").json["attempts"][0]["builder"] == "builder-one"
+
+
+def test_a_failed_job_says_what_went_wrong_where_and_what_to_do(run, full, web):
+    with full.farm.database.begin() as session:
+        job = session.get_one(Job, full.waiting_job_id)
+        job.state, job.cause, job.failure_class, job.error_line = "failed", "user_code", "link", 212
+    shown = run("job", "show", full.waiting_job_id).out
+    assert "class     link\n" in shown
+    assert f"line      212, {web.url}/jobs/{full.waiting_job_id}?line=212#L212\n" in shown
+    assert "next      Name the library" in shown
+    assert run("job", "show", full.waiting_job_id, "--json").json["job"]["failure_class"] == "link"
 
 
 def test_a_release_is_promoted_taken_down_and_yanked(run):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select
 
-from buildfarm.farm import builds, fleet, registry
+from buildfarm.farm import builds, fleet, registry, show
 from buildfarm.farm.model import Artifact, Dependency, Job
 from buildfarm.index.buildview import Served
+from buildfarm.sandbox.failures import FAILURES
+from buildfarm.sandbox.spec import Phase
 
 TARGET = "cp313-manylinux_2_28_x86_64"
 
@@ -46,7 +48,10 @@ def attempt(house, builder: str, job_id: str) -> str:
 
 
 def test_an_attempt_from_claim_to_end(house, attempt: str) -> None:
-    assert call(house, attempt, "POST", "/attempt/heartbeat", json={"phase": "build"}).json == {"go_on": True}
+    for phase in get_args(Phase):
+        assert call(house, attempt, "POST", "/attempt/heartbeat", json={"phase": phase}).json == {
+            "go_on": True
+        }
     log = {"offset": 0, "phase": "build", "text": "one\n", "times": [1]}
     assert call(house, attempt, "POST", "/attempt/log", json=log).json == {"size": 4}
     assert call(house, attempt, "POST", "/attempt/log", json=log).json == {"size": 4}
@@ -136,12 +141,44 @@ def test_strangers_get_nothing(house, job_id: str, attempt: str) -> None:
         ("/attempt/heartbeat", {"phase": "build", "more": 1}),
         ("/attempt/finish", {"state": "published"}),
         ("/attempt/finish", {"state": "failed", "cause": "weather"}),
+        ("/attempt/finish", {"state": "failed", "cause": "user_code", "failure_class": "weather"}),
+        ("/attempt/finish", {"state": "failed", "cause": "user_code", "error_line": 0}),
         ("/attempt/log", {"offset": -1, "phase": "build", "text": "x\n", "times": [1]}),
         ("/attempt/log", {"offset": 0, "phase": "build", "text": "half", "times": []}),
     ],
 )
 def test_what_does_not_fit_is_refused(house, attempt: str, path: str, body: object) -> None:
     assert call(house, attempt, "POST", path, json=body).status_code == 400
+
+
+FAILED = {"state": "failed", "cause": "user_code", "failure_class": "missing-header", "error_line": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"error_line": 3}, "outcome.line"),
+        ({"cause": "infrastructure"}, "outcome.class"),
+        ({"cause": None}, "outcome.class"),
+    ],
+)
+def test_an_outcome_that_contradicts_itself_or_the_log_is_refused(house, attempt: str, change, code) -> None:
+    log = {"offset": 0, "phase": "build", "text": "cc\nzstd.h: No such file\n", "times": [1, 2]}
+    call(house, attempt, "POST", "/attempt/log", json=log)
+    refused = call(house, attempt, "POST", "/attempt/finish", json=FAILED | change)
+    assert (refused.status_code, refused.json["code"]) == (400, code)
+    assert call(house, attempt, "POST", "/attempt/finish", json=FAILED).json == {"state": "failed"}
+
+
+def test_what_went_wrong_is_kept_with_its_line_and_the_next_step(house, attempt: str, job_id: str) -> None:
+    log = {"offset": 0, "phase": "build", "text": "cc\nzstd.h: No such file\n", "times": [1, 2]}
+    call(house, attempt, "POST", "/attempt/log", json=log)
+    call(house, attempt, "POST", "/attempt/finish", json=FAILED)
+    with house.database.read() as session:
+        detail = show.job_detail(session, job_id)
+    for row in (detail.job, detail.attempts[0]):
+        assert (row.cause, row.failure_class, row.error_line) == ("user_code", "missing-header", 2)
+        assert row.next_step == FAILURES["missing-header"].next_step
 
 
 @pytest.mark.parametrize(

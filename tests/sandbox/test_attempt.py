@@ -75,11 +75,21 @@ def test_the_wheel_is_imported_when_the_recipe_names_no_test(attempt):
 
 
 def test_a_compiler_error_is_quoted(attempt):
-    outcome, _ = attempt({**C_PROJECT, "add.c": "int broken(void) { return nothing; }\n"})
+    outcome, farm = attempt({**C_PROJECT, "add.c": "int broken(void) { return nothing; }\n"})
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "build")
     assert outcome.first_error.startswith("add.c:1:")
     assert "error:" in outcome.first_error
+    assert outcome.failure_class == "compile"
+    assert outcome.first_error in farm.log.split("\n")[outcome.error_line - 1]
+
+
+def test_a_backend_that_is_not_there_is_named(attempt):
+    pyproject = C_PROJECT["pyproject.toml"].replace("setuptools.build_meta", "setuptols.build_meta")
+    outcome, _ = attempt({**C_PROJECT, "pyproject.toml": pyproject})
+
+    assert (outcome.failure_class, outcome.phase) == ("backend", "deps")
+    assert "'setuptols.build_meta' cannot be loaded" in outcome.first_error
 
 
 def test_a_missing_build_requirement_is_the_project_s_fault(attempt):
@@ -88,6 +98,7 @@ def test_a_missing_build_requirement_is_the_project_s_fault(attempt):
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "deps")
     assert "not-there was not found" in outcome.first_error
+    assert outcome.failure_class == "dependency-resolution"
 
 
 def test_an_index_that_refuses_is_policy(attempt, wheelhouse):
@@ -139,13 +150,14 @@ def test_another_source_than_promised_is_not_built(engine, spec_of, tmp_path):
     outcome = run_attempt(spec, farm, docker_host=engine, workdir=tmp_path / "work", instance=INSTANCE)
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "source")
+    assert outcome.failure_class == "source"
     assert "not the one that was promised" in outcome.first_error
 
 
 def test_a_missing_image_is_infrastructure_and_says_what_to_do(attempt):
     outcome, _ = attempt(hostile(PURE_WHEEL), build_image="sha256:" + "0" * 64)
 
-    assert (outcome.state, outcome.cause) == ("failed", "infrastructure")
+    assert (outcome.state, outcome.cause, outcome.failure_class) == ("failed", "infrastructure", "engine")
     assert "docker/build-images.sh" in outcome.first_error
 
 
@@ -169,6 +181,7 @@ def test_a_farm_that_does_not_take_a_file_is_infrastructure(attempt):
     outcome, _ = attempt(hostile(PURE_WHEEL), farm=Full())
 
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "infrastructure", "upload")
+    assert outcome.failure_class == "farm"
 
 
 def test_a_project_without_pyproject_is_built_the_old_way(attempt):

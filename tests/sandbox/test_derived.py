@@ -57,5 +57,6 @@ def test_a_build_finds_its_system_packages_and_the_image_is_made_once(attempt, e
 def test_a_package_that_the_distribution_lacks_is_the_recipes_fault(attempt, derived):
     outcome, farm = attempt(C_PROJECT, system_packages=["libnosuch-dev"])
     assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "image")
+    assert outcome.failure_class == "system-package"
     assert "Unable to locate package libnosuch-dev" in outcome.first_error
     assert farm.artifacts == {}

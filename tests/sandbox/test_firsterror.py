@@ -9,9 +9,10 @@ from buildfarm.sandbox.firsterror import FirstError
 
 def found(text: str) -> str | None:
     scanner = FirstError()
-    for line in text.splitlines():
-        scanner.feed(line)
-    return scanner.line
+    for number, line in enumerate(text.splitlines(), start=1):
+        scanner.feed(line, number)
+    told = scanner.telling("build")
+    return told.line if told else None
 
 
 @pytest.mark.parametrize(

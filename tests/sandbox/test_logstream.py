@@ -117,11 +117,22 @@ def test_beyond_the_cap_the_rest_is_counted_and_the_tail_kept():
 
 
 def test_an_error_in_the_kept_tail_is_still_found():
-    stream = stream_of(FakeFarm(), 64 * 1024)
-    stream.feed(b"noise\n" * 100_000 + b"ERROR: it broke\n")
+    stream = stream_of(farm := FakeFarm(), 64 * 1024)
+    stream.feed(b"noise\n" * 100_000 + b"x" * 20_000 + b"\nERROR: it broke\n")
     finish(stream)
 
-    assert stream.seen["build"].errors.line == "ERROR: it broke"
+    told = stream.seen["build"].errors.telling("build")
+    assert told.line == "ERROR: it broke"
+    assert farm.log.split("\n")[told.number - 1] == "ERROR: it broke"
+
+
+def test_a_line_of_the_farm_s_own_is_one_line_and_says_its_number():
+    stream = stream_of(farm := FakeFarm(), 64 * 1024)
+    stream.feed(b"one\ntwo\n")
+    number = stream.say("failed: a\nb")
+    finish(stream)
+
+    assert farm.log.split("\n")[number - 1] == "failed: a b"
 
 
 class Away(FakeFarm):

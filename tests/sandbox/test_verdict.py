@@ -2,46 +2,60 @@
 
 import pytest
 
+from buildfarm.sandbox.firsterror import Telling
 from buildfarm.sandbox.spec import Limits
-from buildfarm.sandbox.verdict import Ending, is_native, judge, judge_shape
+from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape
 
 LIMITS = Limits(seconds=30, idle_seconds=10, pids=64)
 
 
+BAD_C = Telling("a.c:1: error: x", 7, "compile")
+
+
 @pytest.mark.parametrize(
-    ("facts", "state", "cause", "sentence"),
+    ("facts", "state", "failure_class", "sentence"),
     [
         ({"stopped": "cancelled", "exit_code": 137}, "cancelled", None, "cancelled"),
-        ({"stopped": "deadline", "exit_code": 137}, "timed_out", "limit", "30 seconds"),
-        ({"stopped": "idle", "exit_code": 137}, "timed_out", "limit", "10 seconds"),
-        ({"oom_killed": True, "exit_code": 137}, "failed", "limit", "memory limit"),
-        ({"oom_killed": True}, "failed", "limit", "memory limit"),
-        ({"exit_code": 1, "pids_refused": 3}, "failed", "limit", "64 processes"),
-        ({"missing": "no wheel", "pids_refused": 3}, "failed", "limit", "64 processes"),
-        ({"exit_code": 1, "disk_full": True}, "failed", "limit", "scratch space"),
-        ({"refusal": "too many"}, "failed", "limit", "too many"),
-        ({"failure": "no room", "exit_code": 1}, "failed", "infrastructure", "no room"),
-        ({"exit_code": 1}, "failed", "user_code", "exit code 1"),
-        ({"exit_code": 1, "first_error": "a.c:1: error: x"}, "failed", "user_code", "a.c:1: error: x"),
-        ({"missing": "no wheel"}, "failed", "user_code", "no wheel"),
-        ({"wrong": "it is pure"}, "failed", "checks", "it is pure"),
-        ({"phase": "repair", "exit_code": 1}, "failed", "checks", "repair phase"),
-        ({"phase": "source", "exit_code": 2}, "failed", "infrastructure", "source phase"),
-        ({"phase": "deps", "exit_code": 2, "index_failures": 1}, "failed", "infrastructure", "index"),
-        ({"phase": "deps", "exit_code": 2, "index_refusals": 1}, "failed", "policy", "refused"),
-        ({"phase": "deps", "exit_code": 2}, "failed", "user_code", "deps phase"),
+        ({"stopped": "deadline", "exit_code": 137}, "timed_out", "timeout", "30 seconds"),
+        ({"stopped": "idle", "exit_code": 137}, "timed_out", "idle", "10 seconds"),
+        ({"oom_killed": True, "exit_code": 137}, "failed", "out-of-memory", "memory limit"),
+        ({"oom_killed": True}, "failed", "out-of-memory", "memory limit"),
+        ({"exit_code": 1, "pids_refused": 3}, "failed", "processes", "64 processes"),
+        ({"missing": "no wheel", "pids_refused": 3}, "failed", "processes", "64 processes"),
+        ({"exit_code": 1, "disk_full": True}, "failed", "disk-full", "scratch space"),
+        ({"exit_code": 1, "disk_full": True, "telling": BAD_C}, "failed", "disk-full", "a.c:1: error: x"),
+        ({"refusal": "too many"}, "failed", "output", "too many"),
+        ({"failure": "no room", "exit_code": 1}, "failed", "farm", "no room"),
+        ({"exit_code": 1}, "failed", "build", "exit code 1"),
+        ({"exit_code": 1, "telling": BAD_C}, "failed", "compile", "a.c:1: error: x"),
+        ({"missing": "no wheel"}, "failed", "build", "no wheel"),
+        ({"wrong": "it is pure"}, "failed", "shape", "it is pure"),
+        ({"phase": "repair", "exit_code": 1}, "failed", "repair", "repair phase"),
+        ({"phase": "repair", "missing": "0 wheels"}, "failed", "repair", "0 wheels"),
+        ({"phase": "test", "exit_code": 1}, "failed", "test", "test phase"),
+        ({"phase": "source", "exit_code": 2}, "failed", "source", "source phase"),
+        ({"phase": "deps", "exit_code": 2, "index_failures": 1}, "failed", "farm", "index"),
+        ({"phase": "deps", "exit_code": 2, "index_refusals": 1}, "failed", "dependency-refused", "refused"),
+        ({"phase": "deps", "exit_code": 2}, "failed", "build", "deps phase"),
     ],
 )
-def test_each_ending_has_its_state_cause_and_sentence(facts, state, cause, sentence):
+def test_each_ending_has_its_state_class_and_sentence(facts, state, failure_class, sentence):
     verdict = judge(Ending(**{"phase": "build", **facts}), LIMITS)
 
     assert verdict is not None
-    assert (verdict.state, verdict.cause) == (state, cause)
+    assert (verdict.state, verdict.failure_class) == (state, failure_class)
     assert sentence in (verdict.first_error or "")
+    assert verdict.error_line == (7 if BAD_C.line in (verdict.first_error or "") else None)
+
+
+def test_the_class_says_whose_fault_it_is():
+    assert Verdict("failed", "compile", None).cause == "user_code"
+    assert Verdict("failed", "disk-full", None).cause == "limit"
+    assert Verdict("cancelled", None, None).cause is None
 
 
 @pytest.mark.parametrize(
-    "facts", [{}, {"pids_refused": 4}, {"disk_full": True}, {"index_failures": 1}, {"first_error": "x"}]
+    "facts", [{}, {"pids_refused": 4}, {"disk_full": True}, {"index_failures": 1}, {"telling": BAD_C}]
 )
 def test_a_limit_that_was_touched_and_survived_is_no_failure(facts):
     assert judge(Ending(phase="build", **facts), LIMITS) is None

@@ -235,8 +235,10 @@ def _history(
         State.FAILED,
         builder,
         cause="user_code",
+        failure_class="missing-header",
         phase="build",
         first_error=FAILURE,
+        error_line=13,
     )
     _say(session, bad, farm_logs.BAD)
     _job(session, failed, TARGETS[2], State.SUCCEEDED, builder)
@@ -297,7 +299,8 @@ def _job(
     session.add(job)
     session.flush()
     if ran:
-        outcome = {key: more.get(key) for key in ("cause", "first_error", "phase")}
+        told = ("cause", "failure_class", "first_error", "error_line", "phase")
+        outcome = {key: more.get(key) for key in told}
         session.add(_attempt(job, builder, number, state, outcome))
         session.flush()
     return job

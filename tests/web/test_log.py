@@ -114,18 +114,6 @@ def test_any_part_of_the_download_can_be_had_and_its_headers_alone(long):
     assert (grown.status_code, grown.data) == (200, whole.data + b"one line more\n")
 
 
-def test_a_quoted_line_is_found_from_its_beginning_and_the_last_time_it_stands(house):
-    job = house.seed.running_job
-    with house.farm.database.begin() as session:
-        farm_seed.say(session, job, "test", "E   assert 1 == 2\nmore\nE   assert 1 == 2\n100%_\\ odd\n")
-    with house.farm.database.read() as session:
-        last = logbook.outline(session, job, 1)[-1].last
-        assert logbook.line_of(session, job, 1, "E   assert 1 == 2") == last - 1
-        assert logbook.line_of(session, job, 1, "100%_\\ odd") == last
-        assert logbook.line_of(session, job, 1, "never printed") is None
-        assert logbook.line_of(session, job, 1, None) is None
-
-
 def test_an_unknown_attempt_is_not_found(house):
     client = house.client(farm_seed.MEMBER)
     assert client.get(f"/jobs/{house.seed.good_job}/attempts/7").status_code == 404

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, redirect
-from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as Redirect
 
-from buildfarm.farm import builds, logbook
+from buildfarm.farm import builds
 from buildfarm.farm.rules import FINAL
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
 from buildfarm.index.showfiles import files_of_build
@@ -23,14 +22,6 @@ blueprint = Blueprint("builds", __name__)
 STATES = ("queued", "running", "published", "failed", "cancelled")
 #: Failed jobs of a build whose telling line is looked up.
 _QUOTED = 6
-
-
-@dataclass(frozen=True)
-class Quote:
-    """Why a job failed: the telling line, and where it stands in the log (None where it is no log line)."""
-
-    job: JobRow
-    line: int | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,7 @@ def show_one(build_id: str) -> Response:
         build = build_detail(session, build_id)
         return page(
             "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
-            quotes=_quotes(session, build), files=files_of_build(session, build_id),
+            quotes=_quotes(build), files=files_of_build(session, build_id),
             served=served(build.jobs),
         )  # fmt: skip
 
@@ -126,9 +117,7 @@ def _sides(target: str) -> tuple[str, str]:
     return interpreter, platform or "any"
 
 
-def _quotes(session: Session, build: BuildDetail) -> list[Quote]:
+def _quotes(build: BuildDetail) -> list[JobRow]:
+    """The jobs whose end is told on the build's page, the required ones first."""
     failed = [job for job in build.jobs if job.first_error and job.state in {"failed", "timed_out"}]
-    failed.sort(key=lambda job: not job.required)
-    return [
-        Quote(job, logbook.line_of(session, job.id, job.attempt, job.first_error)) for job in failed[:_QUOTED]
-    ]
+    return sorted(failed, key=lambda job: not job.required)[:_QUOTED]

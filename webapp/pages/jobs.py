@@ -58,6 +58,6 @@ def _log(session: Session, detail: JobDetail, number_: int | None) -> dict[str, 
     attempt = logs.attempt_of(session, detail.job.id, number_)
     row = next(one for one in detail.attempts if one.number == attempt.number)
     sections = logbook.outline(session, detail.job.id, row.number)
-    hit = logbook.line_of(session, detail.job.id, row.number, row.first_error)
+    hit = row.error_line
     parts = loglines.parts(session, detail.job.id, row.number, sections, number("line"), hit=hit)
     return {"log": row, "parts": parts, "hit": hit, "offset": sections[-1].end if sections else 0}

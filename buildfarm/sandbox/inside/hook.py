@@ -20,9 +20,14 @@ def main() -> None:
     # Python put this script's directory first; a project must not import from there.
     sys.path[0:1] = [os.path.abspath(path) for path in json.loads(backend_path)]
     module, _, attribute = backend.partition(":")
-    target: object = importlib.import_module(module)
-    for name in attribute.split(".") if attribute else ():
-        target = getattr(target, name)
+    try:
+        target: object = importlib.import_module(module)
+        for name in attribute.split(".") if attribute else ():
+            target = getattr(target, name)
+    except (ImportError, AttributeError) as error:
+        # Before the traceback: the log's first telling line shall name the backend.
+        print(f"ERROR: the build backend {backend!r} cannot be loaded: {error}", flush=True)
+        raise
     function = getattr(target, hook, None)
     sys.argv = sys.argv[:1]
     answer = function(*json.loads(arguments)) if function is not None else None
