@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from buildfarm.errors import EnvironmentProblem
 from buildfarm.nearest import did_you_mean
+from buildfarm.shipped import shipped
 
 #: Variables that begin with `BUILDFARM_` and steer the command line, not the farm.
 CLIENT_VARIABLES = frozenset({"BUILDFARM_URL", "BUILDFARM_TOKEN", "BUILDFARM_CONFIG"})
@@ -281,12 +282,6 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if name.startswith("BUILDFARM_") and name not in variables | groups:
             message = f"Unknown variable {name}."
             raise EnvironmentProblem(message, code="settings.unknown", hint=did_you_mean(name, variables))
-
-
-def shipped(name: str) -> Path:
-    """A folder of data that comes with the product: in the checkout, or where a wheel puts it."""
-    checkout = Path(__file__).resolve().parent.parent / name
-    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "buildfarm" / name
 
 
 def pip_index_url() -> str:

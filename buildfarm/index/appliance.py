@@ -15,12 +15,12 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildfarm import config
 from buildfarm.config import Settings
 from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.index.conditions import Form, coding, negotiate
 from buildfarm.index.decide import Ask, Verdict, decide
 from buildfarm.index.pagetree import PageTree
+from buildfarm.shipped import shipped
 from buildfarm.sockets import LONGEST_SOCKET_PATH
 
 #: Debian's place for modules of nginx.
@@ -83,7 +83,7 @@ def files(settings: Settings, place: Place) -> dict[str, str]:
         InvalidInput: `front.listen`, an address that nginx would not understand.
         EnvironmentProblem: `front.path`, a path that the configuration cannot name; `front.no_farm`.
     """
-    shipped = config.shipped("docker/nginx")
+    ours = shipped("docker/nginx")
     user, group = _owner(settings.data)
     values = {
         "modules": MODULES,
@@ -103,7 +103,7 @@ def files(settings: Settings, place: Place) -> dict[str, str]:
         "refusals": _lines(8, _refusals(PageTree(settings.pages_dir))),
     }
     names = ("nginx.conf", "front.lua", "hmac.lua")
-    texts = {name: (shipped / name).read_text() for name in names}
+    texts = {name: (ours / name).read_text() for name in names}
     return texts | {"nginx.conf": _Template(texts["nginx.conf"]).substitute(values)}
 
 

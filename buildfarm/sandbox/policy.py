@@ -1,19 +1,22 @@
 """The container policy as data: what every container of the farm is, whatever it runs.
 
-No network, read-only root, no capability, no new privileges, uid 1000, no swap, bounded memory,
-processes and scratch; nothing of the host is writable. reference: OCI runtime spec 1.0, Docker
-Engine API 1.41 `HostConfig`.
+No network, read-only root, no capability, no new privileges, the system calls of docker/seccomp.json,
+uid 1000, no swap, bounded memory, processes and scratch; nothing of the host is writable. What stops
+which attack: docs/isolation.md. reference: OCI runtime spec 1.0, Docker Engine API 1.41 `HostConfig`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from docker.types import LogConfig, Mount, Ulimit
 
 from buildfarm.sandbox.spec import MIB, Limits
+from buildfarm.shipped import shipped
 
 USER = "1000:1000"
 SOCKET_DIR = "/run/farm"
@@ -31,6 +34,12 @@ def _tmpfs(size: int, mode: str = "0755") -> str:
     return f"rw,exec,nosuid,nodev,size={size},uid=1000,gid=1000,mode={mode}"
 
 
+@cache
+def _seccomp() -> str:
+    # The engine takes the text itself, so it need not see our files. Whoever reads it reads the file.
+    return json.dumps(json.loads((shipped("docker") / "seccomp.json").read_text(encoding="utf-8")))
+
+
 def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> dict[str, Any]:
     """Keyword arguments of `APIClient.create_host_config` for one container.
 
@@ -43,7 +52,7 @@ def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> d
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
+        "security_opt": ["no-new-privileges:true", f"seccomp={_seccomp()}"],
         "pids_limit": limits.pids,
         "mem_limit": limits.memory_bytes,
         "memswap_limit": limits.memory_bytes,  # equal: no swap
