@@ -34,7 +34,7 @@ from buildfarm.sandbox.phases import Timeline
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, FailureClass, Phase
 from buildfarm.sandbox.stage import Stage, copy_scripts
-from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape
+from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape, some
 
 _log = log.get(__name__)
 
@@ -281,6 +281,8 @@ class _Attempt:
         self._log.enter(self._log.phase, marks)
         ended, traffic = stage.run(plan, inputs, self._should_stop)
         self._log.finish_stretch()
+        if traffic.unknown:
+            self._log.say(f"The index has no project named {some(traffic.unknown, 20)}.")
         self._timeline.close(ended.exit_code)
         stages.dismiss(script)
         return ended, traffic
@@ -301,6 +303,7 @@ class _Attempt:
             failure=traffic.failure,
             index_failures=traffic.index_failures,
             index_refusals=traffic.index_refusals,
+            unknown=traffic.unknown,
             missing=missing,
             wrong=wrong,
             telling=seen.errors.telling(phase),

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
+    canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
@@ -37,6 +38,10 @@ from buildfarm.sandbox.spec import Limits
 _log = log.get(__name__)
 
 SOCKET_NAME = "farm.sock"
+#: How many names that nobody has may be asked for. Each is shown to whatever index the farm follows: more
+#: than this is no misspelling but a search for names to take, or a message to the outside.
+MAX_UNKNOWN = 16
+
 _CHUNK = 256 * 1024
 _MAX_FACTS = 64 * 1024
 _MAX_DRAINED = 1024 * 1024
@@ -44,6 +49,7 @@ _MAX_CONNECTIONS = 64
 _IDLE_SECONDS = 120
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[^./\\\x00-\x20][^/\\\x00-\x1f]{0,249}")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
 _PASSED_INWARDS = ("accept", "range", "if-none-match", "if-modified-since", "if-range")
 _PASSED_OUTWARDS = {
     "content-type", "content-length", "content-encoding", "content-range", "accept-ranges",
@@ -71,6 +77,13 @@ class Traffic:
     failure: str | None = None
     index_failures: int = 0
     index_refusals: int = 0
+    #: Projects that were asked for and are nowhere, in the order of their asking.
+    unknown: list[str] = field(default_factory=list)
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether more unknown projects were asked for than a build has reason to."""
+        return len(self.unknown) > MAX_UNKNOWN
 
 
 class Channel:
@@ -100,6 +113,7 @@ class Channel:
         self._lock = threading.Lock()
         self._taken = 0
         self._names: set[str] = set()
+        self._known: set[str] = set()
         self._server = _Server(directory, self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -113,7 +127,11 @@ class Channel:
         self._thread.join()
 
     def index(self, path: str, headers: Mapping[str, str], send: _Sender) -> None:
-        """Relay one GET of the index."""
+        """Relay one GET of the index, whose path is one of `index_path`."""
+        project = canonicalize_name(path.split("/")[2])
+        if self.traffic.is_probing and project not in self._known:
+            send(429, {}, [b"too many projects were asked for that are not there\n"])
+            return
         try:
             answer = self._farm.index_get(path, headers)
         except StaleAttempt:
@@ -126,6 +144,10 @@ class Channel:
             send(502, {}, [b"the farm's index cannot be reached\n"])
             return
         with self._lock:
+            if answer.status == 200:
+                self._known.add(project)
+            elif answer.status == 404 and project not in {*self._known, *self.traffic.unknown}:
+                self.traffic.unknown.append(project)
             self.traffic.index_failures += answer.status >= 500
             self.traffic.index_refusals += answer.status in (401, 403, 451)
         try:
@@ -197,7 +219,8 @@ class Channel:
 
 
 def _is_distribution(filename: str) -> bool:
-    if "/" in filename or "\0" in filename or len(filename) > 250 or not filename.isascii():
+    # The parsers take whatever stands in the place of a platform; the farm's client makes a URL of it.
+    if len(filename) > 250 or not _DISTRIBUTION.fullmatch(filename):
         return False
     try:
         if filename.endswith(".whl"):

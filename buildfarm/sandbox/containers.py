@@ -27,7 +27,7 @@ from buildfarm.sandbox.usage import Usage
 
 _log = log.get(__name__)
 
-Stop = Literal["cancelled", "deadline", "idle"]
+Stop = Literal["cancelled", "deadline", "idle", "probing"]
 
 
 @dataclass(frozen=True)

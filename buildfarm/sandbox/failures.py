@@ -89,6 +89,9 @@ FAILURES: Mapping[FailureClass, Failure] = {
     "dependency-refused": Failure(
         "policy", "Require another version, or ask an administrator to let the refused file pass."
     ),
+    "probing": Failure(
+        "policy", "See in the log which names were asked for and by what: no build needs so many wrong ones."
+    ),
     "source": Failure("infrastructure", "Start the build again; an administrator checks the farm's storage."),
     "engine": Failure("infrastructure", "An administrator runs `buildfarm doctor` on the builder's machine."),
     "farm": Failure("infrastructure", "Start the build again once the farm and its upstream answer."),

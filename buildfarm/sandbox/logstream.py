@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 from buildfarm import log
 from buildfarm.errors import ExternalFailure, FarmError, Forbidden, StaleAttempt
@@ -23,6 +24,8 @@ _log = log.get(__name__)
 
 #: How a script inside a container says that another phase begins: this and a phase name, as a line.
 MARK = b"\x1ephase:"
+
+_ORDER = get_args(Phase)
 
 SEGMENT_BYTES = 64 * 1024
 LINE_BYTES = 8 * 1024
@@ -95,7 +98,11 @@ class LogStream:
         return 0.0 if self._blocked else time.monotonic() - self._last_output
 
     def enter(self, phase: Phase, allowed: frozenset[Phase] = frozenset()) -> None:
-        """Begin a phase; marks in the stream may later switch to another of `allowed`."""
+        """Begin a phase; marks in the stream may later switch to others of `allowed`, onwards only.
+
+        Whoever writes into the stream can forge a mark; none leads back into a phase that has another
+        to blame.
+        """
         self._allowed = allowed
         self._switch(phase)
         self._last_output = time.monotonic()
@@ -177,6 +184,8 @@ class LogStream:
         if line.startswith(MARK):
             for phase in self._allowed:
                 if line == MARK + phase.encode():
+                    at = _ORDER.index(phase)
+                    self._allowed = frozenset(later for later in self._allowed if _ORDER.index(later) > at)
                     self._switch(phase)
                     return
         while len(line) > LINE_BYTES:

@@ -16,8 +16,8 @@ FailureClass = Literal[
     "dependency-resolution", "dependency-build", "missing-module", "missing-header", "missing-library",
     "missing-program", "system-package", "metadata", "backend", "configure", "compile", "link",
     "network-attempted", "build", "import", "test", "repair", "shape", "out-of-memory", "timeout",
-    "idle", "disk-full", "processes", "output", "dependency-refused", "source", "engine", "farm",
-    "lost",
+    "idle", "disk-full", "processes", "output", "dependency-refused", "probing", "source", "engine",
+    "farm", "lost",
 ]  # fmt: skip
 
 MIB = 1024 * 1024

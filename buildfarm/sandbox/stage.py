@@ -121,7 +121,9 @@ class Stage:
         }
         self._turn.set()
         _write(self._given / f"{_PLAN}.part", json.dumps(whole)).rename(self._given / _PLAN)
-        return self.container.watch(should_stop), self._channel.traffic
+        traffic = self._channel.traffic
+        ended = self.container.watch(lambda: should_stop() or ("probing" if traffic.is_probing else None))
+        return ended, traffic
 
     def close(self) -> None:
         """Remove the container and close its door."""

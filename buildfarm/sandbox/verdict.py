@@ -18,7 +18,7 @@ class Ending:
     """Everything known about the end of one container, or of the attempt around it.
 
     `missing` says what the phase should have left behind and did not; `wrong` what a check found;
-    `telling` is what the log says of it.
+    `telling` is what the log says of it; `unknown` are the projects that were asked for and are nowhere.
     """
 
     phase: Phase
@@ -31,6 +31,7 @@ class Ending:
     failure: str | None = None
     index_failures: int = 0
     index_refusals: int = 0
+    unknown: Sequence[str] = ()
     missing: str | None = None
     wrong: str | None = None
     telling: Telling | None = None
@@ -67,6 +68,9 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
         return Verdict("timed_out", "timeout", f"The attempt used up its {limits.seconds:g} seconds.")
     if ending.stopped == "idle":
         return Verdict("timed_out", "idle", f"Nothing was printed for {limits.idle_seconds:g} seconds.")
+    if ending.stopped == "probing":
+        sentence = f"The build asked the index for {len(ending.unknown)} projects that are not there"
+        return Verdict("failed", "probing", f"{sentence}: {some(ending.unknown, 5)}.")
     if ending.oom_killed:
         sentence = f"The memory limit of {limits.memory_bytes // MIB} MiB was reached."
         return _because("out-of-memory", sentence, told)
@@ -118,6 +122,12 @@ def judge_shape(filenames: Sequence[str], *, wheel: bool, sdist: bool, native: b
 def is_native(filename: str) -> bool:
     """Whether a wheel's name says that it belongs to a platform."""
     return all(tag.platform != "any" for tag in parse_wheel_filename(filename)[3])
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names of a list, each cut to 60 characters, for a sentence."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(name[:60] for name in names[:most]) + more
 
 
 def _because(failure_class: FailureClass, sentence: str, told: Telling | None) -> Verdict:

@@ -20,6 +20,7 @@ from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
 
 #: What containers of these tests are labelled with: each process of a parallel run has its own.
 INSTANCE = os.environ.get("PYTEST_XDIST_WORKER", "pytest")
+HOSTILE = Path(__file__).resolve().parent.parent / "fixtures" / "hostile"
 NO_ENGINE = "No Docker engine with builder images answers: run `make test`, which starts and fills one."
 
 
@@ -131,6 +132,11 @@ def hostile(body: str) -> dict[str, str]:
         "backend.py": "import os, sys, socket, subprocess, time, zipfile\n"
         "def build_wheel(directory, config_settings=None, metadata_directory=None):\n" + indented + "\n",
     }
+
+
+def hostile_project(name: str) -> dict[str, str]:
+    """A project of tests/fixtures/hostile, with what all of them share."""
+    return {path.name: path.read_text() for part in ("common", name) for path in (HOSTILE / part).glob("*.*")}
 
 
 PURE_WHEEL = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.errors import ExternalFailure
-from buildfarm.sandbox.channel import SOCKET_NAME, Channel
+from buildfarm.sandbox.channel import MAX_UNKNOWN, SOCKET_NAME, Channel
 from buildfarm.sandbox.port import IndexAnswer
 from buildfarm.sandbox.spec import Limits
 from tests.sandbox.conftest import FakeFarm
@@ -58,6 +58,16 @@ def door(tmp_path):
     for channel, client in opened:
         client.close()
         channel.__exit__()
+
+
+@pytest.fixture
+def wheelhouse_of(tmp_path):
+    def make(*names):
+        for name in names:
+            (tmp_path / name).write_bytes(b"wheel")
+        return tmp_path
+
+    return make
 
 
 def test_the_index_is_relayed_with_its_headers(door, tmp_path):
@@ -150,6 +160,27 @@ def test_the_farm_is_asked_in_its_own_spelling(door, path, asked):
     assert farm.asked == [asked]
 
 
+def test_names_that_are_nowhere_are_noted_until_there_are_too_many(door, wheelhouse_of):
+    farm = FakeFarm(wheelhouse=wheelhouse_of("there-1-py3-none-any.whl"))
+    channel, client = door(farm)
+    for path in (
+        "/simple/there/",
+        "/files/there/there-2-py3-none-any.whl",
+        "/simple/No_Such/",
+        "/simple/no.such/",
+    ):
+        client.ask("GET", path)
+    assert channel.traffic.unknown == ["no-such"]
+    for number in range(MAX_UNKNOWN):
+        assert not channel.traffic.is_probing
+        assert client.ask("GET", f"/files/no{number}/x.whl")[0] == 404
+    assert channel.traffic.is_probing
+    asked = len(farm.asked)
+    assert client.ask("GET", "/simple/one-more/")[0] == 429
+    assert len(farm.asked) == asked
+    assert client.ask("GET", "/simple/there/")[0] == 200
+
+
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 405), ("POST", 501), ("DELETE", 501)])
 def test_the_index_cannot_be_asked_in_another_way(door, method, status):
     _, client = door()
@@ -205,6 +236,9 @@ def test_a_file_is_stored_with_its_digest(door):
         "x-1.zip",
         "a/b-1.tar.gz",
         "-1.tar.gz",
+        "x-1-py3-none-any%2f..%2f..%2ffinish.whl",
+        "x-1-py3-none-any?x=.whl",
+        "x-1-py3-none-<b>.whl",
     ],
 )
 def test_a_name_that_is_no_distribution_is_refused(door, tmp_path, name):

@@ -1,9 +1,16 @@
-"""Strangers' code that means harm: each ends with the right verdict, its container gone."""
+"""Strangers' code that means harm: each ends with the right verdict, its container gone.
+
+The projects lie in tests/fixtures/hostile; docs/isolation.md says which attack each of them is.
+"""
+
+import os
+import socket
 
 import pytest
 
 import docker
-from tests.sandbox.conftest import INSTANCE, PURE_WHEEL, hostile
+from buildfarm.sandbox.channel import MAX_UNKNOWN
+from tests.sandbox.conftest import INSTANCE, PURE_WHEEL, hostile, hostile_project
 
 pytestmark = pytest.mark.engine
 
@@ -25,62 +32,42 @@ def limits(**changes):
 
 
 @pytest.mark.parametrize(
-    ("body", "changes", "state", "cause", "sentence"),
+    ("project", "changes", "state", "cause", "sentence"),
     [
-        pytest.param(
-            "while True: os.fork()",
-            {"memory_bytes": 1024 * MIB}, "failed", "limit", "64 processes", id="a fork bomb",
-        ),
-        pytest.param(
-            "subprocess.Popen(['sh', '-c', 'f() { f | f & }; f; sleep 5'])\n" + "time.sleep(2)",
-            {}, "failed", "limit", "64 processes", id="a fork bomb in the background",
-        ),
-        pytest.param(
-            "hog = b''.join(bytes([1]) * 2**20 for _ in range(600))",
-            {}, "failed", "limit", "256 MiB", id="a memory hog",
-        ),
-        pytest.param(
-            "subprocess.run([sys.executable, '-c', 'x = bytearray(b\"1\") * 2**30'])\n" + PURE_WHEEL,
-            {}, "failed", "limit", "256 MiB", id="a child killed for memory, silently",
-        ),
-        pytest.param(
-            "open('/tmp/fill', 'wb').write(bytes(100 * 2**20))",
-            {"memory_bytes": 512 * MIB}, "failed", "limit", "scratch space", id="a disk filler",
-        ),
-        pytest.param(
-            "while True: pass", {"seconds": 4}, "timed_out", "limit", "4 seconds", id="an endless loop"
-        ),
-        pytest.param(
-            "time.sleep(60)", {"idle_seconds": 1.5}, "timed_out", "limit", "Nothing was printed", id="silence"
-        ),
-        pytest.param("os._exit(0)", {}, "failed", "user_code", "", id="an exit that looks good"),
-        pytest.param("return 'x.whl'", {}, "failed", "user_code", "x.whl", id="a wheel that is not there"),
-        pytest.param(
-            "open(directory + '/evil.txt', 'w').write('x')\nreturn 'evil.txt'",
-            {}, "failed", "limit", "not the name", id="an output with another name",
-        ),
-        pytest.param(
-            "name = 'big-1-py3-none-any.whl'\n"
-            "open(os.path.join(directory, name), 'wb').write(bytes(2 * 2**20))\nreturn name",
-            {"output_bytes": MIB}, "failed", "limit", "larger than", id="an output that is too large",
-        ),
-        pytest.param(
-            "os.kill(os.getppid(), 9)\ntime.sleep(30)",
-            {}, "failed", "user_code", "", id="one that kills our script",
-        ),
+        ("fork-bomb", {"memory_bytes": 1024 * MIB}, "failed", "limit", "64 processes"),
+        ("fork-bomb-in-the-background", {}, "failed", "limit", "64 processes"),
+        ("memory-bomb", {}, "failed", "limit", "256 MiB"),
+        ("child-killed-for-memory", {}, "failed", "limit", "256 MiB"),
+        ("disk-bomb", {"memory_bytes": 512 * MIB}, "failed", "limit", "scratch space"),
+        ("zip-bomb", {"memory_bytes": 512 * MIB}, "failed", "limit", "scratch space"),
+        ("endless-loop", {"seconds": 4}, "timed_out", "limit", "4 seconds"),
+        ("silence", {"idle_seconds": 1.5}, "timed_out", "limit", "Nothing was printed"),
+        ("exit-that-looks-good", {}, "failed", "user_code", "ended without an answer"),
+        ("answers-too-deeply", {}, "failed", "user_code", "ended without an answer"),
+        ("answers-nonsense", {}, "failed", "user_code", "no list of requirements"),
+        ("kills-the-farm-s-script", {}, "failed", "user_code", ""),
+        ("output-missing", {}, "failed", "user_code", "x.whl"),
+        ("output-of-another-kind", {}, "failed", "limit", "not the name"),
+        ("output-too-large", {"output_bytes": MIB}, "failed", "limit", "larger than"),
+        ("output-flood", {}, "failed", "limit", "more than 20 files"),
+        ("output-is-a-link", {}, "failed", "user_code", "cannot be handed out"),
+        ("output-is-a-fifo", {}, "failed", "user_code", "no regular file"),
+        ("output-with-a-newline", {}, "failed", "limit", "not the name"),
+        ("abuses-the-door", {}, "failed", "limit", "not the name"),
+        ("forges-facts", {}, "failed", "checks", "holds no compiled code"),
     ],
-)  # fmt: skip
-def test_it_ends_with_the_right_verdict(attempt, body, changes, state, cause, sentence):
-    outcome, farm = attempt(hostile(body), limits=limits(**changes))
+)
+def test_it_ends_with_the_right_verdict(attempt, project, changes, state, cause, sentence):
+    outcome, farm = attempt(hostile_project(project), limits=limits(**changes))
 
     assert (outcome.state, outcome.cause) == (state, cause), (outcome.first_error, farm.log[-2000:])
     assert sentence in outcome.first_error
     assert farm.artifacts == {}
+    assert "REACHED" not in farm.log
 
 
 def test_a_gigabyte_of_log_is_cut_and_the_build_goes_on(attempt):
-    flood = "for _ in range(1024): os.write(1, b'spam and eggs..\\n' * 65536)\n"
-    outcome, farm = attempt(hostile(flood + PURE_WHEEL), limits=limits(log_bytes=MIB))
+    outcome, farm = attempt(hostile_project("log-flood"), limits=limits(log_bytes=MIB))
 
     assert outcome.state == "succeeded", outcome.first_error
     assert len(farm.log.encode()) <= MIB
@@ -88,48 +75,84 @@ def test_a_gigabyte_of_log_is_cut_and_the_build_goes_on(attempt):
     assert omitted > 1000 * MIB
 
 
-PROBES = """
-import errno
-def probe(name, action):
-    try:
-        action()
-        print("REACHED", name, flush=True)
-    except Exception as error:
-        print("refused", name, type(error).__name__, flush=True)
-def tcp(host, port):
-    socket.create_connection((host, port), timeout=3).close()
-probe("dns", lambda: socket.getaddrinfo("index.example", 443))
-probe("tcp", lambda: tcp("192.0.2.1", 443))
-probe("metadata", lambda: tcp("169.254.169.254", 80))
-probe("docker socket", lambda: socket.socket(socket.AF_UNIX).connect("/var/run/docker.sock"))
-probe("root file system", lambda: open("/usr/evil", "w"))
-probe("input", lambda: open("/in/evil", "w"))
-probe("scripts", lambda: open("/farm/evil", "w"))
-probe("socket directory", lambda: open("/run/farm/evil", "w"))
-probe("socket removal", lambda: os.unlink("/run/farm/farm.sock"))
-probe("sysctl", lambda: open("/proc/sys/kernel/core_pattern", "w"))
-probe("kernel memory", lambda: open("/proc/kcore", "rb"))
-probe("kernel keys", lambda: open("/proc/sysrq-trigger", "w"))
-probe("device", lambda: os.mknod("/tmp/disk", 0o600 | 0o060000, os.makedev(8, 0)))
-probe("uid", lambda: os.setuid(0))
-probe("mount", lambda: subprocess.run(["mount", "-t", "tmpfs", "x", "/mnt"], check=True))
-probe("user namespace", lambda: subprocess.run(["unshare", "-Ur", "true"], check=True))
-status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines())
-print([status[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")])
-print("processes seen", [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) > 4096], flush=True)
-print("environment", sorted(os.environ), flush=True)
-"""
-
-
-def test_nothing_outside_can_be_reached_or_changed(attempt):
-    outcome, farm = attempt(hostile(PROBES + PURE_WHEEL))
+def test_no_machine_and_no_process_beside_it_is_reached(attempt, engine):
+    name = f"buildfarm-hostile-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as abstract, socket.create_server(("127.0.0.1", 0)) as port:
+        abstract.bind("\0" + name)
+        abstract.listen()
+        outcome, farm = attempt(
+            hostile_project("reaches-out"),
+            environment={
+                "ABSTRACT": name,
+                "FARM_PORT": str(port.getsockname()[1]),
+                "ENGINE": engine.removeprefix("unix://"),
+            },
+        )
 
     assert outcome.state == "succeeded", farm.log
     assert "REACHED" not in farm.log
-    assert farm.log.count("refused ") == 16
-    assert "['0000000000000000', '0000000000000000', '1', '2']" in farm.log
-    assert "processes seen []" in farm.log
+    assert farm.log.count("refused ") == 19
+    assert "interfaces [(1, 'lo')]" in farm.log
+
+
+def test_the_kernel_gives_no_way_out(attempt):
+    outcome, farm = attempt(hostile_project("climbs"))
+
+    assert outcome.state == "succeeded", farm.log
+    assert "REACHED" not in farm.log
+    assert farm.log.count("refused ") == 44
+    assert "setuid []" in farm.log
+    assert "nosuid,nodev" in farm.log
+    assert str(["0" * 16] * 5 + ["1", "2"]) in farm.log
+
+
+def test_nothing_of_the_builder_is_read_or_written(attempt, tmp_path, monkeypatch):
+    secret = "canary-of-the-builder"
+    monkeypatch.setenv("BUILDER_SECRET", secret)
+    (tmp_path / "secret").write_text(secret)
+    outcome, farm = attempt(
+        hostile_project("reads-and-writes-the-host"), environment={"SECRET_FILE": str(tmp_path / "secret")}
+    )
+
+    assert outcome.state == "succeeded", farm.log
+    assert "REACHED" not in farm.log
+    assert farm.log.count("refused ") == 33
+    assert "found []" in farm.log
+    assert int(farm.log.split("searched ")[1].split()[0]) > 100
+    assert "own processes only" in farm.log
     assert "DOCKER_HOST" not in farm.log
+
+
+def test_nothing_of_an_attempt_is_there_for_the_next(attempt):
+    logs = []
+    for _ in range(2):
+        outcome, farm = attempt(hostile_project("leaves-a-marker"), environment={"MARKER": f"m{os.getpid()}"})
+        assert outcome.state == "succeeded", farm.log
+        logs.append(farm.lines_of("build"))
+
+    assert all("found [] running 0 queues 1" in log for log in logs), logs
+    assert "left in ['/tmp', " in logs[0]
+    assert "'/run/farm'" not in logs[0]
+
+
+def test_a_forged_log_blames_nobody_else(attempt):
+    outcome, farm = attempt(hostile_project("forges-the-log"))
+
+    assert (outcome.state, outcome.cause, outcome.phase) == ("failed", "user_code", "build")
+    assert {phase for phase, _text, _times in farm.segments} == {"source", "deps", "build"}
+    assert "upload calm-1" in farm.lines_of("build")
+    assert "\0" not in farm.log
+
+
+def test_names_that_nobody_has_end_the_build_and_are_told(attempt):
+    outcome, farm = attempt(hostile_project("asks-for-names"))
+
+    assert (outcome.state, outcome.cause) == ("failed", "policy")
+    assert f"asked the index for {MAX_UNKNOWN + 1} projects that are not there" in outcome.first_error
+    assert "acme-internal-0, acme-internal-1, " in outcome.first_error
+    assert "The index has no project named acme-internal-0, " in farm.log
+    assert len([path for path in farm.asked if "acme" in path]) == MAX_UNKNOWN + 1
+    assert farm.artifacts == {}
 
 
 def test_the_farm_s_variables_cannot_be_replaced_by_a_recipe(attempt):

@@ -98,6 +98,17 @@ def test_marks_switch_the_phase_and_only_to_allowed_ones():
     assert entered == ["build", "deps"]
 
 
+def test_a_forged_mark_does_not_lead_back():
+    farm = FakeFarm()
+    stream = LogStream(farm, 1024 * 1024)
+    stream.enter("source", frozenset({"source", "deps", "build"}))
+    stream.feed(b"\x1ephase:source\n\x1ephase:build\none\n\x1ephase:source\n\x1ephase:deps\ntwo\n")
+    finish(stream)
+
+    assert stream.phase == "build"
+    assert farm.log == "one\n\x1ephase:source\n\x1ephase:deps\ntwo\n"
+
+
 def test_beyond_the_cap_the_rest_is_counted_and_the_tail_kept():
     farm = FakeFarm()
     limit = 256 * 1024

@@ -18,6 +18,18 @@ BAD_C = Telling("a.c:1: error: x", 7, "compile")
         ({"stopped": "cancelled", "exit_code": 137}, "cancelled", None, "cancelled"),
         ({"stopped": "deadline", "exit_code": 137}, "timed_out", "timeout", "30 seconds"),
         ({"stopped": "idle", "exit_code": 137}, "timed_out", "idle", "10 seconds"),
+        (
+            {"stopped": "probing", "unknown": ["a", "b"]},
+            "failed",
+            "probing",
+            "2 projects that are not there: a, b.",
+        ),
+        (
+            {"stopped": "probing", "unknown": list("abcdefg")},
+            "failed",
+            "probing",
+            "a, b, c, d, e and 2 more.",
+        ),
         ({"oom_killed": True, "exit_code": 137}, "failed", "out-of-memory", "memory limit"),
         ({"oom_killed": True}, "failed", "out-of-memory", "memory limit"),
         ({"exit_code": 1, "pids_refused": 3}, "failed", "processes", "64 processes"),

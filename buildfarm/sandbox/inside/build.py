@@ -21,15 +21,30 @@ def _build_system(project: str) -> dict[str, Any]:
     """The [build-system] table with the defaults of PEP 517 and 518."""
     try:
         with open(os.path.join(project, "pyproject.toml"), "rb") as file:
-            table: dict[str, Any] = tomllib.load(file).get("build-system", _LEGACY)
+            table: Any = tomllib.load(file).get("build-system", _LEGACY)
     except FileNotFoundError:
         return _LEGACY
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        print(f"ERROR: pyproject.toml cannot be read: {error}", flush=True)
-        raise steps.FailedError(1) from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RuntimeError(f"pyproject.toml cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise RuntimeError("pyproject.toml: build-system is no table")
+    _requirements(table.get("requires", []), "pyproject.toml: build-system.requires")
     if "build-backend" not in table:
         return {**_LEGACY, "requires": table.get("requires", _LEGACY["requires"])}
+    if not isinstance(table["build-backend"], str) or not _are_strings(table.get("backend-path", [])):
+        raise RuntimeError("pyproject.toml: build-system names no backend")
     return table
+
+
+def _are_strings(value: Any) -> bool:  # noqa: ANN401 - what a stranger wrote
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _requirements(value: Any, where: str) -> list[str]:  # noqa: ANN401 - what a stranger wrote
+    """A list of requirements: a text would be one for each letter, and what begins with `-` is an option."""
+    if not _are_strings(value) or any(item.lstrip().startswith("-") for item in value):
+        raise RuntimeError(f"{where} is no list of requirements")
+    return list(value)
 
 
 class _Backend:
@@ -43,9 +58,14 @@ class _Backend:
 
     def call(self, hook: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the hook says
         result = "/work/hook.json"
+        if os.path.lexists(result):
+            os.unlink(result)  # of the hook before, which this one must not pass for its own
         steps.run([*self._start, hook, json.dumps(arguments), result], self._environment, self._project)
-        with open(result, encoding="utf-8") as file:
-            return json.load(file)
+        try:
+            with open(result, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError, RecursionError) as error:
+            raise RuntimeError(f"the backend's {hook} ended without an answer") from error
 
 
 def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str]:
@@ -80,15 +100,16 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     }
     wanted = [kind for kind in ("wheel", "sdist") if plan[kind]]
     for kind in wanted:
-        if more := backend.call(f"get_requires_for_build_{kind}", settings):
-            steps.install(more, environment)
+        hook = f"get_requires_for_build_{kind}"
+        more = backend.call(hook, settings)
+        if more:
+            steps.install(_requirements(more, f"what the backend's {hook} answers"), environment)
 
     steps.mark("build")
     os.mkdir(steps.OUT)
     for kind in wanted:
         name = backend.call(f"build_{kind}", steps.OUT, settings)
         if not isinstance(name, str):
-            print(f"ERROR: the backend's build_{kind} named no file", flush=True)
-            raise steps.FailedError(1)
+            raise RuntimeError(f"the backend's build_{kind} named no file")
         door.put_file(os.path.join(steps.OUT, os.path.basename(name)))
     return {}

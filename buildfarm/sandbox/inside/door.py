@@ -9,7 +9,9 @@ import http.client
 import json
 import os
 import socket
+import stat
 import threading
+import urllib.parse
 from typing import BinaryIO
 
 SOCKET = "/run/farm/farm.sock"
@@ -44,9 +46,18 @@ def put(path: str, body: bytes | BinaryIO, length: int) -> None:
 
 
 def put_file(path: str) -> None:
-    """Hand a finished file to the farm under its own name."""
-    with open(path, "rb") as file:
-        put("/out/" + os.path.basename(path), file, os.fstat(file.fileno()).st_size)
+    """Hand a finished file to the farm under its own name; raises RuntimeError when it is none."""
+    name = os.path.basename(path)
+    try:
+        # A FIFO would have us wait for a writer, a link is not the build's own file.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{name[:80]!r} cannot be handed out: {error}") from error
+    with open(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise RuntimeError(f"{name[:80]!r} cannot be handed out: it is no regular file")
+        put("/out/" + urllib.parse.quote(name, safe="+!~"), file, facts.st_size)
 
 
 def put_facts(facts: dict[str, object]) -> None:
