@@ -52,6 +52,7 @@ def show(job_id: str, *, as_json: bool) -> None:
             "log": lambda row: f"{row['log_lines']} lines",
             "error": "first_error",
         }
+        _print_difference(found["since_good"])
         print_part("Attempts", found["attempts"], attempts)
         print_part("Artifacts", inner["artifacts"], {"name": "filename", "bytes": "size", "sha256": "sha256"})
         print_part("Read", inner["dependencies"], {"name": "filename", "from": "origin", "sha256": "sha256"})
@@ -80,6 +81,15 @@ def logs(job_id: str, *, follow: bool, attempt: int | None, timestamps: bool, as
             click.echo(json.dumps(segment, ensure_ascii=False))
         else:
             _print(_timed(segment) if timestamps else segment["text"])
+
+
+def _print_difference(good: dict[str, Any] | None) -> None:
+    if good is None:
+        return
+    title = f"Since #{good['build_number']}, the last good one ({good['job_id']})"
+    changes = [*good["changes"], *good["dependencies"]]
+    nothing = {"what": "nothing", "before": "the same commit, recipe, images and files", "now": None}
+    print_part(title, changes or [nothing], {"different": "what", "then": "before", "now": "now"})
 
 
 def _anchor(page: str, line: int | None) -> str:

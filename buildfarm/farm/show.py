@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
+from buildfarm.farm.difference import Difference, since_good
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
+from buildfarm.farm.rules import State
 from buildfarm.sandbox.failures import FAILURES
 from buildfarm.sandbox.spec import FailureClass
 from buildfarm.sources.model import Source
@@ -149,7 +151,10 @@ class AttemptRow:
 
 @dataclass(frozen=True)
 class JobDetail:
-    """A job, its build in one line, its attempts from the first on."""
+    """A job, its build in one line, its attempts from the first on.
+
+    `since_good` is there for a job that ended badly, when one like it went well before.
+    """
 
     job: JobRow
     build_number: int
@@ -157,6 +162,7 @@ class JobDetail:
     ref: str
     commit: str | None
     attempts: tuple[AttemptRow, ...]
+    since_good: Difference | None
 
 
 def list_builds(
@@ -245,6 +251,7 @@ def job_detail(session: Session, job_id: str) -> JobDetail:
         ref=build.Build.ref,
         commit=build.Build.commit,
         attempts=tuple(_attempt_row(row.Attempt, row.name) for row in attempts),
+        since_good=since_good(session, job) if job.state in {State.FAILED, State.TIMED_OUT} else None,
     )
 
 

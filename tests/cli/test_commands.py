@@ -1,11 +1,14 @@
 """Each noun against a live farm: what it prints, as JSON and for people, and how it ends."""
 
 import io
+import re
 import stat
 
 import pytest
 
-from buildfarm.farm.model import Job
+from buildfarm import clock
+from buildfarm.farm import claims
+from buildfarm.farm.model import Build, Job
 
 
 def test_a_source_is_added_with_what_the_scm_needs(run):
@@ -94,6 +97,21 @@ def test_a_failed_job_says_what_went_wrong_where_and_what_to_do(run, full, web):
     assert f"line      212, {web.url}/jobs/{full.waiting_job_id}?line=212#L212\n" in shown
     assert "next      Name the library" in shown
     assert run("job", "show", full.waiting_job_id, "--json").json["job"]["failure_class"] == "link"
+
+
+def test_a_failed_job_is_held_against_the_last_good_one(run, full):
+    with full.farm.database.begin() as session:
+        good = session.get_one(Job, full.job_id)
+        build = Build(
+            id="bld_zzzzzzzzzzzz", number=2, source_id=good.build.source_id, trigger="manual", ref="main",
+            commit="b" * 40, channel="dev", state="failed", created_at=clock.now(),
+        )  # fmt: skip
+        values = claims.queued_values(good.queue, clock.now()) | {"state": "failed", "required": True}
+        session.add_all([build, Job(id="job_z", build=build, target=good.target, spec=good.spec, **values)])
+    shown = run("job", "show", "job_z").out
+    assert f"Since #1, the last good one ({full.job_id})\n" in shown
+    assert re.search(f"commit +{'a' * 40}  {'b' * 40}\n", shown)
+    assert re.search(r"setuptools +84\.0\n", shown)
 
 
 def test_a_release_is_promoted_taken_down_and_yanked(run):

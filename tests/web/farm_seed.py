@@ -218,6 +218,9 @@ def _history(
         seed.good_job = jobs[0].id
         _say(session, jobs[0], farm_logs.GOOD)
         _publish(session, good, jobs, version, metadata[version])
+    earlier = build("good", gadget, State.PUBLISHED, 60, 38, commit="4d1f" * 10, recipe_sha256="0dd1" * 16)
+    went_well = _job(session, earlier, TARGETS[0], State.SUCCEEDED, builder)
+    _read(session, went_well, setuptools="83.0.0", wheel="0.47.0", pytest="9.0.1")
     failed = build(
         "failed",
         gadget,
@@ -241,6 +244,7 @@ def _history(
         error_line=13,
     )
     _say(session, bad, farm_logs.BAD)
+    _read(session, bad, setuptools="84.2.1", wheel="0.47.0")
     _job(session, failed, TARGETS[2], State.SUCCEEDED, builder)
     _job(session, failed, TARGETS[4], State.CANCELLED, builder, required=False)
     seed.failed_job = bad.id
@@ -342,6 +346,17 @@ def _say(session: Session, job: Job, script: list[tuple[str, str]]) -> None:
         at += timedelta(seconds=0.4 + 0.13 * text.count("\n"))
 
 
+def _read(session: Session, job: Job, **projects: str) -> None:
+    for name, number in projects.items():
+        session.add(
+            Dependency(
+                job_id=job.id, attempt=1, filename=f"{name}-{number}-py3-none-any.whl", sha256="e1" * 32,
+                project=name, version=number, origin=f"https://index.example/simple/{name}/",
+                served_at=clock.now(),
+            )
+        )  # fmt: skip
+
+
 def _metadata(version: str) -> bytes:
     kind, text = "text/markdown", f"# Widget\n\nLists, [all of it](https://widget.example). {HOSTILE}"
     if version == "1.3.0":
@@ -374,14 +389,7 @@ def _publish(session: Session, build: Build, jobs: list[Job], version: str, meta
                 findings=[{"rule": "N-06", "text": HOSTILE, "entry": ""}], metadata_sha256=metadata,
             )
         )  # fmt: skip
-        for name, number in (("setuptools", "84.2.1"), ("wheel", "0.47.0")):
-            session.add(
-                Dependency(
-                    job_id=job.id, attempt=1, filename=f"{name}-{number}-py3-none-any.whl", sha256="e1" * 32,
-                    project=name, version=number, origin=f"https://index.example/simple/{name}/",
-                    served_at=clock.now(),
-                )
-            )  # fmt: skip
+        _read(session, job, setuptools="84.2.1", wheel="0.47.0")
     session.flush()
     entering = channels.entering(session, "dev", [file.filename for file in release.files])
     record(session, "publish", project="widget", version=version, on_serial=entering)

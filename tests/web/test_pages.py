@@ -115,6 +115,19 @@ def test_a_failed_build_quotes_the_telling_line_and_links_to_it(shown):
     assert re.search(r'<li id="L13"[^>]* class=hit>.*fatal error: zstd.h', log)
 
 
+def test_a_failed_job_says_what_is_different_since_the_last_good_one(shown):
+    text = shown.client(farm_seed.MEMBER).get(f"/jobs/{shown.seed.failed_job}").text
+    rows = re.findall(r"<tr><td>(.*?)</td></tr>", text)
+    cells = [re.sub(r"<[^>]+>", " ", row.replace("</td><td", " | <td")).split() for row in rows]
+    assert cells == [
+        ["commit", "|", "4d1f4d1f4d1f", "|", "83b4ac24535c"],
+        ["recipe", "|", "0dd10dd10dd1", "|", "7ec17ec17ec1"],
+        ["pytest", "|", "9.0.1", "|", "not", "read"],
+        ["setuptools", "|", "83.0.0", "|", "84.2.1"],
+    ]
+    assert "the last good one" not in shown.client(farm_seed.MEMBER).get(f"/jobs/{shown.seed.good_job}").text
+
+
 def test_a_rejected_delivery_names_the_remedy_and_the_step_that_failed(shown):
     page = shown.client(farm_seed.MEMBER).get(f"/deliveries/{shown.seed.rejected}").text
     assert "none of the source&#39;s live secrets made it" in page
