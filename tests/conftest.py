@@ -208,7 +208,7 @@ def a_wheel() -> tuple[str, bytes]:
 
 
 IMAGE = "sha256:" + "1" * 64
-QUEUE = "build.manylinux-x86_64.dev.std"
+QUEUE = "build.manylinux-x86_64.dev.interactive"
 
 
 @dataclass
@@ -264,7 +264,7 @@ class House:
                         "build_image": IMAGE, "source_sha256": "c" * 64, "source_date_epoch": 1_700_000_000,
                         "limits": {"seconds": 600, "output_bytes": 1 << 20, "output_count": 20},
                     },
-                    **claims.queued_values(QUEUE, clock.now()),
+                    **jobs.queued_values(source_id, QUEUE, clock.now()),
                 )  # fmt: skip
                 session.add(job)
                 made[target] = job.id

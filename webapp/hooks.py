@@ -18,6 +18,8 @@ blueprint = Blueprint("hooks", __name__)
 def receive(source: str) -> tuple[Response, int]:
     """202 when builds were started, 200 when there is nothing to do, 401 for whoever cannot sign."""
     receipt = intake.receive(farm().database, source, dict(request.headers), _body(), clock.now())
+    for build_id in receipt.superseded:
+        handover.try_withdraw(farm().database, farm().queues, build_id)
     if receipt.builds and receipt.state == "accepted":
         handover.try_hand_over(farm().database, farm().queues)
     root = farm().settings.public_url

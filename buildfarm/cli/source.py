@@ -29,6 +29,7 @@ _FACTS: Columns = {
     "projects": "projects",
     "branches": "branches",
     "tier": "tier",
+    "jobs at a time": "jobs_max",
     "hook url": "hook_url",
     "secret": "secret",
     "signing token": "signing_token",
@@ -165,6 +166,17 @@ def grant(name: str, projects: tuple[str, ...], *, as_json: bool) -> None:
     granted = farm.post("sources", name, "projects", body={"projects": list(projects)})
     _say(granted, f"{name} may publish {plain(granted['projects'])}.", as_json=as_json)
     warn_of_lookalikes(farm, projects)
+
+
+@source.command()
+@click.argument("name")
+@click.argument("jobs", type=click.IntRange(min=1), required=False)
+@json_option
+def limit(name: str, jobs: int | None, *, as_json: bool) -> None:
+    """Let no more than JOBS of the source be with builders at a time; without JOBS any number."""
+    answer = from_environment().put("sources", name, "limit", body={"jobs_max": jobs})
+    many = f"At most {jobs} of its jobs are" if jobs else "Any number of its jobs is"
+    _say(answer, f"{many} with builders at a time: {name}.", as_json=as_json)
 
 
 @source.command()

@@ -23,13 +23,13 @@ from buildfarm.cli.redis_server import builder_acl, redis_child, redis_url, sock
 from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
 from buildfarm.errors import EnvironmentProblem, FarmError
+from buildfarm.farm.wire import queues_of_slot
 from buildfarm.sockets import short_socket_path
 from buildfarm.trust.client import SignerClient
 
 #: The platform family that this host's engine builds for, and the tiers that share it.
 _FAMILY = f"manylinux-{os.uname().machine}"
 _TIERS = ("release", "dev", "untrusted")
-_PRIORITIES = ("hi", "std", "wave")
 #: What a worker runs when the farm is stopped may take so long, in seconds; then it is cut off and done
 #: again after the next start.
 _STOP_S = 1.5
@@ -143,7 +143,8 @@ def _children(
     farm_url = address.local_url if ca_file or not address.is_tls else settings.public_url
     trusted = {"REQUESTS_CA_BUNDLE": str(ca_file)} if ca_file else {}
     fleet = [
-        _builder(settings, kept, run, slot, redis_socket, docker_host, farm_url) for slot in range(builders)
+        _builder(settings, kept, run, slot, builders, redis_socket, docker_host, farm_url)
+        for slot in range(builders)
     ]
     return [
         redis,
@@ -171,6 +172,7 @@ def _builder(
     kept: Secrets,
     run: Path,
     slot: int,
+    slots: int,
     redis_socket: str,
     docker_host: str | None,
     farm_url: str,
@@ -185,7 +187,7 @@ def _builder(
         "docker_host": docker_host,
         "workdir": str(settings.data / "builder" / str(slot)),
         "instance": f"{_farm_id(run)}-{slot}",
-        "queues": [f"build.{_FAMILY}.{tier}.{priority}" for priority in _PRIORITIES for tier in _TIERS],
+        "queues": queues_of_slot([f"build.{_FAMILY}.{tier}" for tier in _TIERS], slot, slots),
     }
     write_private(path, json.dumps(facts))
     return path

@@ -118,6 +118,7 @@ def settle(session: Session, build_id: str) -> State:
         worst = _telling_job(session, build_id)
         if worst is not None:
             build.cause = worst.cause
+        if worst is not None and build.superseded_by is None:
             build.first_error = f"{worst.target}: {worst.first_error}" if worst.first_error else None
     return new
 
@@ -139,13 +140,43 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
     build = hold(session, build_id)
     if State(build.state) in FINAL | {State.BUILT}:
         raise Conflict(f"Build {build_id} is {build.state} already.", code="build.over")
-    now = clock.now()
+    _call_off(session, build, f"Cancelled by {actor}.")
+    return build
+
+
+def supersede(session: Session, build: Build) -> list[str]:
+    """Cancel the older builds of the branch that `build` is of, unless they are through; their ids.
+
+    For a newer push: nobody waits for what a branch was before. Tags stay tags, each is built.
+    """
+    if not build.ref.startswith("refs/heads/"):
+        return []
+    older = session.scalars(
+        select(Build.id)
+        .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
+        .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
+        .order_by(Build.id)
+    ).all()
+    ended = []
+    for build_id in older:
+        one = hold(session, build_id)
+        if State(one.state) in {State.QUEUED, State.RUNNING}:
+            one.superseded_by = build.id
+            one.first_error = f"Superseded by build {build.number}, a newer push to this branch."
+            _call_off(session, one, one.first_error)
+            ended.append(build_id)
+    return ended
+
+
+def _call_off(session: Session, build: Build, sentence: str) -> None:
+    """End what of a held build waits, and have what runs told."""
+    build_id, now = build.id, clock.now()
     build.cancel_requested_at = now
     ended: dict[str, Any] = {"state": State.CANCELLED, "finished_at": now, "cause": None}
     session.execute(
         update(Job)
         .where(Job.build_id == build_id, Job.state.in_([State.WAITING, State.QUEUED]))
-        .values(**ended, first_error=f"Cancelled by {actor}.")
+        .values(**ended, first_error=sentence)
     )
     session.execute(
         update(Task)
@@ -155,8 +186,7 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
     if session.execute(select(Job.id).where(Job.build_id == build_id)).first():
         settle(session, build_id)
     else:
-        end(session, build_id, State.CANCELLED, cause=None, error=f"Cancelled by {actor}.")
-    return build
+        end(session, build_id, State.CANCELLED, cause=None, error=sentence)
 
 
 def overdue(session: Session, now: datetime) -> list[Job]:

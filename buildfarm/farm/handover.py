@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, select, update
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, InvalidInput, StaleAttempt
-from buildfarm.farm import builds, claims
+from buildfarm.farm import builds, claims, dispatch
 from buildfarm.farm.claims import WorkKind
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.rules import Cause, State
@@ -43,7 +43,7 @@ class Waiting:
 
 
 def hand_over_waiting(database: Database, queues: Queues) -> int:
-    """Hand over every queued row that was not; returns how many.
+    """Hand over the queued rows that may go now, a batch of each kind; returns how many.
 
     A row that no queue takes ends failed, and the others go on.
 
@@ -51,23 +51,22 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
         ExternalFailure: `queue.unreachable`; what was not handed over stays in the outbox.
     """
     count = 0
-    for kind in (Task, Job):
-        for waiting in _queued(database, kind, kind.handed_over_at.is_(None)):
-            number = waiting.hand_over + 1
-            try:
-                queues.hand_over(
-                    waiting.queue,
-                    FUNCTIONS[kind],
-                    waiting.id,
-                    waiting.attempt,
-                    number,
-                    timeout_s=RQ_TIMEOUT_S,
-                )
-            except InvalidInput as err:
-                _refuse(database, waiting, err)
-                continue
-            _note(database, waiting, hand_over=number, handed_over_at=clock.now())
-            count += 1
+    for waiting in [*_queued(database, Task, Task.handed_over_at.is_(None)), *_ready_jobs(database)]:
+        number = waiting.hand_over + 1
+        try:
+            queues.hand_over(
+                waiting.queue,
+                FUNCTIONS[waiting.kind],
+                waiting.id,
+                waiting.attempt,
+                number,
+                timeout_s=RQ_TIMEOUT_S,
+            )
+        except InvalidInput as err:
+            _refuse(database, waiting, err)
+            continue
+        _note(database, waiting, hand_over=number, handed_over_at=clock.now())
+        count += 1
     return count
 
 
@@ -113,15 +112,21 @@ def take_back_lost(database: Database, queues: Queues, grace: timedelta) -> list
 
 
 def _queued(database: Database, kind: WorkKind, condition: ColumnElement[bool]) -> list[Waiting]:
-    """Queued rows, oldest first, for which the condition on their hand-over holds."""
+    """Queued rows for which the condition on their hand-over holds, the earliest handed over first."""
     with database.read() as session:
         rows = session.execute(
             select(kind.id, kind.queue, kind.attempt, kind.hand_over)
             .where(kind.state == State.QUEUED, condition)
-            .order_by(kind.id)
+            .order_by(kind.handed_over_at, kind.id)
             .limit(_BATCH)
         ).all()
     return [Waiting(kind, *row) for row in rows]
+
+
+def _ready_jobs(database: Database) -> list[Waiting]:
+    with database.read() as session:
+        rows = dispatch.ready_jobs(session, _BATCH)
+    return [Waiting(Job, row.id, row.queue, row.attempt, row.hand_over) for row in rows]
 
 
 def _refuse(database: Database, waiting: Waiting, err: InvalidInput) -> None:

@@ -7,7 +7,7 @@ attempt. What it reports decides how a job ends, never what provenance says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
@@ -20,15 +20,22 @@ from buildfarm.errors import Conflict, InvalidInput, LimitExceeded, NotFound, St
 from buildfarm.farm import builds, claims, logs
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import Cause, State
+from buildfarm.farm.wire import CLASSES
 from buildfarm.sandbox.failures import FAILURES
 
 #: Beyond the limit that the builder itself keeps: fetching, repairing, sending.
 DEADLINE_SLACK = timedelta(minutes=5)
 
 
-def queue_name(platform: str, tier: str, priority: str) -> str:
-    """`build.manylinux-x86_64.dev.std`: what a worker must be able to do, and how soon."""
-    return f"build.{platform}.{tier}.{priority}"
+def queue_name(platform: str, tier: str, job_class: str) -> str:
+    """`build.manylinux-x86_64.dev.release`: what a worker must be able to do, and how soon."""
+    return f"build.{platform}.{tier}.{job_class}"
+
+
+def queued_values(source_id: str, queue: str, now: datetime) -> dict[str, Any]:
+    """The columns of a new job that waits for its first hand-over."""
+    urgency = CLASSES.index(queue.rpartition(".")[2])
+    return {"source_id": source_id, "urgency": urgency, **claims.queued_values(queue, now)}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Work:
     of the attempts).
     """
 
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
     queue: Mapped[str]
     attempt: Mapped[int]
     hand_over: Mapped[int]
@@ -64,6 +64,7 @@ class Build(Base):
     cause: Mapped[str | None]
     first_error: Mapped[str | None] = mapped_column(Text)
     cancel_requested_at: Mapped[datetime | None]
+    superseded_by: Mapped[str | None] = mapped_column(ForeignKey("build.id"))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -74,13 +75,20 @@ class Job(Work, Base):
     """One target of a build. `spec` is what a builder is told, without anything secret.
 
     `error_line` is the number of the line in the log of the last attempt that tells why it failed.
+    `source_id` is its build's and `urgency` its queue's class as a number: dispatch asks by both.
     """
 
     __tablename__ = "job"
-    __table_args__ = (UniqueConstraint("build_id", "target"),)
+    __table_args__ = (
+        UniqueConstraint("build_id", "target"),
+        Index("ix_job_outbox", "state", "handed_over_at", "id"),
+        Index("ix_job_dispatch", "source_id", "state", "handed_over_at", "urgency", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     build_id: Mapped[str] = mapped_column(ForeignKey("build.id"), index=True)
+    source_id: Mapped[str] = mapped_column(ForeignKey("source.id"))
+    urgency: Mapped[int]
     target: Mapped[str]
     required: Mapped[bool]
     spec: Mapped[dict[str, Any]]
@@ -166,7 +174,10 @@ class Task(Work, Base):
     """Control work for one subject: `fetch` or `publish` of a build."""
 
     __tablename__ = "task"
-    __table_args__ = (UniqueConstraint("kind", "subject"),)
+    __table_args__ = (
+        UniqueConstraint("kind", "subject"),
+        Index("ix_task_outbox", "state", "handed_over_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]

@@ -222,9 +222,9 @@ def _sibling(session: Session, build: Build) -> Build:
 def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target) -> Job:
     now = clock.now()
     family = target.platform.split("_", 1)[0] + "-" + target.platform.split("_", 3)[3]
-    queue = jobs.queue_name(family, source.tier, _priority(build))
+    queue = jobs.queue_name(family, source.tier, _class(build))
     job = Job(id=new_id("job"), build_id=build.id, target=target.name, required=target.is_required, spec={})
-    for column, value in claims.queued_values(queue, now).items():
+    for column, value in jobs.queued_values(build.source_id, queue, now).items():
         setattr(job, column, value)
     if target.skip_reason is not None:
         job.state, job.first_error, job.finished_at = State.SKIPPED, target.skip_reason, now
@@ -234,10 +234,11 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
     return job
 
 
-def _priority(build: Build) -> str:
+def _class(build: Build) -> str:
+    """Which of `wire.CLASSES`: what a rule starts nobody waits for, a tag makes a release."""
     if build.trigger == sdists.BY_RULE:
-        return "wave"
-    return "hi" if build.ref.startswith("refs/tags/") else "std"
+        return "background"
+    return "release" if build.ref.startswith("refs/tags/") else "interactive"
 
 
 def _images(session: Session) -> list[ImageRow]:

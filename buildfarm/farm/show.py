@@ -116,6 +116,7 @@ class BuildDetail(BuildRow):
     not_followed: tuple[str, ...]
     snapshot_sha256: str | None
     cancel_requested_at: datetime | None
+    superseded_by: str | None
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ def build_detail(session: Session, build_id: str) -> BuildDetail:
         not_followed=tuple(build.not_followed or ()),
         snapshot_sha256=build.snapshot_sha256,
         cancel_requested_at=build.cancel_requested_at,
+        superseded_by=build.superseded_by,
     )
 
 

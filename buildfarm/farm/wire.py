@@ -18,9 +18,11 @@ RUN_TASK = "workers.tasks.run_task"
 #: Function that builders run, by dotted name.
 RUN_BUILD = "workers.builds.run_build"
 
+#: How soon a job is wanted, the most urgent first: somebody waits for it, a release, nobody waits for it.
+CLASSES = ("interactive", "release", "background")
 #: `build.<platform>-<arch>.<tier>.<class>`
 BUILD_QUEUE = re.compile(
-    r"(build\.[a-z0-9]+-[a-z0-9_]+\.(?:release|dev|untrusted))\.(?:hi|std|wave)", re.ASCII
+    rf"(build\.[a-z0-9]+-[a-z0-9_]+\.(?:release|dev|untrusted))\.({'|'.join(CLASSES)})", re.ASCII
 )
 CONTROL_QUEUES = ("fetch", "plan", "publish", "notify", "mirror")
 
@@ -28,6 +30,16 @@ CONTROL_QUEUES = ("fetch", "plan", "publish", "notify", "mirror")
 _LONGEST = 512
 _WORK_ID = re.compile(r"[a-z]{2,4}_[0-9a-z]{10,30}", re.ASCII)
 _HIGHEST = 1_000_000
+
+
+def queues_of_slot(prefixes: Sequence[str], slot: int, slots: int) -> list[str]:
+    """The build queues of one of a host's slots, in the order in which it looks into them.
+
+    RQ's order is strict: while urgent work comes in, what is less urgent waits. So the last of several
+    slots looks from the other end, and whatever waits is begun some day.
+    """
+    order = reversed(CLASSES) if slots > 1 and slot == slots - 1 else CLASSES
+    return [f"{prefix}.{one}" for one in order for prefix in prefixes]
 
 
 def rq_job_id(queue: str, work_id: str, attempt: int, hand_over: int) -> str:

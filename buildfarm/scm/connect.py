@@ -104,6 +104,15 @@ def rotate_secrets(session: Session, source: Source, *, actor: str) -> HookSecre
     return _new_secrets(session, source)
 
 
+def limit_jobs(session: Session, source: Source, jobs_max: int | None, *, actor: str) -> None:
+    """How many jobs of the source may be with builders at a time; None for any number.
+
+    What is with builders already stays there.
+    """
+    source.jobs_max = jobs_max
+    record(session, "source.limit", source=source.id, jobs_max=jobs_max, actor=actor)
+
+
 def remove_source(session: Session, source: Source, *, actor: str) -> None:
     """End a source: its hook is refused from now on, its history stays, its name is free again."""
     session.execute(delete(SourceSecret).where(SourceSecret.source_id == source.id))

@@ -41,12 +41,13 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a delivery."""
+    """What became of a delivery: the builds it started, and older ones that it ended."""
 
     delivery_id: str
     state: str
     reason: Reason | None = None
     builds: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
 
 
 def receive(
@@ -127,10 +128,11 @@ def _accept(
             title=event.title or None,
             delivery_id=delivery.id,
         )
+        superseded = builds.supersede(session, build)
         delivery.state = "accepted"
     with log.bind(delivery_id=delivery.id, build_id=build.id):
-        _log.info("delivery.accepted", source=source.name, ref=event.ref)
-    return Receipt(delivery.id, "accepted", builds=[build.id])
+        _log.info("delivery.accepted", source=source.name, ref=event.ref, superseded=superseded)
+    return Receipt(delivery.id, "accepted", builds=[build.id], superseded=superseded)
 
 
 def why_nothing(source: Source, event: Event) -> Reason | None:

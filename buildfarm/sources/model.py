@@ -12,7 +12,10 @@ from buildfarm.db.types import Base
 
 
 class Source(Base):
-    """A repository the farm listens to; `projects` are the names it may publish, `branches` globs."""
+    """A repository the farm listens to; `projects` are the names it may publish, `branches` globs.
+
+    `jobs_max` is how many of its jobs may be with builders at a time; None for any number.
+    """
 
     __tablename__ = "source"
 
@@ -24,6 +27,7 @@ class Source(Base):
     branches: Mapped[list[Any]]
     tier: Mapped[str]
     recipe: Mapped[str | None]
+    jobs_max: Mapped[int | None]
     created_at: Mapped[datetime]
     secrets: Mapped[list[SourceSecret]] = relationship(order_by="SourceSecret.created_at", lazy="selectin")
     credential: Mapped[SourceCredential | None] = relationship(lazy="selectin")

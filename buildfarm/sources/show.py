@@ -52,6 +52,7 @@ class SourceRow:
     branches: tuple[str, ...]
     tier: str
     recipe: str | None
+    jobs_max: int | None
     created_at: datetime
     secrets: tuple[SecretRow, ...]
     credential: CredentialRow | None
@@ -101,6 +102,7 @@ def source_row(source: Source) -> SourceRow:
         branches=tuple(source.branches),
         tier=source.tier,
         recipe=source.recipe,
+        jobs_max=source.jobs_max,
         created_at=source.created_at,
         secrets=tuple(
             SecretRow(one.id, one.kind, one.created_at, one.last_used_at) for one in source.secrets

@@ -16,7 +16,7 @@ from buildfarm.access import tokens
 from buildfarm.bootstrap import Farm
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.farm import builds, claims, jobs, logs
+from buildfarm.farm import builds, jobs, logs
 from buildfarm.farm.model import Build, Dependency, Image, Job
 from buildfarm.farm.registry import add_builder
 from buildfarm.farm.rules import State
@@ -157,7 +157,8 @@ def _job(session: Session, build: Build, target: str, state: State) -> str:
     job = Job(
         id=f"job_{target[2:5]}0000000", build_id=build.id, target=target, required=target[:5] == "cp313",
         spec={"build_image": IMAGE, "test_image": IMAGE, "limits": {"seconds": 600}},
-        **claims.queued_values("build.manylinux-x86_64.dev.std", clock.now()) | {"state": state},
+        **jobs.queued_values(build.source_id, "build.manylinux-x86_64.dev.interactive", clock.now())
+        | {"state": state},
     )  # fmt: skip
     session.add(job)
     session.flush()

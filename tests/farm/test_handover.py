@@ -53,7 +53,7 @@ def test_what_waits_is_handed_over_once(each_house, jobs: list[str]) -> None:
     assert handover.hand_over_waiting(each_house.database, queues) == 2
     assert handover.hand_over_waiting(each_house.database, queues) == 0
     assert queues.held == {(job, 1, 1) for job in jobs}
-    assert set(queues.calls) == {("build.manylinux-x86_64.dev.std", "workers.builds.run_build")}
+    assert set(queues.calls) == {("build.manylinux-x86_64.dev.interactive", "workers.builds.run_build")}
     assert all(row(each_house, job).handed_over_at for job in jobs)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 from buildfarm.farm.model import Build, Task
 from buildfarm.scm import connect, intake, standard
 from buildfarm.scm.model import Delivery
+from buildfarm.scm.replay import replay
 from buildfarm.scm.secret import Secret
 from buildfarm.sources.model import Source
 
@@ -351,3 +352,64 @@ def test_deliveries_of_a_removed_source_are_not_replayed(sender: Sender) -> None
     client = sender.house.client(sender.house.token("build"))
     refused = client.post(f"/api/v1/deliveries/{delivery}/replay")
     assert (refused.status_code, refused.json["code"]) == (409, "delivery.source_removed")
+
+
+def test_a_newer_push_ends_older_builds_of_its_branch_and_of_no_other(sender: Sender) -> None:
+    house = sender.house
+    first, second = (
+        sender.send(sender.push(commit=commit * 40), number).json["builds"][0]["id"]
+        for number, commit in enumerate("34", 1)
+    )
+    other = sender.send(sender.push(ref="refs/heads/release/1", commit="5" * 40), 3).json["builds"][0]["id"]
+    with house.database.read() as session:
+        old = session.get_one(Build, first)
+        assert (old.state, old.superseded_by) == ("cancelled", second)
+        assert old.first_error == "Superseded by build 2, a newer push to this branch."
+        assert {session.get_one(Build, one).state for one in (second, other)} == {"queued"}
+        states = {task.subject: task.state for task in session.scalars(select(Task))}
+    assert (states[first], states[second]) == ("cancelled", "queued")
+
+
+def test_tags_are_built_whatever_is_pushed_after_them(sender: Sender) -> None:
+    event = "tag" if sender.scm == "gitlab" else "push"
+    made = [
+        sender.send(sender.push(ref="refs/tags/v1", commit=commit * 40), number, event=event).json["builds"]
+        for number, commit in enumerate("34", 1)
+    ]
+    assert [sender.house.state(builds[0]["id"]) for builds in made] == ["queued", "queued"]
+
+
+def test_a_superseded_build_that_runs_is_told_and_says_why_it_ended(house) -> None:
+    sender = sender_of(house, "generic")
+    with house.database.read() as session:
+        source_id = session.scalars(select(Source.id)).one()
+    running, jobs = house.build(source_id, "cp313-x", "cp312-x", ref="refs/heads/main")
+    token = house.claim(jobs["cp313-x"])
+    newer = sender.send(sender.push()).json["builds"][0]["id"]
+    beat = {"phase": "build"}
+    headers = {"Authorization": f"Bearer {token}"}
+    client = house.app.test_client()
+    assert client.post("/jobapi/v1/attempt/heartbeat", json=beat, headers=headers).json == {"go_on": False}
+    house.finish(token, "cancelled", first_error="The farm asked to stop.")
+    with house.database.read() as session:
+        build = session.get_one(Build, running)
+        assert (build.state, build.superseded_by) == ("cancelled", newer)
+        assert build.first_error == "Superseded by build 2, a newer push to this branch."
+
+
+def test_a_build_that_is_being_published_is_not_superseded(house) -> None:
+    sender = sender_of(house, "generic")
+    with house.database.read() as session:
+        source_id = session.scalars(select(Source.id)).one()
+    built = house.built(source_id, ref="refs/heads/main")
+    sender.send(sender.push())
+    assert house.state(built) == "built"
+
+
+def test_a_replay_of_an_old_push_ends_nothing(house) -> None:
+    sender = sender_of(house, "generic")
+    old = sender.send(sender.push(commit="3" * 40), 1)
+    newer = sender.send(sender.push(commit="4" * 40), 2).json["builds"][0]["id"]
+    with house.database.begin() as session:
+        replay(session, old.json["delivery"], actor="ada")
+    assert house.state(newer) == "queued"

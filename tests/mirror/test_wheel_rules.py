@@ -133,7 +133,7 @@ def test_missing_wheels_are_built_behind_all_other_work_and_nothing_else_is(hous
     served, missing = planned(house, "1.1")
     assert (served.state, served.first_error) == (State.SKIPPED, "Upstream has a wheel for it.")
     assert missing.target == f"cp313-{PLATFORM}"
-    assert missing.queue == "build.manylinux-x86_64.untrusted.wave"
+    assert missing.queue == "build.manylinux-x86_64.untrusted.background"
     with house.database.read() as session:
         row = next(row for row in newest_rows(session, limit=9) if row.kind == "wheel-rule.build")
         build = session.scalars(select(Build).where(Build.version == "1.0")).one()

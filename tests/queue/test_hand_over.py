@@ -10,7 +10,7 @@ from queue_harness import ALLOWED, alive, ran
 
 from buildfarm.errors import ExternalFailure, InvalidInput
 from buildfarm.farm.queue import Queues
-from buildfarm.farm.wire import rq_job_id
+from buildfarm.farm.wire import queues_of_slot, rq_job_id
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
@@ -243,3 +243,18 @@ def test_maintenance_sweeps_up_after_dead_workers(server, queues):
     assert server.admin.zrange("rq:wip:fetch", 0, -1) == [b"task_other:y"]
     assert not server.admin.exists(f"rq:job:{lost}", "rq:clean_registries:fetch")
     assert server.admin.smembers("rq:workers:fetch") == set()
+
+
+def test_what_is_less_urgent_is_begun_though_urgent_work_waits(server, queues, make_worker, tmp_path):
+    prefix = "build.manylinux-x86_64.dev"
+    put(queues, "note", A, queue=f"{prefix}.interactive")
+    put(queues, "note", B, queue=f"{prefix}.release")
+    put(queues, "hold", C, queue=f"{prefix}.background")
+    last = make_worker(server.url, *queues_of_slot([prefix], 1, 2), name="last")
+    last.horse(C)
+    assert ran(tmp_path) == []
+    make_worker(server.url, *queues_of_slot([prefix], 0, 2), name="first")
+    wait_for(lambda: len(ran(tmp_path)) == 2, "the urgent work")
+    last.let_go(C)
+    wait_for(lambda: len(ran(tmp_path)) == 3, "the work that was held")
+    assert ran(tmp_path) == [f"{work} 1 1" for work in (A, B, C)]

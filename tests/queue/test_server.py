@@ -19,7 +19,7 @@ from buildfarm.sockets import LONGEST_SOCKET_PATH, short_socket_path
 from tests.waiting import wait_for
 
 PREFIX = "build.manylinux-x86_64.dev"
-QUEUES = (f"{PREFIX}.hi", f"{PREFIX}.std")
+QUEUES = (f"{PREFIX}.interactive", f"{PREFIX}.release")
 A, B, C = "job_00000000000a", "job_00000000000b", "job_00000000000c"
 
 
@@ -80,7 +80,7 @@ def test_without_a_server_the_error_says_what_to_install_and_what_was_passed_ove
         ("b*", PREFIX),
         ("b", "build.*"),
         ("b", "build.a-b.dev ~*"),
-        ("b", "build.a-b.dev.std"),
+        ("b", "build.a-b.dev.interactive"),
         ("b", "build.a-b.*"),
         ("b", "fetch"),
     ],
@@ -213,15 +213,15 @@ def test_a_builders_login_on_one_queue_is_enough_too(tmp_path, make_server, make
     [
         "RPUSH rq:queue:fetch x",
         "LRANGE rq:queue:fetch 0 -1",
-        "RPUSH rq:queue:build.manylinux-x86_64.release.std x",
-        "RPUSH rq:queue:build.manylinux-x86_64.devil.std x",
+        "RPUSH rq:queue:build.manylinux-x86_64.release.interactive x",
+        "RPUSH rq:queue:build.manylinux-x86_64.devil.interactive x",
         "HSET rq:job:task_x data y",
         "HGETALL rq:job:task_x",
         "HSET rq:job:build-manylinux-x86_64-release_job_x_1_1 data y",
         "BLPOP rq:queue:fetch 1",
-        "LMOVE rq:queue:build.manylinux-x86_64.dev.std rq:queue:fetch LEFT LEFT",
+        "LMOVE rq:queue:build.manylinux-x86_64.dev.interactive rq:queue:fetch LEFT LEFT",
         "COPY rq:job:task_x rq:job:build-manylinux-x86_64-dev_x",
-        "SORT rq:queue:build.manylinux-x86_64.dev.std BY nosort GET rq:job:task_*->data",
+        "SORT rq:queue:build.manylinux-x86_64.dev.interactive BY nosort GET rq:job:task_*->data",
         "SADD rq:queues x",
         "SADD rq:rl-keys x",
         "ZADD rq:wip:fetch 1 x",

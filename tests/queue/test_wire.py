@@ -98,12 +98,12 @@ def test_a_good_payload_with_one_part_changed_is_refused_or_equal(value, place):
 
 def test_job_ids_begin_with_the_kind_of_their_queue():
     assert rq_job_id("fetch", "dlv_0000000000", 1, 2) == "task_dlv_0000000000_1_2"
-    queue = "build.manylinux-x86_64.dev.std"
+    queue = "build.manylinux-x86_64.dev.interactive"
     assert rq_job_id(queue, "job_0000000000", 1, 2) == "build-manylinux-x86_64-dev_job_0000000000_1_2"
 
 
 @pytest.mark.parametrize(
-    "queue", ["default", "build.x", "build.a-b.dev.slow", "build.a-b.root.std", "fetch\n", ""]
+    "queue", ["default", "build.x", "build.a-b.dev.slow", "build.a-b.root.interactive", "fetch\n", ""]
 )
 def test_an_unknown_queue_is_refused(queue):
     with pytest.raises(InvalidInput) as caught:
@@ -118,4 +118,4 @@ PREFIX = st.from_regex(r"build\.[a-z0-9]{1,4}-[a-z0-9_]{1,6}\.(release|dev|untru
 @given(PREFIX, PREFIX)
 def test_the_job_ids_of_one_prefix_are_never_in_the_pattern_of_another(one, other):
     if one != other:
-        assert not rq_job_id(f"{one}.std", "job_0000000000", 1, 1).startswith(job_kind(other) + "_")
+        assert not rq_job_id(f"{one}.interactive", "job_0000000000", 1, 1).startswith(job_kind(other) + "_")

@@ -296,7 +296,8 @@ def _job(
     job = Job(
         id=f"job_{build.id[-6:]}{TARGETS.index(target):06d}", build_id=build.id, target=target, state=state,
         spec={"build_image": IMAGE, "test_image": IMAGE, "limits": {"seconds": 600}}, attempt=number,
-        queue="build.manylinux-x86_64.dev.std", hand_over=1, created_at=build.created_at,
+        queue="build.manylinux-x86_64.dev.interactive", source_id=build.source_id, urgency=0,
+        hand_over=1, created_at=build.created_at,
         started_at=began if ran else None, finished_at=(build.finished_at or clock.now()) if over else None,
         **({"required": True} | more),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from sqlalchemy.orm import Session
 
 from buildfarm.errors import Conflict
+from buildfarm.farm import handover
 from buildfarm.farm.show import BuildRow, latest_builds
 from buildfarm.index import names
 from buildfarm.scm import connect
@@ -83,6 +84,12 @@ class Grant(Body):
     projects: list[str] = Field(min_length=1)
 
 
+class JobLimit(Body):
+    """How many jobs of a source may be with builders at a time; null for any number."""
+
+    jobs_max: int | None = Field(ge=1)
+
+
 @blueprint.get("/sources")
 @spec.validate(resp=answers(Page[SourceAnswer]), tags=_TAGS)
 def list_all() -> Response:
@@ -140,6 +147,19 @@ def grant(name: str, json: Grant) -> Response:
         source = show.get(session, name)
         names.make_local(session, json.projects, source, actor=who.name)
         return answer(show.source_row(source))
+
+
+@blueprint.put("/sources/<name>/limit")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def limit(name: str, json: JobLimit) -> Response:
+    """Limit how many jobs of a source are with builders at a time; the others wait in the queue."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        connect.limit_jobs(session, source, json.jobs_max, actor=who.name)
+        row = show.source_row(source)
+    handover.try_hand_over(farm().database, farm().queues)
+    return answer(row)
 
 
 @blueprint.post("/sources/<name>/secrets")

@@ -208,6 +208,7 @@ def upgrade() -> None:
         sa.Column("branches", types.Json, nullable=False),
         sa.Column("tier", sa.String(), nullable=False),
         sa.Column("recipe", sa.String(), nullable=True),
+        sa.Column("jobs_max", sa.Integer(), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
@@ -257,7 +258,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("kind", "subject", name=op.f("uq_task_kind_subject")),
     )
     with op.batch_alter_table("task", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_task_state"), ["state"], unique=False)
+        batch_op.create_index("ix_task_outbox", ["state", "handed_over_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_task_subject"), ["subject"], unique=False)
 
     op.create_table(
@@ -502,11 +503,13 @@ def upgrade() -> None:
         sa.Column("cause", sa.String(), nullable=True),
         sa.Column("first_error", sa.Text(), nullable=True),
         sa.Column("cancel_requested_at", types.UtcDateTime(), nullable=True),
+        sa.Column("superseded_by", sa.String(), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("started_at", types.UtcDateTime(), nullable=True),
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
+        sa.ForeignKeyConstraint(["superseded_by"], ["build.id"], name=op.f("fk_build_superseded_by")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_build")),
         sa.UniqueConstraint("source_id", "number", name=op.f("uq_build_source_id_number")),
     )
@@ -592,6 +595,8 @@ def upgrade() -> None:
         "job",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("urgency", sa.Integer(), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("required", sa.Boolean(), nullable=False),
         sa.Column("spec", types.Json, nullable=False),
@@ -611,12 +616,16 @@ def upgrade() -> None:
         sa.Column("started_at", types.UtcDateTime(), nullable=True),
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_job_build_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_job_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sa.UniqueConstraint("build_id", "target", name=op.f("uq_job_build_id_target")),
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_job_state"), ["state"], unique=False)
+        batch_op.create_index(
+            "ix_job_dispatch", ["source_id", "state", "handed_over_at", "urgency", "id"], unique=False
+        )
+        batch_op.create_index("ix_job_outbox", ["state", "handed_over_at", "id"], unique=False)
 
     op.create_table(
         "attempt",
@@ -714,7 +723,8 @@ def downgrade() -> None:
     op.drop_table("channel_entry")
     op.drop_table("attempt")
     with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_job_state"))
+        batch_op.drop_index("ix_job_outbox")
+        batch_op.drop_index("ix_job_dispatch")
         batch_op.drop_index(batch_op.f("ix_job_build_id"))
 
     op.drop_table("job")
@@ -785,7 +795,7 @@ def downgrade() -> None:
     op.drop_table("upstream_file")
     with op.batch_alter_table("task", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_task_subject"))
-        batch_op.drop_index(batch_op.f("ix_task_state"))
+        batch_op.drop_index("ix_task_outbox")
 
     op.drop_table("task")
     with op.batch_alter_table("supplement", schema=None) as batch_op:

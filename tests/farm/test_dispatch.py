@@ -1,0 +1,110 @@
+"""Which jobs may go to builders: classes, limits of sources, and what deciding costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import insert
+
+from buildfarm import clock
+from buildfarm.farm import dispatch, jobs
+from buildfarm.farm.handover import hand_over_waiting
+from buildfarm.farm.model import Job
+from buildfarm.farm.wire import CLASSES, queues_of_slot
+from buildfarm.sources.model import Source
+from tests.farm.test_handover import Queues
+
+TARGETS = [f"cp3{n}-manylinux_2_28_x86_64" for n in range(10, 16)]
+PREFIX = "build.manylinux-x86_64.dev"
+
+
+def limited(house, source_id: str, jobs_max: int | None) -> None:
+    with house.database.begin() as session:
+        session.get_one(Source, source_id).jobs_max = jobs_max
+
+
+def handed_over(house, queues: Queues) -> list[str]:
+    """Ids of the jobs that one more round hands over."""
+    before = {work for work, _attempt, _number in queues.held}
+    hand_over_waiting(house.database, queues)
+    return sorted({work for work, _attempt, _number in queues.held if work.startswith("job")} - before)
+
+
+def test_a_source_has_no_more_jobs_with_builders_than_its_limit(each_house) -> None:
+    source, other = each_house.source(), each_house.source("other", projects=())
+    made = list(each_house.build(source, *TARGETS)[1].values())
+    free = list(each_house.build(other, *TARGETS)[1].values())
+    limited(each_house, source, 2)
+    queues = Queues()
+    assert handed_over(each_house, queues) == sorted([*made[:2], *free])
+    assert handed_over(each_house, queues) == []
+    token = each_house.claim(made[0])
+    assert handed_over(each_house, queues) == []
+    each_house.finish(token)
+    assert handed_over(each_house, queues) == [made[2]]
+    limited(each_house, source, 1)
+    each_house.finish(each_house.claim(made[1]))
+    assert handed_over(each_house, queues) == []
+    limited(each_house, source, None)
+    assert handed_over(each_house, queues) == made[3:]
+
+
+def test_of_a_limited_source_the_most_urgent_goes_first_then_the_oldest(each_house) -> None:
+    source = each_house.source()
+    made = list(each_house.build(source, *TARGETS)[1].values())
+    with each_house.database.begin() as session:
+        for job_id, job_class in zip(made, [*reversed(CLASSES), *reversed(CLASSES)], strict=True):
+            values = jobs.queued_values(source, f"{PREFIX}.{job_class}", clock.now())
+            for name, value in values.items():
+                setattr(session.get_one(Job, job_id), name, value)
+    limited(each_house, source, 1)
+    queues, went = Queues(), []
+    for _ in made:
+        (job_id,) = handed_over(each_house, queues)
+        went.append(job_id)
+        each_house.finish(each_house.claim(job_id))
+    assert went == [made[n] for n in (2, 5, 1, 4, 0, 3)]
+
+
+@contextmanager
+def steps_of_sqlite(session) -> Iterator[list[int]]:
+    """Counts what SQLite does, in hundreds of steps of its virtual machine."""
+    connection, count = session.connection().connection.driver_connection, [0]
+
+    def step() -> None:
+        count[0] += 1
+
+    connection.set_progress_handler(step, 100)
+    yield count
+    connection.set_progress_handler(None, 0)
+
+
+@pytest.mark.parametrize("jobs_max", [None, 1, 3])
+def test_ten_thousand_waiting_jobs_cost_a_dispatch_no_more_than_a_hundred(house, jobs_max) -> None:
+    sources = [house.source(f"s{n}", projects=()) for n in range(5)]
+    builds = [house.build(source)[0] for source in sources]
+    cost: dict[int, int] = {}
+    for waiting in (100, 10_000):
+        with house.database.begin() as session:
+            for build_id, source in zip(builds, sources, strict=True):
+                values = jobs.queued_values(source, f"{PREFIX}.release", clock.now())
+                rows = [
+                    values | {"id": f"job_{n:06d}{source[-6:]}", "build_id": build_id, "target": f"t{n}"}
+                    for n in range(waiting // len(sources) // 2, waiting // len(sources))
+                ]
+                session.execute(insert(Job), [row | {"required": True, "spec": {}} for row in rows])
+        for source in sources:
+            limited(house, source, jobs_max)
+        with house.database.read() as session, steps_of_sqlite(session) as count:
+            found = dispatch.ready_jobs(session, 20)
+        assert len(found) == min(20, 5 * (jobs_max or 20))
+        cost[waiting] = count[0]
+    assert cost[10_000] < 2 * cost[100]
+
+
+def test_the_last_slot_of_a_host_looks_from_the_other_end() -> None:
+    urgent = [f"{PREFIX}.{one}" for one in CLASSES]
+    assert queues_of_slot([PREFIX], 0, 1) == urgent
+    assert [queues_of_slot([PREFIX], slot, 3) for slot in range(3)] == [urgent, urgent, urgent[::-1]]
