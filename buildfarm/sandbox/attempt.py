@@ -248,6 +248,8 @@ class _Attempt:
         wrong = missing = None
         if ended.exit_code == 0 and not traffic.facts.get("compiled"):
             wrong = f"{wheel.filename} is tagged for a platform but holds no compiled code."
+        elif ended.exit_code == 0 and traffic.facts.get("musl"):
+            wrong = f"{wheel.filename} holds code compiled for musl, not for glibc."
         elif ended.exit_code == 0 and self._spec.repair and len(traffic.outputs) != 1:
             missing = f"The repair left {len(traffic.outputs)} wheels."
         self._judge(ended, traffic, missing=missing, wrong=wrong)

@@ -107,6 +107,7 @@ def check_engine(docker_host: str | None) -> EngineReport:
 def _examine(client: docker.APIClient) -> list[Finding]:
     info = client.info()
     security = " ".join(info.get("SecurityOptions") or [])
+    remapped = "name=userns" in security or "name=rootless" in security
     status = dict(info.get("DriverStatus") or [])
     quota = info["Driver"] in ("btrfs", "zfs") or status.get("Backing Filesystem") == "xfs"
     skew = time.time() - datetime.fromisoformat(info["SystemTime"]).timestamp()
@@ -129,8 +130,14 @@ def _examine(client: docker.APIClient) -> list[Finding]:
         Finding(
             name="seccomp",
             good="seccomp" in security,
-            value="default profile" if "seccomp" in security else "off",
-            hint="" if "seccomp" in security else "Builds need the engine's default seccomp profile.",
+            value="on" if "seccomp" in security else "off",
+            hint="" if "seccomp" in security else "Builds need a kernel and an engine with seccomp filters.",
+        ),
+        Finding(
+            name="user namespaces",
+            good=True,
+            value="on" if remapped else "off",
+            hint="" if remapped else "With `userns-remap` whoever leaves a container is nobody outside.",
         ),
         Finding(
             name="storage",

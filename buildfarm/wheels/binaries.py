@@ -43,6 +43,8 @@ _PREFIXES: dict[Kind, tuple[str, ...]] = {
     "Mach-O": ("macosx",),
 }
 _FIRST_ARM_MACOS = (11, 0)
+#: musl's libc by its own names, and as the repair renames what it puts into a wheel.
+_MUSL = re.compile(r"libc(?:-[0-9a-f]{8})?\.(?:so|musl-.+)|ld-musl-.+")
 _C_API = re.compile(r"_?Py[A-Z_]")
 #: The part of the platform tag, the ELF machine, class and byte order it stands for.
 _MACHINES = {
@@ -160,7 +162,7 @@ def _check_policy(
     report: Report,
 ) -> None:
     glibc = "libc.so.6" in facts.needed or any(version.startswith("GLIBC_") for _, version in facts.versions)
-    musl = any(library == "libc.so" or library.startswith("libc.musl-") for library in facts.needed)
+    musl = any(_MUSL.fullmatch(library) for library in facts.needed)
     if musl if family == "manylinux" else glibc:
         report.judge("E-03", f"the file needs {'musl' if musl else 'glibc'}, the tag is {family}.", path)
     policy = policy_for(family, floor)

@@ -56,6 +56,15 @@ def test_a_module_that_keeps_its_tag_is_accepted(make, compile_c, tag, name, nee
         pytest.param("E-02", "cp311-cp311-manylinux_2_17_i686", "demo/_fast.so", (), {}, id="i686"),
         pytest.param("E-03", GLIBC, MODULE, (), {"needs": "libc.musl-x86_64.so.1"}, id="musl as manylinux"),
         pytest.param("E-03", GLIBC, MODULE, (), {"needs": "libc.so"}, id="musl by its other name"),
+        pytest.param("E-03", GLIBC, MODULE, (), {"needs": "libc-0123abcd.so"}, id="musl in the wheel"),
+        pytest.param(
+            "E-03",
+            GLIBC,
+            MODULE,
+            (),
+            {"needs": "libc-0123abcd.musl-x86_64.so.1"},
+            id="musl in the wheel, long",
+        ),
         pytest.param("E-03", MUSL, "demo/_fast.so", (), {}, id="glibc as musllinux"),
         pytest.param("E-04", GLIBC, "demo/_fast.cpython-312-x86_64-linux-gnu.so", (), {}, id="other Python"),
         pytest.param("E-04", GLIBC, "demo/_fast.cpython-311t-x86_64-linux-gnu.so", (), {}, id="other ABI"),
@@ -72,6 +81,17 @@ def test_a_module_that_keeps_its_tag_is_accepted(make, compile_c, tag, name, nee
 def test_a_module_that_breaks_its_tag_is_refused(make, compile_c, rule, tag, name, options, how):
     wheel = native(make, compile_c(*options, **how), tag=tag, name=name, pure=False)
     assert make.refusal(wheel).facts["rule"] == rule
+
+
+def test_a_cross_built_module_that_kept_the_name_of_the_machine_it_was_built_on_is_refused(make, compile_c):
+    elf = bytearray(compile_c())
+    struct.pack_into("<H", elf, 18, 183)  # e_machine: AArch64
+    tag = "cp311-cp311-manylinux_2_17_aarch64"
+    error = make.refusal(native(make, bytes(elf), tag=tag))
+    assert error.facts["rule"] == "E-04"
+    assert "the module's name is for x86_64, the tag for aarch64" in error.message
+    renamed = MODULE.replace("x86_64", "aarch64")
+    assert make.check(native(make, bytes(elf), tag=tag, name=renamed)).findings == []
 
 
 def test_a_search_path_inside_the_wheel_is_accepted(make, compile_c):
