@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from buildfarm.index.guarded import Guard
     from buildfarm.index.importing import Importer
     from buildfarm.index.mirrored import Mirrored
+    from buildfarm.index.pinnedview import PinnedView
     from buildfarm.index.reception import Reception
     from buildfarm.index.recheck import Recheck
     from buildfarm.index.sessions import Sessions
@@ -85,6 +86,12 @@ class Farm:
         from buildfarm.index.buildview import BuildView
 
         return BuildView(self.database, self.blobs, self.upstream, self.settings.public_url)
+
+    def view_of(self, job_id: str, attempt: int) -> PinnedView:
+        """The index as it was for one attempt."""
+        from buildfarm.index.pinnedview import PinnedView
+
+        return PinnedView(self.database, self.blobs, self.upstream, job_id=job_id, attempt=attempt)
 
     @cached_property
     def uploader(self) -> Uploader:

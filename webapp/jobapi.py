@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
 from buildfarm.errors import InvalidInput, Unauthenticated
-from buildfarm.farm import handover, jobs, logs, registry
+from buildfarm.farm import comparisons, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
-from buildfarm.index.buildview import Served
+from buildfarm.index.buildview import BuildView, Served
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
+from buildfarm.index.pinnedview import PinnedView
 from buildfarm.sandbox.spec import FailureClass, Phase
 from webapp.context import farm, verdicts
 from webapp.sending import send
@@ -76,6 +77,8 @@ def claim() -> Response:
     principal = verdicts().principal(request.headers.get("Authorization"))
     with farm().database.begin() as session:
         builder = registry.builder_of(session, principal)
+        seen_s = farm().settings.timing.builder_seen_s
+        comparisons.demand_elsewhere(session, builder, body.job, seen_s=seen_s)
         claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
     with log.bind(job_id=body.job, attempt=body.attempt):
         log.get(__name__).info("attempt.claimed", builder=builder.name)
@@ -180,19 +183,18 @@ def finish() -> Response:
 @blueprint.get("/attempt/index/simple/<name>/")
 def index_page(name: str) -> Response:
     """A project page of what this attempt may read."""
-    _current()
-    page = farm().build_view.page(name, "dev")
+    page = _view().page(name, "dev")
     return Response(page, content_type=JSON_PAGE, headers={"Cache-Control": "max-age=0, must-revalidate"})
 
 
 @blueprint.get("/attempt/index/files/<name>/<filename>")
 def index_file(name: str, filename: str) -> Response:
     """A file of what this attempt may read; giving it out is recorded."""
-    attempt, _ = _current()
+    view = _view()
     if filename.endswith(".metadata"):
-        body = farm().build_view.metadata(name, filename.removesuffix(".metadata"), "dev")
+        body = view.metadata(name, filename.removesuffix(".metadata"), "dev")
         return Response(body, content_type="application/octet-stream")
-    served: Served = farm().build_view.file(name, filename, "dev")
+    served: Served = view.file(name, filename, "dev")
     with farm().database.begin() as session:
         fresh, _ = jobs.attempt_of_token(session, _token())
         jobs.add_dependency(
@@ -204,8 +206,17 @@ def index_file(name: str, filename: str) -> Response:
             version=served.version,
             origin=served.origin,
         )
-    log.get(__name__).info("dependency.served", job_id=attempt.job_id, filename=filename)
+        job_id = fresh.job_id
+    log.get(__name__).info("dependency.served", job_id=job_id, filename=filename)
     return _blob(served.sha256)
+
+
+def _view() -> BuildView | PinnedView:
+    """The index as this attempt sees it: that of its channel, or what was served to the one it repeats."""
+    with farm().database.read() as session:
+        _, job = jobs.attempt_of_token(session, _token())
+        first = comparisons.first_of(session, job)
+    return farm().view_of(first.id, first.attempt) if first else farm().build_view
 
 
 def _current() -> tuple[Attempt, Job]:

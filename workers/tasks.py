@@ -14,6 +14,7 @@ from buildfarm.farm.keeper import fail_or_retry_task
 from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
 from buildfarm.farm.rules import Cause
+from buildfarm.index.comparer import Comparer
 from buildfarm.index.publish import Publisher
 
 _log = log.get(__name__)
@@ -54,13 +55,16 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
     if task.kind == "fetch":
         Planner(farm.database, farm.blobs, farm.settings, farm.upstream).run(task.subject, claim)
         return
-    publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
 
     def beat() -> None:
         with farm.database.begin() as session:
             claims.heartbeat(session, Task, *claim)
 
-    serial = publisher.publish(task.subject, claim, beat)
+    if task.kind == "compare":
+        serial = Comparer(farm.database, farm.blobs).compare(task.subject, claim, beat)
+    else:
+        publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
+        serial = publisher.publish(task.subject, claim, beat)
     farm.visibility.wait(serial)
 
 

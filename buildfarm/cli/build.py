@@ -1,7 +1,8 @@
-"""`buildfarm build`: start, follow and cancel builds."""
+"""`buildfarm build`: start, follow, cancel and compare builds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from buildfarm.cli.output import (
     short_ref,
 )
 
+#: Differences that a line of the table tells.
+_TOLD = 3
 _FACTS: Columns = {
     "id": "id",
     "source": lambda row: f"{row['source']} #{row['number']}",
@@ -32,6 +35,7 @@ _FACTS: Columns = {
     "title": "title",
     "by": lambda row: f"{row['actor'] or 'nobody known'}, {row['trigger']}",
     "delivery": "delivery_id",
+    "compares": "compares_id",
     "recipe": lambda row: " ".join(filter(None, [row["recipe"], row["recipe_path"]])),
     "not followed": lambda row: "; ".join(row["not_followed"]),
     "release": lambda row: f"{row['project']} {row['version']} in {row['channel']}" if row["version"] else "",
@@ -43,7 +47,7 @@ _FACTS: Columns = {
 
 @click.group()
 def build() -> None:
-    """Start, follow and cancel builds."""
+    """Start, follow, cancel and compare builds."""
 
 
 @build.command()
@@ -110,6 +114,25 @@ def cancel(build_id: str, *, as_json: bool) -> None:
     print_build(from_environment().post("builds", build_id, "cancel"), as_json=as_json)
 
 
+@build.command()
+@click.argument("build_id")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit code 1 unless every file is equal.")
+@json_option
+def compare(build_id: str, *, wait: bool, as_json: bool) -> None:
+    """Build the files of BUILD_ID once more from the same inputs, and compare them byte for byte.
+
+    The second build publishes nothing, and runs on another builder where there is one.
+    """
+    client = from_environment()
+    made = client.post("builds", build_id, "compare")
+    if wait:
+        made = Follower(client, _tell).build(made["id"])
+    print_build(made, as_json=as_json)
+    files = made["comparisons"]
+    if wait and not (made["state"] == "compared" and files and all(file["is_equal"] for file in files)):
+        click.get_current_context().exit(1)
+
+
 def finish(client: Client, build_id: str, *, as_json: bool) -> None:
     """Follow a build to its end and print it; exit code 1 unless it is published."""
     found = Follower(client, _tell).build(build_id)
@@ -135,3 +158,22 @@ def print_build(found: dict[str, Any], *, as_json: bool) -> None:
         }
         print_part("Jobs", found["jobs"], jobs)
         print_part("Files", found["files"], {"name": "filename", "bytes": "size", "sha256": "sha256"})
+        compared: Columns = {
+            "name": "filename",
+            "outcome": outcome,
+            "first by": "builder",
+            "then by": "rebuilt_builder",
+            "differs": lambda row: differing(row["differences"]),
+        }
+        print_part("Built twice", found["comparisons"], compared)
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """What a comparison found, in a word or two."""
+    return "equal" if row["is_equal"] else "differs" if row["rebuilt_sha256"] else "not made again"
+
+
+def differing(differences: Sequence[Mapping[str, str]]) -> str:
+    """The first members that differ, and in what."""
+    told = [f"{plain(one['member']) or 'the archive'}: {one['what']}" for one in differences[:_TOLD]]
+    return "; ".join(told) + (f"; {len(differences) - _TOLD} more" if len(differences) > _TOLD else "")

@@ -10,7 +10,7 @@ from typing import Any
 from buildfarm.cli.client import Client
 from buildfarm.errors import ExternalFailure
 
-FINAL = frozenset({"published", "succeeded", "failed", "timed_out", "cancelled", "skipped"})
+FINAL = frozenset({"published", "compared", "succeeded", "failed", "timed_out", "cancelled", "skipped"})
 _POLL_S = 1.0
 #: An outage longer than this ends the waiting; a restart of the web is over much sooner.
 _PATIENCE_S = 120.0

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.errors import Conflict, NotFound
 from buildfarm.farm.claims import queued_values
-from buildfarm.farm.model import Build, Job, Task
+from buildfarm.farm.model import Artifact, Build, Job, Task
 from buildfarm.farm.rules import BUILD, FINAL, Cause, State, advance, fold
 from buildfarm.ids import new_id
 from buildfarm.sources.model import Source
@@ -81,7 +81,23 @@ def next_number(session: Session, source_id: str) -> int:
 
 def add_task(session: Session, kind: str, subject: str) -> None:
     """Queue control work for one subject; once for each (kind, subject)."""
-    session.add(Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(kind, clock.now())))
+    # What has something signed is done by the workers beside the signer.
+    queue = "publish" if kind == "compare" else kind
+    session.add(Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(queue, clock.now())))
+
+
+def artifacts(session: Session, build_id: str) -> dict[str, Artifact]:
+    """The files of the build's successful attempts by name; where two targets give one, the first one's."""
+    rows = session.scalars(
+        select(Artifact)
+        .join(Job, (Job.id == Artifact.job_id) & (Job.attempt == Artifact.attempt))
+        .where(Job.build_id == build_id, Job.state == State.SUCCEEDED)
+        .order_by(Job.required.desc(), Job.target, Artifact.filename)
+    )
+    chosen: dict[str, Artifact] = {}
+    for row in rows:
+        chosen.setdefault(row.filename, row)
+    return chosen
 
 
 def get(session: Session, build_id: str) -> Build:
@@ -99,7 +115,7 @@ def get(session: Session, build_id: str) -> Build:
 def settle(session: Session, build_id: str) -> State:
     """Store the fold of the jobs on the build, in the transaction that changed a job.
 
-    A build whose jobs are through gets its publish task here.
+    A build whose jobs are through gets its publish task here, or that which compares.
     """
     session.flush()
     build = hold(session, build_id)
@@ -112,7 +128,7 @@ def settle(session: Session, build_id: str) -> State:
     now = clock.now()
     build.started_at = build.started_at or now
     if new is State.BUILT:
-        add_task(session, "publish", build.id)
+        add_task(session, "compare" if build.compares_id else "publish", build.id)
     elif new in FINAL:
         build.finished_at = now
         worst = _telling_job(session, build_id)
@@ -155,6 +171,7 @@ def supersede(session: Session, build: Build) -> list[str]:
         select(Build.id)
         .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
         .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
+        .where(Build.compares_id.is_(None))
         .order_by(Build.id)
     ).all()
     ended = []

@@ -45,6 +45,8 @@ class Build(Base):
     number: Mapped[int]
     source_id: Mapped[str] = mapped_column(ForeignKey("source.id"), index=True)
     delivery_id: Mapped[str | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    #: The build that this one repeats to compare the files; such a build publishes nothing.
+    compares_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
     trigger: Mapped[str]
     ref: Mapped[str]
     commit: Mapped[str | None]
@@ -170,8 +172,32 @@ class Dependency(Base):
     served_at: Mapped[datetime]
 
 
+class Comparison(Base):
+    """One file of a build, made a second time by the build `build_id`, which compares.
+
+    `rebuilt_*` are empty where the second build did not make the file; `differences` are the members of
+    the two archives that differ, as `buildfarm.wheels.differences` tells them.
+    """
+
+    __tablename__ = "comparison"
+
+    build_id: Mapped[str] = mapped_column(ForeignKey("build.id"), primary_key=True)
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(index=True)
+    job_id: Mapped[str]
+    attempt: Mapped[int]
+    builder: Mapped[str]
+    rebuilt_sha256: Mapped[str | None]
+    rebuilt_job_id: Mapped[str | None]
+    rebuilt_attempt: Mapped[int | None]
+    rebuilt_builder: Mapped[str | None]
+    is_equal: Mapped[bool]
+    differences: Mapped[list[Any]]
+    compared_at: Mapped[datetime]
+
+
 class Task(Work, Base):
-    """Control work for one subject: `fetch` or `publish` of a build."""
+    """Control work for one subject: `fetch`, `publish` or `compare` of a build."""
 
     __tablename__ = "task"
     __table_args__ = (

@@ -17,6 +17,7 @@ class State(StrEnum):
     RUNNING = "running"
     BUILT = "built"
     PUBLISHED = "published"
+    COMPARED = "compared"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
@@ -35,7 +36,7 @@ class Cause(StrEnum):
 
 
 S = State
-FINAL = frozenset({S.PUBLISHED, S.SUCCEEDED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.SKIPPED})
+FINAL = frozenset({S.PUBLISHED, S.COMPARED, S.SUCCEEDED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.SKIPPED})
 
 JOB: Mapping[State, frozenset[State]] = {
     S.WAITING: frozenset({S.QUEUED, S.CANCELLED, S.SKIPPED}),
@@ -46,7 +47,8 @@ JOB: Mapping[State, frozenset[State]] = {
 BUILD: Mapping[State, frozenset[State]] = {
     S.QUEUED: frozenset({S.RUNNING, S.BUILT, S.FAILED, S.CANCELLED}),
     S.RUNNING: frozenset({S.BUILT, S.FAILED, S.CANCELLED}),
-    S.BUILT: frozenset({S.PUBLISHED, S.FAILED}),
+    # compared: the end of a build that repeats another one, whatever the comparison found
+    S.BUILT: frozenset({S.PUBLISHED, S.COMPARED, S.FAILED}),
 }
 
 

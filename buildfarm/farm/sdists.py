@@ -73,6 +73,7 @@ def start(session: Session, sdist: Sdist, *, channel: str, actor: str) -> Build:
         select(Build)
         .where(Build.source_id == source.id, Build.project == sdist.project, Build.ref == ref)
         .where(Build.channel == channel, Build.state.not_in(["failed", "cancelled"]))
+        .where(Build.compares_id.is_(None))
     ).first()
     return known or _begin(session, source, sdist, channel=channel, trigger="request", actor=actor)
 

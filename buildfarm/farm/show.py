@@ -44,6 +44,7 @@ class BuildRow:
     title: str | None
     actor: str | None
     delivery_id: str | None
+    compares_id: str | None
     recipe: str | None
     channel: str
     project: str | None
@@ -264,7 +265,8 @@ def _builds() -> Select[Build, str]:
 def _facts(build: Build, source: str) -> dict[str, Any]:
     """What a row and a detail have in common, by field."""
     same = (
-        "id", "number", "trigger", "ref", "commit", "title", "actor", "delivery_id", "channel", "project",
+        "id", "number", "trigger", "ref", "commit", "title", "actor", "delivery_id", "compares_id",
+        "channel", "project",
         "version", "state", "cause", "first_error", "created_at", "started_at", "finished_at",
     )  # fmt: skip
     return {name: getattr(build, name) for name in same} | {"source": source, "recipe": build.recipe_name}

@@ -63,7 +63,7 @@ def _tried(
     """A build that counts for every target, for its jobs are not known or never came; builds by target."""
     each: dict[str, Build] = {}
     query = select(Build).where(Build.project == project, Build.commit == sha256, Build.id != (besides or ""))
-    for build in session.scalars(query.order_by(Build.created_at)):
+    for build in session.scalars(query.where(Build.compares_id.is_(None)).order_by(Build.created_at)):
         targets = session.scalars(select(Job.target).where(Job.build_id == build.id)).all()
         if not targets:
             return build, each

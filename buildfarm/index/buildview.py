@@ -7,6 +7,7 @@ provenance lists as build dependencies.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,7 @@ from buildfarm.errors import NotFound
 from buildfarm.index import names, render
 from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.index.render import API_VERSION
+from buildfarm.mirror.page import MirrorFile
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.storage.blobs import Blobs
 
@@ -56,12 +58,9 @@ class BuildView:
             NotFound: `project.unknown`, neither local nor upstream.
             ExternalFailure: upstream is away.
         """
-        normal = _asked_name(name)
+        normal = asked_name(name)
         files = self._local_files(normal, channel) if self.is_local(normal) else self._upstream_files(normal)
-        told = {version_of(file["filename"]) for file in files} - {"unknown"}
-        versions = sorted(told, key=Version)
-        page = {"meta": {"api-version": API_VERSION}, "name": normal, "files": files, "versions": versions}
-        return json.dumps(page, separators=(",", ":")).encode()
+        return document(normal, files)
 
     def file(self, name: str, filename: str, channel: str) -> Served:
         """A file, its bytes in the blob store.
@@ -69,7 +68,7 @@ class BuildView:
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
         """
-        normal = _asked_name(name)
+        normal = asked_name(name)
         if self.is_local(normal):
             file = self._local_file(normal, filename, channel)
             return Served(
@@ -91,7 +90,7 @@ class BuildView:
         Raises:
             NotFound, IntegrityFailure, ExternalFailure: as the upstream says.
         """
-        normal = _asked_name(name)
+        normal = asked_name(name)
         if not self.is_local(normal):
             return self._upstream.metadata(normal, filename)
         file = self._local_file(normal, filename, channel)
@@ -108,22 +107,7 @@ class BuildView:
         page = self._upstream.rows(name)
         if page is None:
             raise NotFound(f"There is no project {name}, here or upstream.", code="project.unknown")
-        return [
-            _entry(
-                name,
-                row.filename,
-                row.sha256,
-                row.size,
-                **{
-                    "upload-time": row.upload_time,
-                    "requires-python": row.requires_python,
-                    "yanked": row.yanked,
-                    "core-metadata": {"sha256": row.metadata_sha256} if row.metadata_sha256 else False,
-                },
-            )
-            for row in page.files.values()
-            if not row.gone_since
-        ]
+        return [upstream_entry(name, row) for row in page.files.values() if not row.gone_since]
 
     def _local_files(self, name: str, channel: str) -> list[dict[str, Any]]:
         with self._database.read() as session:
@@ -133,20 +117,7 @@ class BuildView:
                 .join(ChannelEntry, ChannelEntry.filename == File.filename)
                 .where(Release.project == name, ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
             ).all()
-        return [
-            _entry(
-                name,
-                file.filename,
-                file.sha256,
-                file.size,
-                **{
-                    "requires-python": file.requires_python,
-                    "yanked": file.yanked or file.yanked is not None,
-                    "core-metadata": render.core_metadata(file.filename, file.metadata_sha256),
-                },
-            )
-            for file in files
-        ]
+        return [local_entry(name, file) for file in files]
 
     def _local_file(self, name: str, filename: str, channel: str) -> File:
         with self._database.read() as session:
@@ -166,6 +137,14 @@ class BuildView:
         return file
 
 
+def document(name: str, files: Sequence[dict[str, Any]]) -> bytes:
+    """A project page, JSON (PEP 691), of entries that `entry` made."""
+    told = {version_of(file["filename"]) for file in files} - {"unknown"}
+    versions = sorted(told, key=Version)
+    page = {"meta": {"api-version": API_VERSION}, "name": name, "files": files, "versions": versions}
+    return json.dumps(page, separators=(",", ":")).encode()
+
+
 def version_of(filename: str) -> str:
     """The version in the name of a wheel or sdist, `unknown` where the name does not follow the rules."""
     try:
@@ -176,20 +155,56 @@ def version_of(filename: str) -> str:
         return "unknown"
 
 
-def _asked_name(text: str) -> str:
-    # Nothing but a name may become part of an upstream URL.
+def asked_name(text: str) -> str:
+    """The normalised name: nothing but a name may become part of an upstream URL.
+
+    Raises:
+        NotFound: `project.unknown`, it is none.
+    """
     try:
         return canonicalize_name(text, validate=True)
     except InvalidName as err:
         raise NotFound("That is no project name.", code="project.unknown") from err
 
 
-def _entry(name: str, filename: str, sha256: str | None, size: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    entry: dict[str, Any] = {
+def upstream_entry(name: str, row: MirrorFile) -> dict[str, Any]:
+    """A file of an upstream project, as a page for builds lists it."""
+    return entry(
+        name,
+        row.filename,
+        row.sha256,
+        row.size,
+        **{
+            "upload-time": row.upload_time,
+            "requires-python": row.requires_python,
+            "yanked": row.yanked,
+            "core-metadata": {"sha256": row.metadata_sha256} if row.metadata_sha256 else False,
+        },
+    )
+
+
+def local_entry(name: str, file: File) -> dict[str, Any]:
+    """A file of ours, as a page for builds lists it."""
+    return entry(
+        name,
+        file.filename,
+        file.sha256,
+        file.size,
+        **{
+            "requires-python": file.requires_python,
+            "yanked": file.yanked or file.yanked is not None,
+            "core-metadata": render.core_metadata(file.filename, file.metadata_sha256),
+        },
+    )
+
+
+def entry(name: str, filename: str, sha256: str | None, size: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A file in a page for builds; its URL leads back to the view that lists it."""
+    told: dict[str, Any] = {
         "filename": filename,
         "url": f"../../files/{name}/{quote(filename)}",
         "hashes": {"sha256": sha256} if sha256 else {},
     }
     if size is not None:
-        entry["size"] = size
-    return entry | {key: value for key, value in more.items() if value is not None}
+        told["size"] = size
+    return told | {key: value for key, value in more.items() if value is not None}

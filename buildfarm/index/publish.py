@@ -20,7 +20,7 @@ from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, InvalidInput
 from buildfarm.farm import builds, claims, sdists
-from buildfarm.farm.model import Artifact, Build, Job, Task
+from buildfarm.farm.model import Artifact, Build, Task
 from buildfarm.farm.rules import BUILD, State, advance
 from buildfarm.index import agreement, channels, names, namespaces, shadows, status, supplements
 from buildfarm.index.admission import demand_verified
@@ -78,20 +78,11 @@ class Publisher:
         return self._make_visible(build_id, artifacts, files, task)
 
     def _artifacts(self, build_id: str) -> list[Artifact]:
-        """The files of the build's successful attempts; where two targets give one name, the first one."""
         with self.database.read() as session:
-            rows = session.scalars(
-                select(Artifact)
-                .join(Job, (Job.id == Artifact.job_id) & (Job.attempt == Artifact.attempt))
-                .where(Job.build_id == build_id, Job.state == State.SUCCEEDED)
-                .order_by(Job.required.desc(), Job.target, Artifact.filename)
-            )
-            chosen: dict[str, Artifact] = {}
-            for row in rows:
-                chosen.setdefault(row.filename, row)
+            chosen = list(builds.artifacts(session, build_id).values())
         if not chosen:
             raise InvalidInput("The build made no file.", code="publish.nothing")
-        return list(chosen.values())
+        return chosen
 
     def _validated(self, artifact: Artifact) -> FileFacts:
         expectation = Expectation(

@@ -3,12 +3,15 @@
 import io
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select
 
 from buildfarm import clock
 from buildfarm.farm import claims
-from buildfarm.farm.model import Build, Job
+from buildfarm.farm.model import Build, Comparison, Job
+from tests.waiting import wait_for
 
 
 def test_a_source_is_added_with_what_the_scm_needs(run):
@@ -203,3 +206,41 @@ def test_a_release_is_withdrawn(run):
     assert (done.code, done.out) == (0, "widget 1.0 is withdrawn.\n")
     assert "withdrawn" in run("release", "show", "widget==1.0").out
     assert run("release", "withdraw", "widget==1.0", "--reason", "Again.").code == 1
+
+
+def _compare(house, is_equal: bool) -> None:
+    """End the newest build that compares, as the farm does."""
+
+    def newest() -> str | None:
+        with house.farm.database.read() as session:
+            found = select(Build.id).where(Build.compares_id == house.build_id, Build.title == "waited for")
+            return session.scalars(found).first()
+
+    build_id = wait_for(newest, "the second build")
+    with house.farm.database.begin() as session:
+        differences = [] if is_equal else [{"member": "widget/a.py", "what": "time"}]
+        rebuilt = ("d" if is_equal else "e") * 64
+        session.add(
+            Comparison(
+                build_id=build_id, filename="a.whl", sha256="d" * 64, job_id=house.job_id, attempt=1,
+                builder="one", rebuilt_sha256=rebuilt, rebuilt_job_id="job_2", rebuilt_attempt=1,
+                rebuilt_builder="two", is_equal=is_equal, differences=differences, compared_at=clock.now(),
+            )
+        )  # fmt: skip
+        session.get_one(Build, build_id).state = "compared"
+
+
+@pytest.mark.parametrize(("is_equal", "code", "word"), [(True, 0, "equal"), (False, 1, "differs")])
+def test_a_build_is_compared_and_the_table_says_what_differs(run, full, is_equal, code, word):
+    with full.farm.database.begin() as session:
+        session.get_one(Build, full.build_id).state = "published"
+    begun = run("build", "compare", full.build_id, "--json").json
+    assert (begun["state"], begun["compares_id"]) == ("queued", full.build_id)
+    with full.farm.database.begin() as session:
+        session.get_one(Build, full.build_id).title = "waited for"
+    with ThreadPoolExecutor() as pool:
+        compared = pool.submit(_compare, full, is_equal)
+        ended = run("build", "compare", full.build_id, "--wait")
+        compared.result()
+    assert (ended.code, word in ended.out) == (code, True), ended.err
+    assert ("widget/a.py: time" in ended.out) is not is_equal

@@ -1,4 +1,4 @@
-"""`/api/v1/builds`: start, follow, cancel."""
+"""`/api/v1/builds`: start, follow, cancel, compare."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
-from buildfarm.farm import builds
+from buildfarm.farm import builds, comparisons
 from buildfarm.farm.show import BuildDetail, BuildRow, build_detail, list_builds
+from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_build
 from buildfarm.index.showfiles import FileRow, files_of_build
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
@@ -24,9 +25,10 @@ _TAGS = ["builds"]
 
 @dataclass(frozen=True)
 class BuildAnswer(BuildDetail):
-    """A build with its jobs and the files it published."""
+    """A build with its jobs, the files it published, and what building them twice has shown."""
 
     files: tuple[FileRow, ...]
+    comparisons: tuple[ComparisonRow, ...]
 
 
 class BuildQuery(PageQuery):
@@ -93,7 +95,21 @@ def cancel(build_id: str) -> Response:
         return answer(_whole(session, build_id))
 
 
+@blueprint.post("/builds/<build_id>/compare")
+@spec.validate(resp=answers(BuildAnswer, 201), tags=_TAGS)
+def compare(build_id: str) -> Response:
+    """Build the same once more, from the same inputs, and compare the files; publishes nothing."""
+    who = require("build")
+    with farm().database.begin() as session:
+        build = comparisons.start(session, build_id, actor=who.name)
+    hand_over()
+    with farm().database.read() as session:
+        return answer(_whole(session, build.id), 201)
+
+
 def _whole(session: Session, build_id: str) -> BuildAnswer:
     return BuildAnswer(
-        **vars(build_detail(session, build_id)), files=tuple(files_of_build(session, build_id))
+        **vars(build_detail(session, build_id)),
+        files=tuple(files_of_build(session, build_id)),
+        comparisons=tuple(comparisons_of_build(session, build_id)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from buildfarm.farm import comparisons
 from buildfarm.farm.show import BuildRow
 from buildfarm.scm.reasons import REMEDY, Reason
 from buildfarm.scm.show import DeliveryRow
@@ -29,7 +30,8 @@ def notices(source: SourceRow, builds: Sequence[BuildRow], deliveries: Sequence[
         found.append(
             Notice(f"The last delivery was rejected. {last.sentence}", remedy, f"/deliveries/{last.id}")
         )
-    over = next((build for build in builds if build.finished_at), None)
+    releasing = (build for build in builds if build.trigger != comparisons.TRIGGER)
+    over = next((build for build in releasing if build.finished_at), None)
     if over and over.state == "failed":
         found.append(
             Notice(

@@ -19,7 +19,7 @@ from webapp.pages.query import text
 from webapp.pages.shell import page
 
 blueprint = Blueprint("builds", __name__)
-STATES = ("queued", "running", "published", "failed", "cancelled")
+STATES = ("queued", "running", "published", "compared", "failed", "cancelled")
 #: Failed jobs of a build whose telling line is looked up.
 _QUOTED = 6
 

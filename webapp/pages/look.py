@@ -29,6 +29,7 @@ MARKS = {
     "running": Mark("loader-circle", _RUN),
     "built": Mark("package-check", _RUN),
     "published": Mark("circle-check", _GOOD),
+    "compared": Mark("circle-check", _GOOD),
     "succeeded": Mark("circle-check", _GOOD),
     "failed": Mark("circle-x", _BAD),
     "timed_out": Mark("clock-alert", _BAD),

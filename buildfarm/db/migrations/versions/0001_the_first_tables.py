@@ -484,6 +484,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("source_id", sa.String(), nullable=False),
         sa.Column("delivery_id", sa.String(), nullable=True),
+        sa.Column("compares_id", sa.String(), nullable=True),
         sa.Column("trigger", sa.String(), nullable=False),
         sa.Column("ref", sa.String(), nullable=False),
         sa.Column("commit", sa.String(), nullable=True),
@@ -507,6 +508,7 @@ def upgrade() -> None:
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("started_at", types.UtcDateTime(), nullable=True),
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["compares_id"], ["build.id"], name=op.f("fk_build_compares_id")),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
         sa.ForeignKeyConstraint(["superseded_by"], ["build.id"], name=op.f("fk_build_superseded_by")),
@@ -515,6 +517,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("build", schema=None) as batch_op:
         batch_op.create_index("ix_build_collapse", ["source_id", "commit"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_compares_id"), ["compares_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_source_id"), ["source_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_state"), ["state"], unique=False)
@@ -674,6 +677,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_artifact")),
     )
     op.create_table(
+        "comparison",
+        sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("builder", sa.String(), nullable=False),
+        sa.Column("rebuilt_sha256", sa.String(), nullable=True),
+        sa.Column("rebuilt_job_id", sa.String(), nullable=True),
+        sa.Column("rebuilt_attempt", sa.Integer(), nullable=True),
+        sa.Column("rebuilt_builder", sa.String(), nullable=True),
+        sa.Column("is_equal", sa.Boolean(), nullable=False),
+        sa.Column("differences", types.Json, nullable=False),
+        sa.Column("compared_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_comparison_build_id")),
+        sa.PrimaryKeyConstraint("build_id", "filename", name=op.f("pk_comparison")),
+    )
+    with op.batch_alter_table("comparison", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_comparison_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
         "dependency",
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -715,6 +739,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("log_segment")
     op.drop_table("dependency")
+    with op.batch_alter_table("comparison", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_comparison_sha256"))
+
+    op.drop_table("comparison")
     op.drop_table("artifact")
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
         batch_op.drop_index("ix_channel_entry_newest")
@@ -749,6 +777,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_build_state"))
         batch_op.drop_index(batch_op.f("ix_build_source_id"))
         batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
+        batch_op.drop_index(batch_op.f("ix_build_compares_id"))
         batch_op.drop_index("ix_build_collapse")
 
     op.drop_table("build")

@@ -1,0 +1,106 @@
+"""Builds that repeat another one, to see whether the same inputs give the same bytes.
+
+Such a build has the snapshot, the recipe and the images of the first one, and reads of the index what the
+first one was served. It publishes nothing; what it found is one row for each file of the first build.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.errors import Conflict
+from buildfarm.farm import builds, jobs
+from buildfarm.farm.model import Attempt, Build, Builder, Job
+from buildfarm.farm.rules import State
+from buildfarm.ids import new_id
+
+#: The trigger of such builds.
+TRIGGER = "compare"
+#: How long a job waits for a builder other than the first one's.
+ELSEWHERE = timedelta(minutes=10)
+#: A builder that was silent for this many of its signs of life is not waited for.
+_SILENT_BEATS = 3
+
+
+def start(session: Session, build_id: str, *, actor: str) -> Build:
+    """A build that repeats the successful jobs of another one.
+
+    Raises:
+        NotFound: `build.unknown`.
+        Conflict: `comparison.not_built`, that build has no files, or compares itself.
+    """
+    first = builds.get(session, build_id)
+    if first.compares_id or State(first.state) not in {State.BUILT, State.PUBLISHED}:
+        what = "compares another build" if first.compares_id else f"is {first.state}"
+        raise Conflict(
+            f"Build {build_id} {what}; what was built or published can be compared.",
+            code="comparison.not_built",
+        )
+    builds.hold_source(session, first.source_id)
+    same = (
+        "source_id", "ref", "commit", "title", "recipe_name", "recipe_path", "recipe_sha256", "recipe",
+        "not_followed", "snapshot_sha256", "commit_time", "channel", "project", "version",
+    )  # fmt: skip
+    build = Build(
+        id=new_id("bld"),
+        number=builds.next_number(session, first.source_id),
+        trigger=TRIGGER,
+        compares_id=first.id,
+        actor=actor,
+        state=State.QUEUED,
+        created_at=clock.now(),
+        **{name: getattr(first, name) for name in same},
+    )
+    session.add(build)
+    session.flush()
+    for job in first.jobs:
+        if job.state == State.SUCCEEDED:
+            session.add(_again(job, build))
+    return build
+
+
+def first_of(session: Session, job: Job) -> Job | None:
+    """The job that this one repeats; None where it repeats none."""
+    first = select(Job).join(Build, Build.compares_id == Job.build_id)
+    return session.scalars(first.where(Build.id == job.build_id, Job.target == job.target)).first()
+
+
+def demand_elsewhere(session: Session, builder: Builder, job_id: str, *, seen_s: float) -> None:
+    """Leave the job of a build that compares to another builder than the first one's, while there is one.
+
+    `seen_s` is how often an idle builder gives a sign of life, in seconds.
+
+    Raises:
+        Conflict: `comparison.elsewhere`.
+    """
+    job = session.get(Job, job_id)
+    first = first_of(session, job) if job else None
+    if job is None or first is None or clock.now() - job.created_at > ELSEWHERE:
+        return
+    if session.get_one(Attempt, (first.id, first.attempt)).builder_id != builder.id:
+        return
+    tier = job.queue.split(".")[2]
+    heard = clock.now() - timedelta(seconds=_SILENT_BEATS * seen_s)
+    others = session.scalars(select(Builder).where(Builder.id != builder.id, Builder.seen_at > heard))
+    if any(tier in other.tiers for other in others):
+        raise Conflict(
+            "Another builder is to make these files a second time; this one made them first.",
+            code="comparison.elsewhere",
+        )
+
+
+def _again(job: Job, build: Build) -> Job:
+    _, platform, tier, _ = job.queue.split(".")
+    queue = jobs.queue_name(platform, tier, "interactive")
+    return Job(
+        id=new_id("job"),
+        build_id=build.id,
+        target=job.target,
+        required=job.required,
+        spec=job.spec,
+        **jobs.queued_values(build.source_id, queue, build.created_at),
+    )
