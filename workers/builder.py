@@ -10,6 +10,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
 from buildfarm.sandbox.images import check_engine
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
+from buildfarm.sandbox.prestart import forget
 from workers import builder_config
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient
@@ -59,6 +60,7 @@ def main() -> int:
                 on_idle=presence.tell,
             )
         finally:
+            _clear_leftovers(own)
             janitor.stop()
     except EnvironmentProblem as err:
         print(err, file=sys.stderr)
@@ -93,6 +95,7 @@ def _clear_leftovers(own: BuilderConfig) -> None:
             _log.info("attempt.not_given_back", job_id=job_id, attempt=attempt, code=err.code)
     try:
         reap(own.docker_host, own.instance)
+        forget(own.workdir)
     except FarmError as err:
         _log.warning("builder.not_reaped", code=err.code, message=err.message)
 

@@ -10,6 +10,7 @@ from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import check_engine
+from buildfarm.sandbox.prestart import restock
 from buildfarm.sandbox.spec import AttemptSpec
 from workers import builder_config
 from workers.farm_client import FarmClient
@@ -35,8 +36,9 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             _log.info("attempt.not_claimed", code=err.code, message=err.message)
             return
         farm = FarmClient(own.farm_url, token)
+        told = AttemptSpec.model_validate(spec)
         outcome = run_attempt(
-            AttemptSpec.model_validate(spec),
+            told,
             farm,
             docker_host=own.docker_host,
             workdir=own.workdir,
@@ -50,6 +52,7 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             _log.warning("attempt.outcome_lost", code=err.code, outcome=outcome.state)
             return
         _log.info("attempt.reported", outcome=outcome.state, cause=outcome.cause, job_state=state)
+        restock(told, outcome, docker_host=own.docker_host, workdir=own.workdir, instance=own.instance)
 
 
 def _engine_answers(docker_host: str | None) -> bool:

@@ -32,8 +32,9 @@ from buildfarm.sandbox.engine import connect
 from buildfarm.sandbox.logstream import LogStream
 from buildfarm.sandbox.phases import Timeline
 from buildfarm.sandbox.port import FarmPort
+from buildfarm.sandbox.prestart import Kind, Script
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, FailureClass, Phase
-from buildfarm.sandbox.stage import Stage, copy_scripts
+from buildfarm.sandbox.stage import Stage
 from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape, some
 
 _log = log.get(__name__)
@@ -136,18 +137,15 @@ class _Attempt:
             engine=engine,
         )
 
-    def open_stage(self, client: docker.APIClient, scripts: Path, script: str, image: str) -> Stage:
-        """Start the container of one step; called from a thread of its own."""
+    def open_stage(self, client: docker.APIClient, script: Script, image: str) -> Stage:
+        """Take or start the container of one step; called from a thread of its own."""
         return Stage(
             client,
-            script=script,
-            image=image,
+            kind=Kind(script, image, self._spec.interpreter, self._spec.limits),
             spec=self._spec,
             farm=self._farm,
             root=self._root,
-            scripts=scripts,
             instance=self._instance,
-            seconds=max(1.0, self._deadline - time.monotonic()),
             feed=self._log.feed,
         )
 
@@ -361,7 +359,6 @@ class _Stages:
     def __init__(self, client: docker.APIClient, attempt: _Attempt) -> None:
         self._client = client
         self._attempt = attempt
-        self._scripts = copy_scripts(attempt._root)
         self._stack = ExitStack()
         self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=3))
         self._opened: dict[str, Future[Stage]] = {}
@@ -374,11 +371,9 @@ class _Stages:
             for future in self._opened.values():
                 self._pool.submit(self._close, future)
 
-    def open(self, script: str, image: str) -> None:
+    def open(self, script: Script, image: str) -> None:
         """Begin to start a container."""
-        self._opened[script] = self._pool.submit(
-            self._attempt.open_stage, self._client, self._scripts, script, image
-        )
+        self._opened[script] = self._pool.submit(self._attempt.open_stage, self._client, script, image)
 
     def take(self, script: str) -> Stage:
         """The stage, once its container runs."""

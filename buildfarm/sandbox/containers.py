@@ -1,7 +1,7 @@
-"""One container's life: create, attach, start, watch, remove. It is always removed.
+"""One container's life: start, attach, watch, remove. It is always removed.
 
-Attaching before the start and log driver `none` mean that nothing is stored by the engine and
-nothing is lost: a container whose output is not read simply blocks.
+Log driver `none` means that nothing is stored by the engine; a container says nothing before it has its
+plan, and by then somebody reads.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class Container:
         self._drained = threading.Event()
         self._broken: FarmError | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its output is at its end."""
+        return self._drained.is_set()
+
     def watch(self, should_stop: Callable[[], Stop | None]) -> Ended:
         """Wait for the end, asking `should_stop` several times a second; kill when it says so.
 
@@ -96,8 +101,7 @@ class Container:
             self._drained.set()
 
 
-@contextmanager
-def running(
+def start(
     client: docker.APIClient,
     *,
     image: str,
@@ -105,15 +109,13 @@ def running(
     limits: Limits,
     mounts: Mapping[str, Path],
     labels: Mapping[str, str],
-    feed: Callable[[bytes], None],
-) -> Iterator[Container]:
-    """Start a container under the policy and remove it at the end, whatever happens.
+) -> str:
+    """Start a container under the policy; its id. Whoever starts it removes it.
 
     Args:
         client: the engine.
         image: an image ID; a name would let the engine pull.
-        command: what to run, as uid 1000.
-        feed: is given the output as it comes, in a thread; blocking it blocks the container.
+        command: what to run, as uid 1000; what it prints before `using` attaches is lost.
         limits: see `Limits`.
         mounts: path in the container -> directory on the host, read-only.
         labels: what the janitor finds it by.
@@ -133,16 +135,56 @@ def running(
             host_config=client.create_host_config(**host_config(limits, cpus=cpus, mounts=mounts)),
         )
     container_id = str(created["Id"])
-    reader: threading.Thread | None = None
     try:
         with engine_errors("starting a container"):
-            stream = client.attach(container_id, stdout=True, stderr=True, stream=True)
             client.start(container_id)
+    except BaseException:
+        remove(client, container_id)
+        raise
+    return container_id
+
+
+def is_running(client: docker.APIClient, container_id: str) -> bool:
+    """Whether a container runs; one that is gone does not.
+
+    Raises:
+        ExternalFailure: the engine is away.
+    """
+    with engine_errors("looking at a container"):
+        try:
+            return bool(client.inspect_container(container_id)["State"]["Running"])
+        except docker.errors.NotFound:
+            return False
+
+
+@contextmanager
+def using(
+    client: docker.APIClient, container_id: str, name: str, feed: Callable[[bytes], None]
+) -> Iterator[Container]:
+    """A started container with its output, removed at the end, whatever happens.
+
+    Args:
+        client: the engine.
+        container_id: what `start` gave.
+        name: what people see it by from now on.
+        feed: is given the output as it comes, in a thread; blocking it blocks the container.
+
+    Raises:
+        ExternalFailure: the engine is away.
+    """
+    reader: threading.Thread | None = None
+    try:
+        with engine_errors("attaching to a container"):
+            stream = client.attach(container_id, stdout=True, stderr=True, stream=True)
             facts = client.inspect_container(container_id)
         usage = Usage(container_id, int(facts["State"].get("Pid") or 0))
         container = Container(client, container_id, str(facts["Image"]), usage)
         reader = threading.Thread(target=container._drain, args=(stream, feed), daemon=True)
         reader.start()
+        try:
+            client.rename(container_id, name)
+        except docker.errors.APIError as error:  # a container of that name is still being removed
+            _log.info("container_not_renamed", container=container_id, error=str(error.explanation))
         yield container
     finally:
         remove(client, container_id)

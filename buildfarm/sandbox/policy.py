@@ -24,9 +24,6 @@ INPUT_DIR = "/in"
 SCRIPTS_DIR = "/farm"
 
 LABEL_INSTANCE = "buildfarm.instance"
-LABEL_JOB = "buildfarm.job"
-LABEL_ATTEMPT = "buildfarm.attempt"
-LABEL_DEADLINE = "buildfarm.deadline"
 
 
 def _tmpfs(size: int, mode: str = "0755") -> str:

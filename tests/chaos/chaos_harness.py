@@ -20,7 +20,7 @@ from chaos_repository import Repository
 
 import docker
 from buildfarm.processes import session_members
-from buildfarm.sandbox.policy import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB
+from buildfarm.sandbox.policy import LABEL_INSTANCE
 from tests.waiting import wait_for
 
 BUILDFARM = Path(sys.executable).parent / "buildfarm"
@@ -187,19 +187,19 @@ class Farm:
     # -- the engine ------------------------------------------------------------------------------
 
     def containers(self, job: str | None = None) -> list[tuple[str, int]]:
-        """(job, attempt) of this farm's containers."""
+        """(job, attempt) of this farm's containers that work; those that wait for an attempt have no job."""
         farm_id = (self.data / "run" / "farm-id").read_text()
         client = docker.APIClient(base_url=os.environ["DOCKER_HOST"])
         try:
-            found = [c["Labels"] for c in client.containers(all=True, filters={"label": LABEL_INSTANCE})]
+            found = client.containers(all=True, filters={"label": LABEL_INSTANCE})
         finally:
             client.close()
-        mine = [labels for labels in found if labels[LABEL_INSTANCE].startswith(farm_id)]
-        return [
-            (labels[LABEL_JOB], int(labels[LABEL_ATTEMPT]))
-            for labels in mine
-            if job in (None, labels[LABEL_JOB])
+        names = [one["Names"][0].split(".") for one in found if one["Names"]]
+        # /<instance>.<job>.<attempt>.<script>; the engine names the others itself
+        work = [
+            (name[1], int(name[2])) for name in names if len(name) == 4 and name[0].startswith(f"/{farm_id}")
         ]
+        return [one for one in work if job in (None, one[0])]
 
     # -- the API ---------------------------------------------------------------------------------
 

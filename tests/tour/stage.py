@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
-from packaging.utils import parse_sdist_filename
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from buildfarm.config import pip_index_url
 
@@ -67,11 +67,11 @@ def fetch_sdist(project: str, folder: Path, version: str | None = None) -> tuple
     page_url = f"{pip_index_url()}/{project.lower()}/"
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
     files = requests.get(page_url, headers=accept, timeout=60).json()["files"]
-    sdists = {
-        parse_sdist_filename(file["filename"])[1]: file
-        for file in files
-        if file["filename"].endswith(".tar.gz") and not file.get("yanked")
-    }
+    sdists = {}
+    for file in files:
+        if file["filename"].endswith(".tar.gz") and not file.get("yanked"):
+            with contextlib.suppress(InvalidSdistFilename):  # of long ago
+                sdists[parse_sdist_filename(file["filename"])[1]] = file
     chosen = next(one for one in sdists if str(one) == version) if version else max(sdists)
     file = sdists[chosen]
     archive = folder / file["filename"]

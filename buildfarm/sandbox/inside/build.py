@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
 import tomllib
 from typing import Any
 
@@ -48,33 +50,56 @@ def _requirements(value: Any, where: str) -> list[str]:  # noqa: ANN401 - what a
 
 
 class _Backend:
+    """The backend's process, which calls one hook after the other; see hook.py."""
+
     def __init__(self, system: dict[str, Any], project: str, environment: dict[str, str]) -> None:
-        self._start = [
-            f"{steps.ENV}/bin/python", _HOOK, system["build-backend"],
-            json.dumps(system.get("backend-path", [])),
-        ]  # fmt: skip
-        self._project = project
-        self._environment = environment
+        self._name = system["build-backend"]
+        status, write = os.pipe()
+        place = json.dumps(system.get("backend-path", []))
+        self._process = subprocess.Popen(
+            [f"{steps.ENV}/bin/python", _HOOK, self._name, place, str(write)],
+            stdin=subprocess.PIPE, text=True, env=environment, cwd=project, pass_fds=(write,),
+        )  # fmt: skip
+        os.close(write)
+        self._status = os.fdopen(status, encoding="ascii")
 
     def call(self, hook: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the hook says
         result = "/work/hook.json"
         if os.path.lexists(result):
             os.unlink(result)  # of the hook before, which this one must not pass for its own
-        steps.run([*self._start, hook, json.dumps(arguments), result], self._environment, self._project)
+        print(f"$ {self._name} {hook} {json.dumps(arguments)}", flush=True)
+        if code := self._exit_code(json.dumps([hook, arguments, result])):
+            raise steps.FailedError(code if code > 0 else 128 - code)
         try:
             with open(result, encoding="utf-8") as file:
                 return json.load(file)
         except (OSError, ValueError, RecursionError) as error:
             raise RuntimeError(f"the backend's {hook} ended without an answer") from error
 
+    def _exit_code(self, line: str) -> int:
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        with contextlib.suppress(BrokenPipeError):  # the backend cannot be imported: the log has it
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        status = self._status.readline(20).strip()
+        if status.lstrip("-").isdigit():
+            return int(status)
+        return self._process.wait() or 1
+
 
 def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str]:
     """Run what the recipe wants to run first; the environment in which the build finds its programs."""
-    steps.make_environment(plan["python"], environment, steps.TOOLS, with_pip=True)
+    steps.make_environment(steps.TOOLS)
+    steps.install(["pip"], environment, steps.TOOLS)
     first, *rest = environment["PATH"].split(":")
     own = {**environment, "VIRTUAL_ENV": steps.TOOLS, "PATH": ":".join([f"{steps.TOOLS}/bin", *rest])}
     steps.run(steps.filled(plan["before"], plan), own, steps.SOURCE)
     return {**environment, "PATH": ":".join([first, f"{steps.TOOLS}/bin", *rest])}
+
+
+def prepare() -> None:
+    """The environment that the backend is installed into."""
+    steps.make_environment()
 
 
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
@@ -90,7 +115,6 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if plan["before"]:
         environment = _prepare(plan, environment)
     system = _build_system(project)
-    steps.make_environment(plan["python"], environment)
     if system.get("requires"):
         steps.install(system["requires"], environment)
     backend = _Backend(system, project, environment)

@@ -5,7 +5,6 @@ pip and uv cannot speak to a unix socket, so a forwarder listens on 127.0.0.1.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
@@ -19,29 +18,32 @@ PORT = 8080
 _CHUNK = 256 * 1024
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self) -> None:
-        super().__init__("farm", timeout=300)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(SOCKET)
-
-
 def put(path: str, body: bytes | BinaryIO, length: int) -> None:
-    """PUT bytes or a file to the farm; raises RuntimeError with its sentence when it refuses."""
-    connection = _UnixConnection()
-    try:
-        connection.request("PUT", path, body=body, headers={"Content-Length": str(length)})
-        answer = connection.getresponse()
-        sentence = answer.read().decode(errors="replace").strip()
-    except OSError as error:
-        # A refusal can come, and close the connection, while the body is still being sent.
-        raise RuntimeError(f"the farm broke off {path}: {error}") from error
-    finally:
-        connection.close()
-    if answer.status != 201:
+    """PUT bytes or a file to the farm; raises RuntimeError with its sentence when it refuses.
+
+    Written out: importing `http.client` costs more than a small file's whole way.
+    """
+    head = f"PUT {path} HTTP/1.1\r\nHost: farm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    answer = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as farm:
+        farm.settimeout(300)
+        try:
+            farm.connect(SOCKET)
+            try:
+                farm.sendall(head.encode())
+                if isinstance(body, bytes):
+                    farm.sendall(body)
+                else:
+                    farm.sendfile(body)
+            except OSError:
+                pass  # a refusal can come, and end what is still being sent: it is read below
+            while data := farm.recv(_CHUNK):
+                answer += data
+        except OSError as error:
+            raise RuntimeError(f"the farm broke off {path}: {error}") from error
+    status, _, rest = answer.partition(b"\r\n")
+    if status.split()[1:2] != [b"201"]:
+        sentence = rest.partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
         raise RuntimeError(f"the farm refused {path}: {sentence}")
 
 

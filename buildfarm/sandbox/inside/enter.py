@@ -1,4 +1,4 @@
-"""What a container starts, with the name of a script; its plan comes as /in/plan.json."""
+"""What a container starts, with the name of a script; its plan comes through the pipe /in/plan."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import importlib
 import json
 import os
 import sys
-import time
 
 from buildfarm.sandbox.inside import door, steps
 
-_PLAN = "/in/plan.json"
+_PLAN = "/in/plan"
 
 
 def main() -> None:
-    """Open the door, run the phase, say the last word; the exit code is the phase's."""
+    """Make ready, wait for the plan, run the phase, say the last word; the exit code is the phase's.
+
+    The container is started ahead of its use: what a script's `prepare` does needs nothing of the attempt.
+    """
     os.dup2(1, 2)  # one stream keeps the order of what is printed
     os.umask(0o022)
+    script = importlib.import_module(f"buildfarm.sandbox.inside.{sys.argv[1]}")
+    broken: Exception | None = None
+    try:
+        script.prepare()
+    except Exception as error:  # noqa: BLE001 - nobody listens yet: it is told when the plan is there
+        broken = error
     door.open_port()
-    while not os.path.exists(_PLAN):  # the container is started ahead of its use
-        time.sleep(0.02)
-    with open(_PLAN, encoding="utf-8") as file:
-        plan = json.load(file)
+    with open(_PLAN, encoding="utf-8") as pipe:  # opens when there is somebody who writes
+        plan = json.load(pipe)
     code, facts = 0, {}
     try:
-        script = importlib.import_module(f"buildfarm.sandbox.inside.{sys.argv[1]}")
+        if broken is not None:
+            raise RuntimeError(f"the image is not as it should be: {broken}")
         facts = script.main(plan, steps.clean_environment(plan))
     except steps.FailedError as failed:
         code = failed.code

@@ -5,8 +5,11 @@ Its wheel is read here, and a recipe may say how: that is why this is a containe
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+import subprocess
 import zipfile
 from typing import Any
 
@@ -14,6 +17,40 @@ from buildfarm.sandbox.inside import door, steps
 
 #: The name of musl's libc among the strings of an ELF file.
 _MUSL = re.compile(rb"\0libc\.(?:so|musl-\w+\.so\.1)\0")
+
+#: auditwheel takes longer to be imported than to repair a small wheel: it is loaded while others build.
+_AUDITWHEEL = """
+import json, os, sys
+from auditwheel.main import main
+given = sys.stdin.readline()
+if not given:
+    sys.exit()
+sys.argv, variables = json.loads(given)
+os.environ.clear()
+os.environ.update(variables)
+sys.exit(main())
+"""
+_loaded: list[subprocess.Popen[str]] = []
+
+
+def prepare() -> None:
+    """Load auditwheel by the interpreter that it is installed for."""
+    with open(shutil.which("auditwheel") or os.devnull, encoding="utf-8") as script:
+        python = script.readline().removeprefix("#!").strip()
+    if not os.path.basename(python).startswith("python"):
+        raise RuntimeError("the image has no auditwheel")
+    environment = steps.clean_environment({"environment": {}, "source_date_epoch": 0})
+    command = [python, "-B", "-c", _AUDITWHEEL]
+    _loaded.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd="/work", env=environment))
+
+
+def _auditwheel(arguments: list[str], environment: dict[str, str]) -> None:
+    command = ["auditwheel", *arguments]
+    print("$ " + " ".join(command), flush=True)
+    process = _loaded.pop()
+    process.communicate(json.dumps([command, environment]) + "\n")
+    if process.returncode:
+        raise steps.FailedError(process.returncode)
 
 
 def _needs_musl(wheel: str) -> bool:
@@ -34,16 +71,16 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if not compiled or not plan["repair"]:
         return facts
     os.mkdir(steps.OUT)
-    command = ["auditwheel", "repair", "--wheel-dir", steps.OUT, wheel]
     if isinstance(plan["repair"], list):
         steps.unpack_source(environment)
-        command = steps.filled(plan["repair"], plan, wheel=wheel, dest_dir=steps.OUT)
-    try:
-        steps.run(command, environment)
-    except steps.FailedError:
-        if isinstance(plan["repair"], list) or not _needs_musl(wheel):
+        steps.run(steps.filled(plan["repair"], plan, wheel=wheel, dest_dir=steps.OUT), environment)
+    else:
+        try:
+            _auditwheel(["repair", "--wheel-dir", steps.OUT, wheel], environment)
+        except steps.FailedError:
+            if _needs_musl(wheel):
+                return {**facts, "musl": True}  # auditwheel falls over glibc's file of the same name
             raise
-        return {**facts, "musl": True}  # auditwheel falls over glibc's file of the same name
     for name in sorted(os.listdir(steps.OUT)):
         door.put_file(os.path.join(steps.OUT, name))
     return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import venv
 from typing import Any
 
 SOURCE = "/src"
@@ -102,15 +103,11 @@ def filled(command: list[str], plan: dict[str, Any], **more: str) -> list[str]:
     return command
 
 
-def make_environment(
-    python: str, environment: dict[str, str], place: str = ENV, *, with_pip: bool = False
-) -> None:
-    """A virtual environment with nothing in it, or with pip alone."""
-    run(["uv", "venv", "--quiet", "--no-project", "--python", python, place], environment)
-    if with_pip:
-        run(["uv", "pip", "install", "--python", f"{place}/bin/python", "pip"], environment)
+def make_environment(place: str = ENV) -> None:
+    """A virtual environment of this interpreter with nothing in it."""
+    venv.EnvBuilder(symlinks=True).create(place)
 
 
-def install(requirements: list[str], environment: dict[str, str]) -> None:
-    """Install into /work/env from the farm's index."""
-    run(["uv", "pip", "install", "--python", f"{ENV}/bin/python", *requirements], environment)
+def install(requirements: list[str], environment: dict[str, str], place: str = ENV) -> None:
+    """Install into a virtual environment from the farm's index."""
+    run(["uv", "pip", "install", "--python", f"{place}/bin/python", *requirements], environment)

@@ -43,6 +43,11 @@ def _copy(path: str, folder: str) -> None:
         shutil.copy(source, copy)
 
 
+def prepare() -> None:
+    """The environment that the wheel is installed into."""
+    steps.make_environment()
+
+
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
     """Install with dependencies from the farm's index, then run the command or import everything."""
     wheel = os.path.join("/in", plan["wheel"])
@@ -55,8 +60,8 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     os.mkdir(scratch)
     for path in plan["sources"]:
         _copy(path, scratch)
-    steps.make_environment(plan["python"], environment, with_pip=bool(before))
     if before:
+        steps.install(["pip"], environment)
         steps.run(before, environment, scratch)
     extras = f"[{','.join(plan['extras'])}]" if plan["extras"] else ""
     stated = os.path.join(steps.project_folder(plan), "pyproject.toml")
