@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
 from buildfarm.errors import InvalidInput, Unauthenticated
-from buildfarm.farm import comparisons, handover, jobs, logs, registry
+from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import BuildView, Served
 from buildfarm.index.decide import Answer
@@ -40,6 +40,13 @@ class Claim(_Body):
 
     job: str
     attempt: int = Field(ge=1)
+
+
+class Report(_Body):
+    """What a builder says about itself: the build queues it looks into, attempts it runs at a time."""
+
+    queues: list[str] = Field(max_length=100)
+    slots: int = Field(ge=1, le=1000)
 
 
 class Beat(_Body):
@@ -78,8 +85,13 @@ def claim() -> Response:
     with farm().database.begin() as session:
         builder = registry.builder_of(session, principal)
         seen_s = farm().settings.timing.builder_seen_s
-        comparisons.demand_elsewhere(session, builder, body.job, seen_s=seen_s)
-        claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
+        refusal = dispatch.turn_away(session, builder, body.job, body.attempt)
+        if refusal is None:
+            comparisons.demand_elsewhere(session, builder, body.job, seen_s=seen_s)
+            claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
+    if refusal is not None:
+        handover.try_hand_over(farm().database, farm().queues)
+        raise refusal
     with log.bind(job_id=body.job, attempt=body.attempt):
         log.get(__name__).info("attempt.claimed", builder=builder.name)
     spec = {**claimed.spec, "heartbeat_seconds": farm().settings.timing.heartbeat_s}
@@ -103,11 +115,15 @@ def lost() -> Response:
 
 @blueprint.post("/builder/seen")
 def seen() -> Response:
-    """Note that a builder is there though it runs nothing; `again_s` is when to say so again."""
+    """Note that a builder is there; the answer says whether to look for work, and when to ask again."""
+    body = _parsed(Report)
     principal = verdicts().principal(request.headers.get("Authorization"))
     with farm().database.begin() as session:
-        registry.builder_of(session, principal).seen_at = clock.now()
-    return jsonify(again_s=farm().settings.timing.builder_seen_s)
+        builder = registry.builder_of(session, principal)
+        builder.seen_at, builder.facts = clock.now(), body.model_dump()
+        take = dispatch.may_take(session, builder)
+    timing = farm().settings.timing
+    return jsonify(take=take, again_s=timing.builder_seen_s if take else timing.heartbeat_s)
 
 
 @blueprint.post("/attempt/heartbeat")

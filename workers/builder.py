@@ -23,23 +23,34 @@ _PAUSE_S = 5.0
 class Presence:
     """Says from time to time that this builder is there, in which the farm's answer sets the pace.
 
-    Attempts beat for themselves; this is for a builder that has none, or no engine.
+    Attempts beat for themselves; this is for a builder that has none, or no engine. The farm says in turn
+    whether to look for work: not while it is paused or this builder drained.
     """
 
-    def __init__(self, farm: FarmClient) -> None:
-        self._farm = farm
+    def __init__(self, own: BuilderConfig) -> None:
+        self._farm = FarmClient(own.farm_url, own.token)
+        self._report = {"queues": sorted(own.queues), "slots": own.slots}
+        self._may_take = True
         self._due = 0.0
 
-    def tell(self) -> None:
-        """Say it, if it is time to."""
+    def hasten(self) -> None:
+        """Say it the next time anyway: something has happened."""
+        self._due = 0.0
+
+    def tell(self) -> bool:
+        """Say it, if it is time to; whether to look for work, as the farm said last."""
         if time.monotonic() < self._due:
-            return
+            return self._may_take
         try:
-            pause = self._farm.seen()
+            may_take, pause = self._farm.seen(self._report)
+            if may_take != self._may_take:
+                _log.info("builder.works" if may_take else "builder.rests")
+            self._may_take = may_take
         except FarmError as err:
             pause = _PAUSE_S
             _log.info("builder.not_seen", code=err.code, message=err.message)
         self._due = time.monotonic() + pause
+        return self._may_take
 
 
 def main() -> int:
@@ -47,7 +58,7 @@ def main() -> int:
     log.configure("builder")
     try:
         own = builder_config.load()
-        presence = Presence(FarmClient(own.farm_url, own.token))
+        presence = Presence(own)
         _begin_clean(own, presence)
         janitor = start_janitor(own.docker_host, own.instance)
         try:
@@ -58,6 +69,7 @@ def main() -> int:
                 name=own.redis_user,
                 on_lost=lambda _job_id, _attempt: _clear_leftovers(own),
                 on_idle=presence.tell,
+                on_over=presence.hasten,
             )
         finally:
             _clear_leftovers(own)

@@ -13,7 +13,10 @@ VARIABLE = "BUILDER_CONFIG"
 
 
 class BuilderConfig(BaseModel):
-    """The farm's URL, the builder's token, its Redis login, its engine, its queues by urgency."""
+    """The farm's URL, the builder's token, its Redis login, its engine, its queues by urgency.
+
+    `slots` is how many such processes this host runs for the builder.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +28,7 @@ class BuilderConfig(BaseModel):
     workdir: Path
     instance: str
     queues: tuple[str, ...]
+    slots: int
 
 
 def load() -> BuilderConfig:

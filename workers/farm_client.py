@@ -49,13 +49,14 @@ class FarmClient:
         """
         self._patiently(lambda: self._json("POST", "/builder/lost", {"job": job_id, "attempt": attempt}))
 
-    def seen(self) -> float:
-        """Say that this builder is there; how many seconds to wait until it is said again.
+    def seen(self, report: dict[str, Any]) -> tuple[bool, float]:
+        """Say that this builder is there; whether to look for work, and seconds until it is said again.
 
         Raises:
             FarmError: the farm is away, or does not know this builder any more.
         """
-        return float(self._json("POST", "/builder/seen", timeout=_BRIEF_S)["again_s"])
+        answer = self._json("POST", "/builder/seen", report, timeout=_BRIEF_S)
+        return bool(answer["take"]), float(answer["again_s"])
 
     def fetch_source(self, into: Path) -> None:
         """Write the source snapshot to `into`."""

@@ -7,12 +7,13 @@ may write such hashes, so they are read with a closed list of fields.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import cast
 
 from redis import Redis
 from rq import Queue
-from rq.exceptions import NoSuchJobError, StopRequested
+from rq.exceptions import DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import Serializer
 from rq.timeouts import BaseDeathPenalty
@@ -28,6 +29,7 @@ _FIELDS = frozenset(
 )
 # Compressed; the payload itself is limited by `Wire`, this is for what unpacks to a great size.
 _LONGEST_DATA = 1024
+_REST_S = 1.0
 
 
 class FarmJob(Job):
@@ -65,6 +67,8 @@ class FarmQueue(Queue):
     job_class = FarmJob
     #: Set on the queues of one worker when it was told to stop.
     stopping = False
+    #: Set on them while it may take no work.
+    resting = False
 
     @classmethod
     def dequeue_any(
@@ -81,12 +85,15 @@ class FarmQueue(Queue):
         Raises:
             StopRequested: before the pop. Raised during it, as RQ does, it would drop work that is
                 on its way already; raised after it, work that has come.
-            DequeueTimeout: nothing came in time.
+            DequeueTimeout: nothing came in time, or the worker rests.
         """
         listed = list(queues)
         while True:
             if any(isinstance(queue, FarmQueue) and queue.stopping for queue in listed):
                 raise StopRequested
+            if any(isinstance(queue, FarmQueue) and queue.resting for queue in listed):
+                time.sleep(_REST_S)
+                raise DequeueTimeout(_REST_S, [queue.key for queue in listed])
             try:
                 return super().dequeue_any(
                     listed, timeout, connection, job_class, serializer, death_penalty_class

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 #: Told of (work id, attempt) whose horse was killed; must not raise.
 OnLost = Callable[[str, int], None]
-#: Called before each pop, about once in a second; must not raise, and should be brief.
-OnIdle = Callable[[], None]
+#: Called when a horse has ended; must not raise.
+OnOver = Callable[[], None]
+#: Called before each pop, about once in a second: whether to pop. Must not raise, and should be brief.
+OnIdle = Callable[[], bool]
 
 _logger = log.get(__name__)
 
@@ -62,7 +64,8 @@ class FarmWorker(Worker):
         name: begins the worker's name in Redis; a builder's login covers the names of its user.
         on_lost: called in this process when a horse was killed, so that nobody has to wait for the
             lease of its work to lapse.
-        on_idle: called in this process whenever it is about to wait for work.
+        on_idle: called in this process whenever it is about to wait for work; says whether it may.
+        on_over: called in this process when a horse has ended, however it did.
     """
 
     queue_class = FarmQueue
@@ -77,8 +80,10 @@ class FarmWorker(Worker):
         wire: Wire,
         name: str,
         on_lost: OnLost = lambda _work_id, _attempt: None,
-        on_idle: OnIdle = lambda: None,
+        on_idle: OnIdle = lambda: True,
+        on_over: OnOver = lambda: None,
     ) -> None:
+        self._on_over = on_over
         self._on_lost = on_lost
         self._on_idle = on_idle
         self._horse_status = 0
@@ -166,6 +171,7 @@ class FarmWorker(Worker):
             work_id, attempt, _hand_over = job.args
             _logger.warning("worker.horse_killed", job=job.id, signal=os.WTERMSIG(self._horse_status))
             self._on_lost(work_id, attempt)
+        self._on_over()
 
     def wait_for_horse(self) -> tuple[int | None, int | None, struct_rusage | None]:
         """Wait for the horse's end, and remember what it was."""
@@ -222,7 +228,9 @@ class FarmWorker(Worker):
         with _outliving_outage():
             super().heartbeat(timeout, pipeline)
         if timeout is None and pipeline is None:  # how RQ calls it before a pop
-            self._on_idle()
+            is_resting = not self._on_idle()
+            for queue in self._farm_queues:
+                queue.resting = is_resting
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Signs of life of worker, execution and job while a horse runs."""
@@ -247,7 +255,8 @@ def run_worker(
     *,
     name: str,
     on_lost: OnLost = lambda _work_id, _attempt: None,
-    on_idle: OnIdle = lambda: None,
+    on_idle: OnIdle = lambda: True,
+    on_over: OnOver = lambda: None,
 ) -> int:
     """Work until SIGTERM or SIGINT, finishing what runs; a second signal ends that too.
 
@@ -259,6 +268,7 @@ def run_worker(
         name: begins the worker's name; for a builder its Redis user, else the process's role.
         on_lost: see `FarmWorker`.
         on_idle: likewise.
+        on_over: likewise.
 
     Returns:
         Exit code: 0 after a stop that was asked for, 1 when Redis was lost at the start.
@@ -279,7 +289,9 @@ def run_worker(
         redis_url, socket_connect_timeout=2.0, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
     )
     try:
-        worker = FarmWorker(queues, connection, wire=Wire(allow), name=name, on_lost=on_lost, on_idle=on_idle)
+        worker = FarmWorker(
+            queues, connection, wire=Wire(allow), name=name, on_lost=on_lost, on_idle=on_idle, on_over=on_over
+        )
         _logger.info("worker.started", worker=worker.name, queues=list(queues))
         worker.work()
     except _OUTAGE as error:

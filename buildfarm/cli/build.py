@@ -154,7 +154,7 @@ def print_build(found: dict[str, Any], *, as_json: bool) -> None:
             "state": "state",
             "cause": "cause",
             "id": "id",
-            "error": lambda row: plain(row["first_error"])[:80],
+            "error": lambda row: plain(row["first_error"] or _wait(found["waits"].get(row["id"])))[:120],
         }
         print_part("Jobs", found["jobs"], jobs)
         print_part("Files", found["files"], {"name": "filename", "bytes": "size", "sha256": "sha256"})
@@ -177,3 +177,7 @@ def differing(differences: Sequence[Mapping[str, str]]) -> str:
     """The first members that differ, and in what."""
     told = [f"{plain(one['member']) or 'the archive'}: {one['what']}" for one in differences[:_TOLD]]
     return "; ".join(told) + (f"; {len(differences) - _TOLD} more" if len(differences) > _TOLD else "")
+
+
+def _wait(wait: dict[str, Any] | None) -> str:
+    return wait["sentence"] if wait else ""

@@ -5,7 +5,17 @@ from __future__ import annotations
 import click
 
 from buildfarm.cli.client import from_environment
-from buildfarm.cli.output import json_option, print_facts, print_rows
+from buildfarm.cli.output import Columns, json_option, print_facts, print_rows
+
+_COLUMNS: Columns = {
+    "name": "name",
+    "tiers": "tiers",
+    "slots": lambda row: row["facts"].get("slots", ""),
+    "running": "running",
+    "state": lambda row: "drained" if row["drained_at"] else "takes work",
+    "seen": "seen_at",
+    "id": "id",
+}
 
 
 @click.group()
@@ -29,5 +39,21 @@ def add(name: str, *, tiers: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def list_command(*, as_json: bool) -> None:
     """Builders, by name."""
-    columns = {"name": "name", "tiers": "tiers", "running": "running", "seen": "seen_at", "id": "id"}
-    print_rows(from_environment().get("builders"), columns, as_json=as_json)
+    print_rows(from_environment().get("builders"), _COLUMNS, as_json=as_json)
+
+
+@builder.command()
+@click.argument("name")
+@json_option
+def drain(name: str, *, as_json: bool) -> None:
+    """Let the builder finish what it has and take nothing more."""
+    answer = from_environment().put("builders", name, "drain", body={})
+    print_facts(answer, _COLUMNS, as_json=as_json)
+
+
+@builder.command()
+@click.argument("name")
+@json_option
+def undrain(name: str, *, as_json: bool) -> None:
+    """Let the builder take work again."""
+    print_facts(from_environment().delete("builders", name, "drain"), _COLUMNS, as_json=as_json)

@@ -38,6 +38,8 @@ def show(job_id: str, *, as_json: bool) -> None:
         "error": "first_error",
         "line": lambda row: _anchor(client.page("jobs", job_id), row["error_line"]),
         "next": "next_step",
+        "waits": lambda _: found["wait"]["sentence"] if found["wait"] else "",
+        "expected": lambda _: found["wait"]["expected_at"] if found["wait"] else "",
         "started": "started_at",
         "finished": "finished_at",
         "image": "build_image",

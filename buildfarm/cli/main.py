@@ -34,6 +34,7 @@ NOUNS = {
     "token": "Credentials for programs.",
     "user": "Local people.",
     "builder": "Hosts that run builds.",
+    "queue": "What waits, and whether it is handed to builders.",
     "image": "Container images that builds use.",
     "front": "Servers before the farm.",
     "journal": "Everything that changed what clients see.",

@@ -188,6 +188,7 @@ def _builder(
         "workdir": str(settings.data / "builder" / str(slot)),
         "instance": f"{_farm_id(run)}-{slot}",
         "queues": queues_of_slot([f"build.{_FAMILY}.{tier}" for tier in _TIERS], slot, slots),
+        "slots": slots,
     }
     write_private(path, json.dumps(facts))
     return path

@@ -78,6 +78,15 @@ def put_down(session: Session, kind: WorkKind, work_id: str, attempt: int) -> No
     _change(session, kind, work_id, attempt, State.RUNNING, values)
 
 
+def put_back(session: Session, kind: WorkKind, work_id: str, attempt: int) -> None:
+    """Back to the outbox what was handed over to somebody who may not have it.
+
+    Raises:
+        StaleAttempt: somebody else has it, or it is over.
+    """
+    _change(session, kind, work_id, attempt, State.QUEUED, {"handed_over_at": None})
+
+
 def refuse(session: Session, kind: WorkKind, work_id: str, attempt: int, **values: Any) -> None:  # noqa: ANN401
     """From queued to failed: what can be handed to nobody.
 

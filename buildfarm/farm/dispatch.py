@@ -6,14 +6,19 @@ among what was handed over is RQ's: a worker pops its queues in the order of its
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, case, exists, func, or_, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from buildfarm.farm.model import Job
+from buildfarm import clock
+from buildfarm.errors import Conflict, StaleAttempt
+from buildfarm.farm import claims
+from buildfarm.farm.model import Builder, Job, Pause
 from buildfarm.farm.rules import State
+from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 
 #: Before any hand-over. An index answers `> _EVER`, and `IS NOT NULL` on SQLite not.
@@ -21,15 +26,18 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: Sources whose rows are asked for in one statement; SQLite joins 500 selects at most.
 _SOURCES = 100
 
+_DISPATCH = "dispatch"
 _OUTBOX = and_(Job.state == State.QUEUED, Job.handed_over_at.is_(None))
 
 
 def ready_jobs(session: Session, limit: int) -> list[Row[Any]]:
     """Queued jobs to hand over now, the most urgent first, then the oldest: id, queue, attempt, hand_over.
 
-    Of a source no more than `jobs_max` leaves room for. Costs by sources that wait and rows that are
-    returned, not by rows that wait.
+    Of a source no more than `jobs_max` leaves room for, and nothing while dispatch is paused. Costs by
+    sources that wait and rows that are returned, not by rows that wait.
     """
+    if paused(session):
+        return []
     at_work = with_builders(Source.id)
     room = case((Source.jobs_max.is_(None), limit), else_=Source.jobs_max - at_work)
     waits = exists().where(Job.source_id == Source.id, _OUTBOX)
@@ -41,6 +49,49 @@ def ready_jobs(session: Session, limit: int) -> list[Row[Any]]:
         found += session.execute(union_all(*heads)).all()
     found.sort(key=lambda row: (row.urgency, row.id))
     return found[:limit]
+
+
+def paused(session: Session) -> Pause | None:
+    """Who paused dispatch, and why; None while it goes on."""
+    return session.get(Pause, _DISPATCH)
+
+
+def pause(session: Session, *, actor: str, reason: str) -> Pause:
+    """Hand no job to any builder until `resume`; what runs goes on, what comes in is queued."""
+    row = paused(session)
+    if row is None:
+        row = Pause(name=_DISPATCH, since=clock.now(), actor=actor, reason=reason)
+        session.add(row)
+        record(session, "dispatch.pause", actor=actor)
+    return row
+
+
+def resume(session: Session, *, actor: str) -> None:
+    """Hand jobs over again; harmless when dispatch is not paused."""
+    if row := paused(session):
+        session.delete(row)
+        record(session, "dispatch.resume", actor=actor)
+
+
+def may_take(session: Session, builder: Builder) -> bool:
+    """Whether this builder should look for work at all."""
+    return builder.drained_at is None and paused(session) is None
+
+
+def turn_away(session: Session, builder: Builder, job_id: str, number: int) -> Conflict | None:
+    """Why the builder may not have this attempt, which is then in the outbox again; None when it may.
+
+    What was handed over before a pause or a drain is still in RQ, where nobody looks for it.
+    """
+    if paused(session):
+        refusal = Conflict("The farm hands out no work now.", code="dispatch.paused")
+    elif builder.drained_at:
+        refusal = Conflict(f"The builder {builder.name} is drained.", code="builder.drained")
+    else:
+        return None
+    with contextlib.suppress(StaleAttempt):
+        claims.put_back(session, Job, job_id, number)
+    return refusal
 
 
 def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:

@@ -6,23 +6,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.farm import dispatch
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
 
 
 @dataclass(frozen=True)
 class BuilderRow:
-    """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself."""
+    """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself.
+
+    One that is drained takes nothing more.
+    """
 
     id: str
     name: str
     tiers: tuple[str, ...]
     created_at: datetime
     seen_at: datetime | None
+    drained_at: datetime | None
     running: int
     facts: dict[str, Any]
 
@@ -40,9 +45,19 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class PauseRow:
+    """Since when nothing is handed to builders, by whom, and why."""
+
+    since: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class QueueHealth:
     """How the queue does; `oldest_wait_s` is how long the oldest queued job has waited, in seconds."""
 
+    paused: PauseRow | None
     waiting: int
     queued: int
     running: int
@@ -57,7 +72,9 @@ def queue_health(session: Session) -> QueueHealth:
         session.execute(select(Job.state, func.count()).where(Job.state.in_(live)).group_by(Job.state)).all()
     )
     oldest = session.execute(select(func.min(Job.created_at)).where(Job.state == State.QUEUED)).scalar_one()
+    pause = dispatch.paused(session)
     return QueueHealth(
+        paused=PauseRow(pause.since, pause.actor, pause.reason) if pause else None,
         waiting=counts.get(State.WAITING, 0),
         queued=counts.get(State.QUEUED, 0),
         running=counts.get(State.RUNNING, 0),
@@ -66,8 +83,8 @@ def queue_health(session: Session) -> QueueHealth:
     )
 
 
-def list_builders(session: Session) -> list[BuilderRow]:
-    """Every builder that joined, by name."""
+def list_builders(session: Session, name: str | None = None) -> list[BuilderRow]:
+    """Every builder that joined, or the one of that name, by name."""
     running = dict(
         session.execute(
             select(Attempt.builder_id, func.count())
@@ -82,10 +99,13 @@ def list_builders(session: Session) -> list[BuilderRow]:
             tiers=tuple(builder.tiers),
             created_at=builder.created_at,
             seen_at=builder.seen_at,
+            drained_at=builder.drained_at,
             running=running.get(builder.id, 0),
             facts=builder.facts,
         )
-        for builder in session.scalars(select(Builder).order_by(Builder.name))
+        for builder in session.scalars(
+            select(Builder).where(Builder.name == name if name else true()).order_by(Builder.name)
+        )
     ]
 
 

@@ -212,7 +212,10 @@ class Task(Work, Base):
 
 
 class Builder(Base):
-    """A host process that runs attempts; known by its token, trusted with nothing else."""
+    """A host process that runs attempts; known by its token, trusted with nothing else.
+
+    `facts` are what it says about itself: its queues, its slots. A drained one takes nothing more.
+    """
 
     __tablename__ = "builder"
 
@@ -222,7 +225,19 @@ class Builder(Base):
     tiers: Mapped[list[Any]]
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime | None]
+    drained_at: Mapped[datetime | None]
     facts: Mapped[dict[str, Any]]
+
+
+class Pause(Base):
+    """While the row `dispatch` is here no job is handed to a builder."""
+
+    __tablename__ = "pause"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    actor: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text)
 
 
 class Image(Base):

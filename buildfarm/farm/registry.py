@@ -37,6 +37,46 @@ def add_builder(session: Session, name: str, tiers: list[str], *, actor: str) ->
     return builder, value
 
 
+def drain(session: Session, name: str, *, actor: str) -> Builder:
+    """Let a builder finish what it has and take nothing more.
+
+    Raises:
+        NotFound: `builder.unknown`.
+    """
+    builder = named(session, name)
+    if builder.drained_at is None:
+        builder.drained_at = clock.now()
+        record(session, "builder.drain", builder=builder.id, name=name, actor=actor)
+    return builder
+
+
+def undrain(session: Session, name: str, *, actor: str) -> Builder:
+    """Let a builder take work again.
+
+    Raises:
+        NotFound: `builder.unknown`.
+    """
+    builder = named(session, name)
+    if builder.drained_at is not None:
+        builder.drained_at = None
+        record(session, "builder.undrain", builder=builder.id, name=name, actor=actor)
+    return builder
+
+
+def named(session: Session, name: str) -> Builder:
+    """One builder.
+
+    Raises:
+        NotFound: `builder.unknown`.
+    """
+    builder = session.scalars(select(Builder).where(Builder.name == name)).first()
+    if builder is None:
+        raise NotFound(
+            f"There is no builder {name}.", code="builder.unknown", hint="`builder list` shows them all."
+        )
+    return builder
+
+
 def builder_of(session: Session, principal: Principal) -> Builder:
     """The builder whose token this is.
 

@@ -86,6 +86,11 @@ ROUTES = [
     ("POST", "/users", {"name": "ada", "password": "a long password"}, 403, 201),
     ("GET", "/builders", None, 200, 200),
     ("POST", "/builders", {"name": "builder-two", "tiers": ["dev"]}, 403, 201),
+    ("PUT", "/builders/builder-one/drain", {}, 403, 200),
+    ("DELETE", "/builders/builder-one/drain", None, 403, 200),
+    ("GET", "/queue", None, 200, 200),
+    ("PUT", "/queue/pause", {"reason": "new disks"}, 403, 200),
+    ("DELETE", "/queue/pause", None, 403, 200),
     ("GET", "/images", None, 200, 200),
     ("PUT", "/images", IMAGES, 403, 200),
     # No signer runs here: what it has to be asked for is not there.

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from buildfarm import clock
-from buildfarm.farm import claims
+from buildfarm.farm import jobs
 from buildfarm.farm.model import Build, Comparison, Job
 from tests.waiting import wait_for
 
@@ -109,7 +109,10 @@ def test_a_failed_job_is_held_against_the_last_good_one(run, full):
             id="bld_zzzzzzzzzzzz", number=2, source_id=good.build.source_id, trigger="manual", ref="main",
             commit="b" * 40, channel="dev", state="failed", created_at=clock.now(),
         )  # fmt: skip
-        values = claims.queued_values(good.queue, clock.now()) | {"state": "failed", "required": True}
+        values = jobs.queued_values(good.source_id, good.queue, clock.now()) | {
+            "state": "failed",
+            "required": True,
+        }
         session.add_all([build, Job(id="job_z", build=build, target=good.target, spec=good.spec, **values)])
     shown = run("job", "show", "job_z").out
     assert f"Since #1, the last good one ({full.job_id})\n" in shown
@@ -158,6 +161,10 @@ def test_a_user_is_added_with_a_password_from_standard_input(run, monkeypatch):
 def test_builders_images_channels_projects_and_the_journal_are_listed(run):
     assert run("builder", "add", "builder-two", "--tier", "dev", "--json").json["token"].startswith("bft_")
     assert "builder-two" in run("builder", "list").out
+    assert "drained" in run("builder", "drain", "builder-two").out
+    assert run("builder", "list", "--json").json["items"][1]["drained_at"]
+    assert "takes work" in run("builder", "undrain", "builder-two").out
+    assert run("builder", "drain", "nobody").code == 1
     assert "manylinux_2_28_x86_64" in run("image", "list").out
     assert "http://farm.example/staging/simple/" in run("channel", "list").out
     assert run("project", "list", "-q", "widg", "--json").json["items"][0]["latest"] == "1.0"
@@ -244,3 +251,19 @@ def test_a_build_is_compared_and_the_table_says_what_differs(run, full, is_equal
         compared.result()
     assert (ended.code, word in ended.out) == (code, True), ended.err
     assert ("widget/a.py: time" in ended.out) is not is_equal
+
+
+def test_the_farm_is_paused_and_resumed_and_who_waits_reads_why(run, full):
+    assert run("queue", "show", "--json").json["paused"] is None
+    assert "new disks" in run("queue", "pause", "--reason", "new disks").out
+    assert run("queue", "show", "--json").json["paused"]["reason"] == "new disks"
+    assert "has paused the farm: new disks" in run("job", "show", full.waiting_job_id).out
+    assert run("queue", "resume", "--json").json["paused"] is None
+
+
+def test_the_jobs_of_a_source_are_limited(run):
+    assert run("source", "limit", "widget", "2", "--json").json["jobs_max"] == 2
+    assert (
+        run("source", "limit", "widget").out == "Any number of its jobs is with builders at a time: widget.\n"
+    )
+    assert run("source", "limit", "widget", "0").code == 2

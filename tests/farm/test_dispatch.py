@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import insert
 
 from buildfarm import clock
-from buildfarm.farm import dispatch, jobs
+from buildfarm.farm import dispatch, jobs, registry
 from buildfarm.farm.handover import hand_over_waiting
 from buildfarm.farm.model import Job
+from buildfarm.farm.rules import State
 from buildfarm.farm.wire import CLASSES, queues_of_slot
 from buildfarm.sources.model import Source
 from tests.farm.test_handover import Queues
@@ -108,3 +109,65 @@ def test_the_last_slot_of_a_host_looks_from_the_other_end() -> None:
     urgent = [f"{PREFIX}.{one}" for one in CLASSES]
     assert queues_of_slot([PREFIX], 0, 1) == urgent
     assert [queues_of_slot([PREFIX], slot, 3) for slot in range(3)] == [urgent, urgent, urgent[::-1]]
+
+
+def joined(house, name: str, *, slots: int = 2, queues: tuple[str, ...] = tuple(CLASSES)) -> str:
+    """A builder that has said that it is there; its token."""
+    with house.database.begin() as session:
+        token = registry.add_builder(session, name, ["dev"], actor="test")[1]
+    seen(house, token, slots=slots, queues=queues)
+    return token
+
+
+def seen(house, token: str, *, slots: int = 2, queues: tuple[str, ...] = tuple(CLASSES)) -> dict:
+    report = {"queues": [f"{PREFIX}.{one}" for one in queues], "slots": slots}
+    return posted(house, token, "builder/seen", report).json
+
+
+def posted(house, token: str, path: str, body: dict):
+    headers = {"Authorization": f"Bearer {token}"}
+    return house.app.test_client().post(f"/jobapi/v1/{path}", json=body, headers=headers)
+
+
+def test_a_paused_farm_hands_out_nothing_and_goes_on_where_it_was(each_house) -> None:
+    source = each_house.source()
+    first, second = each_house.build(source, *TARGETS[:2])[1].values()
+    queues = Queues()
+    handed_over(each_house, queues)
+    running = each_house.claim(first)
+    token = joined(each_house, "two")
+    with each_house.database.begin() as session:
+        dispatch.pause(session, actor="ada", reason="new disks")
+    assert seen(each_house, token)["take"] is False
+    refused = posted(each_house, token, "claim", {"job": second, "attempt": 1})
+    assert (refused.status_code, refused.json["code"]) == (409, "dispatch.paused")
+    later = list(each_house.build(source, *TARGETS[:2])[1].values())
+    assert handed_over(each_house, queues) == []
+    assert each_house.finish(running) == State.SUCCEEDED
+    with each_house.database.begin() as session:
+        dispatch.resume(session, actor="ada")
+    assert seen(each_house, token)["take"] is True
+    assert handed_over(each_house, queues) == later
+    assert (second, 1, 2) in queues.held
+    assert posted(each_house, token, "claim", {"job": second, "attempt": 1}).status_code == 200
+
+
+def test_a_drained_builder_finishes_what_it_has_and_takes_nothing_more(each_house) -> None:
+    first, second = each_house.build(each_house.source(), *TARGETS[:2])[1].values()
+    queues = Queues()
+    handed_over(each_house, queues)
+    one, two = joined(each_house, "eins"), joined(each_house, "zwei")
+    attempt = posted(each_house, one, "claim", {"job": first, "attempt": 1}).json["token"]
+    with each_house.database.begin() as session:
+        registry.drain(session, "eins", actor="ada")
+    assert (seen(each_house, one)["take"], seen(each_house, two)["take"]) == (False, True)
+    refused = posted(each_house, one, "claim", {"job": second, "attempt": 1})
+    assert (refused.status_code, refused.json["code"]) == (409, "builder.drained")
+    hand_over_waiting(each_house.database, queues)
+    assert (second, 1, 2) in queues.held
+    assert posted(each_house, attempt, "attempt/heartbeat", {"phase": "build"}).json["go_on"] is True
+    assert posted(each_house, attempt, "attempt/finish", {"state": "succeeded"}).status_code == 200
+    assert posted(each_house, two, "claim", {"job": second, "attempt": 1}).status_code == 200
+    with each_house.database.begin() as session:
+        registry.undrain(session, "eins", actor="ada")
+    assert seen(each_house, one)["take"] is True

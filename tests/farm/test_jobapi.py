@@ -104,11 +104,13 @@ def test_a_builder_without_work_is_seen(open_house) -> None:
             return fleet.list_builders(session)[0].seen_at
 
     assert seen_at() is None
-    assert call(house, builder, "POST", "/builder/seen").json == {"again_s": 7}
+    report = {"queues": ["build.manylinux-x86_64.dev.release"], "slots": 2}
+    said = call(house, builder, "POST", "/builder/seen", json=report).json
+    assert said == {"take": True, "again_s": 7}
     first = seen_at()
-    call(house, builder, "POST", "/builder/seen")
+    call(house, builder, "POST", "/builder/seen", json=report)
     assert seen_at() > first
-    other = call(house, house.token("admin"), "POST", "/builder/seen")
+    other = call(house, house.token("admin"), "POST", "/builder/seen", json=report)
     assert (other.status_code, other.json["code"]) == (403, "builder.token")
 
 

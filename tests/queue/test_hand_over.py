@@ -258,3 +258,22 @@ def test_what_is_less_urgent_is_begun_though_urgent_work_waits(server, queues, m
     last.let_go(C)
     wait_for(lambda: len(ran(tmp_path)) == 3, "the work that was held")
     assert ran(tmp_path) == [f"{work} 1 1" for work in (A, B, C)]
+
+
+def test_a_worker_that_rests_takes_nothing_and_begins_when_it_may(server, queues, make_worker, tmp_path):
+    rest = tmp_path / "rest"
+    rest.touch()
+    make_worker(server.url, "fetch", "plan")
+    put(queues, "note", A)
+    wait_for(lambda: len(rest.read_text()) > 2, "the worker to rest")
+    assert queues.depths()["fetch"] == 1
+    rest.unlink()
+    wait_for(lambda: ran(tmp_path) == [f"{A} 1 1"], "the work")
+
+
+def test_a_worker_that_rests_ends_when_it_is_told(server, make_worker, tmp_path):
+    (tmp_path / "rest").touch()
+    worker = make_worker(server.url, "fetch")
+    wait_for(lambda: (tmp_path / "rest").read_text(), "the worker to rest")
+    worker.process.terminate()
+    assert worker.process.wait(30) == 0

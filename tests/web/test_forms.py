@@ -30,6 +30,10 @@ FORMS = [
     ),
     ("/promotions/{promotion}/undo", {}, "/projects/widget/1.3.0?done=undone"),
     ("/projects/widget/1.3.0/yank", {"reason": "broken"}, "/projects/widget/1.3.0?done=yanked"),
+    ("/queue/pause", {"reason": "new disks"}, "/queue"),
+    ("/queue/resume", {}, "/queue"),
+    ("/builders/builder-one/drain", {}, "/queue"),
+    ("/builders/builder-one/undrain", {}, "/queue"),
     ("/projects/widget/1.3.0/unyank", {}, "/projects/widget/1.3.0?done=unyanked"),
 ]
 

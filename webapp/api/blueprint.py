@@ -20,6 +20,7 @@ from webapp.api import (
     namespaces,
     projects,
     promotions,
+    queue,
     releases,
     sources,
     tokens,
@@ -36,7 +37,7 @@ _MAX_BODY = 8 << 20
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
     builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces,
-    projects, promotions, releases, sources, tokens, users, wheel_rules, whoami,
+    projects, promotions, queue, releases, sources, tokens, users, wheel_rules, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from pydantic import Field
 
 from buildfarm.farm.fleet import BuilderRow, list_builders
-from buildfarm.farm.registry import add_builder
+from buildfarm.farm.registry import add_builder, drain, undrain
 from buildfarm.sources.names import checked_name, checked_tier
 from webapp.api.answer import answer, page
 from webapp.api.spec import Body, Page, answers, spec
@@ -53,3 +53,25 @@ def add(json: NewBuilder) -> Response:
     with farm().database.begin() as session:
         builder, token = add_builder(session, checked_name(json.name), tiers, actor=who.name)
     return answer(BuilderSecret(builder.id, builder.name, tuple(builder.tiers), token), 201)
+
+
+@blueprint.put("/builders/<name>/drain")
+@spec.validate(resp=answers(BuilderRow), tags=_TAGS)
+def begin_drain(name: str) -> Response:
+    """Let a builder finish what it has and take nothing more."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        drain(session, name, actor=who.name)
+        session.flush()
+        return answer(list_builders(session, name)[0])
+
+
+@blueprint.delete("/builders/<name>/drain")
+@spec.validate(resp=answers(BuilderRow), tags=_TAGS)
+def end_drain(name: str) -> Response:
+    """Let a builder take work again."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        undrain(session, name, actor=who.name)
+        session.flush()
+        return answer(list_builders(session, name)[0])

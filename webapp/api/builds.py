@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from buildfarm.farm import builds, comparisons
 from buildfarm.farm.show import BuildDetail, BuildRow, build_detail, list_builds
 from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_build
+from buildfarm.farm.waiting import Wait, waits_of
 from buildfarm.index.showfiles import FileRow, files_of_build
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
@@ -25,10 +26,14 @@ _TAGS = ["builds"]
 
 @dataclass(frozen=True)
 class BuildAnswer(BuildDetail):
-    """A build with its jobs, the files it published, and what building them twice has shown."""
+    """A build with its jobs, the files it published, and what building them twice has shown.
+
+    `waits` says of each queued job why it is, by its id.
+    """
 
     files: tuple[FileRow, ...]
     comparisons: tuple[ComparisonRow, ...]
+    waits: dict[str, Wait]
 
 
 class BuildQuery(PageQuery):
@@ -112,4 +117,5 @@ def _whole(session: Session, build_id: str) -> BuildAnswer:
         **vars(build_detail(session, build_id)),
         files=tuple(files_of_build(session, build_id)),
         comparisons=tuple(comparisons_of_build(session, build_id)),
+        waits=waits_of(session, build_id, farm().settings),
     )

@@ -17,6 +17,7 @@ from buildfarm.farm import logs
 from buildfarm.farm.model import Attempt
 from buildfarm.farm.rules import FINAL, State
 from buildfarm.farm.show import JobDetail, job_detail
+from buildfarm.farm.waiting import Wait, waits_of
 from webapp.api.answer import answer
 from webapp.api.spec import Body, answers, spec
 from webapp.context import farm, require
@@ -51,6 +52,13 @@ class LogPart:
     done: bool
 
 
+@dataclass(frozen=True)
+class JobAnswer(JobDetail):
+    """A job with its attempts; `wait` says why it is queued, while it is."""
+
+    wait: Wait | None
+
+
 class LogQuery(Body):
     """Which log: of the newest attempt, as text; with `offset` (bytes) in pieces, as JSON."""
 
@@ -59,12 +67,14 @@ class LogQuery(Body):
 
 
 @blueprint.get("/jobs/<job_id>")
-@spec.validate(resp=answers(JobDetail), tags=_TAGS)
+@spec.validate(resp=answers(JobAnswer), tags=_TAGS)
 def show_one(job_id: str) -> Response:
-    """One job with its attempts."""
+    """One job with its attempts, and why it waits."""
     require("view")
     with farm().database.read() as session:
-        return answer(job_detail(session, job_id))
+        detail = job_detail(session, job_id)
+        wait = waits_of(session, detail.job.build_id, farm().settings).get(job_id)
+        return answer(JobAnswer(**vars(detail), wait=wait))
 
 
 @spec.validate(resp=answers(LogPart), tags=_TAGS)

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as Redirect
 from buildfarm.farm import builds
 from buildfarm.farm.rules import FINAL
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
+from buildfarm.farm.waiting import waits_of
 from buildfarm.index.showfiles import files_of_build
 from buildfarm.sources import show as sources
 from webapp.api.effects import hand_over
@@ -64,7 +65,7 @@ def show_one(build_id: str) -> Response:
         return page(
             "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
             quotes=_quotes(build), files=files_of_build(session, build_id),
-            served=served(build.jobs),
+            served=served(build.jobs), waits=waits_of(session, build_id, farm().settings),
         )  # fmt: skip
 
 

@@ -87,6 +87,9 @@ def lines(session: Session, rows: list[SourceRow]) -> list[Line]:
 
 def sentence(health: QueueHealth) -> str:
     """How the queue does, as one sentence."""
+    if health.paused:
+        why = f", {health.paused.reason}" if health.paused.reason else ""
+        return f"Paused by {health.paused.actor}{why}; {health.running} running, {health.queued} queued."
     builders = len(health.builders)
     if not builders:
         return "No builder has joined yet, so builds wait."

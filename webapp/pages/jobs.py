@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from buildfarm.farm import logbook, logs
 from buildfarm.farm.rules import FINAL
 from buildfarm.farm.show import JobDetail, job_detail
+from buildfarm.farm.waiting import waits_of
 from webapp.context import farm, require
 from webapp.pages import loglines, logtext
 from webapp.pages.query import number
@@ -27,8 +28,11 @@ def show_one(job_id: str, attempt: int | None = None) -> Response:
     require("view")
     with farm().database.read() as session:
         detail = job_detail(session, job_id)
+        wait = waits_of(session, detail.job.build_id, farm().settings).get(job_id)
         facts = _log(session, detail, attempt) if detail.attempts or attempt else {"log": None}
-    return page("jobs/show.html", detail=detail, job=detail.job, is_over=detail.job.state in FINAL, **facts)
+    return page(
+        "jobs/show.html", detail=detail, job=detail.job, is_over=detail.job.state in FINAL, wait=wait, **facts
+    )
 
 
 @blueprint.get("/jobs/<job_id>/log.txt")

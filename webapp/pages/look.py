@@ -86,6 +86,17 @@ def when(moment: datetime | None, none: str = "never") -> str:
     )
 
 
+def begins(moment: datetime) -> str:
+    """How soon something is expected to begin, as a sentence goes on; the exact moment (UTC) on hover."""
+    seconds = (moment - clock.now()).total_seconds()
+    soon = (
+        "now" if seconds < 30 else f"in about {duration(max(60, round(seconds / 60) * 60)).split(' 00 ')[0]}"
+    )
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        clock.iso(moment), moment.strftime("%Y-%m-%d %H:%M:%S UTC"), soon
+    )
+
+
 def duration(seconds: float | None) -> str:
     """A length of time in the two largest units."""
     if seconds is None:

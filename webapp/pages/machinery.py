@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as Redirect
 
+from buildfarm.farm import dispatch, registry
 from buildfarm.farm.fleet import list_images, queue_health
 from buildfarm.farm.show import list_builds
-from webapp.context import farm, require
+from webapp.api.effects import hand_over
+from webapp.context import check_form, farm, require
 from webapp.pages import home
 from webapp.pages.shell import page
 
@@ -23,3 +26,44 @@ def queue() -> Response:
             "queue.html", health=health, sentence=home.sentence(health), images=list_images(session),
             queued=list_builds(session, state="queued")[0], running=list_builds(session, state="running")[0],
         )  # fmt: skip
+
+
+@blueprint.post("/queue/pause")
+def pause() -> Redirect:
+    """Hand no job to any builder for now."""
+    check_form()
+    who = require("admin")
+    with farm().database.begin() as session:
+        dispatch.pause(session, actor=who.name, reason=request.form.get("reason", "").strip()[:500])
+    return redirect("/queue", 303)
+
+
+@blueprint.post("/queue/resume")
+def resume() -> Redirect:
+    """Hand jobs to builders again."""
+    check_form()
+    who = require("admin")
+    with farm().database.begin() as session:
+        dispatch.resume(session, actor=who.name)
+    hand_over()
+    return redirect("/queue", 303)
+
+
+@blueprint.post("/builders/<name>/drain")
+def drain(name: str) -> Redirect:
+    """Let a builder finish what it has and take nothing more."""
+    check_form()
+    who = require("admin")
+    with farm().database.begin() as session:
+        registry.drain(session, name, actor=who.name)
+    return redirect("/queue", 303)
+
+
+@blueprint.post("/builders/<name>/undrain")
+def undrain(name: str) -> Redirect:
+    """Let a builder take work again."""
+    check_form()
+    who = require("admin")
+    with farm().database.begin() as session:
+        registry.undrain(session, name, actor=who.name)
+    return redirect("/queue", 303)

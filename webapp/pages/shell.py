@@ -24,7 +24,7 @@ _YEAR_S = 31_536_000
 
 def install(app: Flask) -> None:
     """Give the templates their filters and globals, and static files their caching."""
-    for name in ("when", "duration", "elapsed", "size", "short_ref", "pretty", "word"):
+    for name in ("begins", "when", "duration", "elapsed", "size", "short_ref", "pretty", "word"):
         app.add_template_filter(getattr(look, name), name)
     app.add_template_filter(look.counted, "count")
     app.add_template_global(look.mark, "mark")

@@ -199,6 +199,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "version", name=op.f("pk_release_licence")),
     )
     op.create_table(
+        "pause",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("since", types.UtcDateTime(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_pause")),
+    )
+    op.create_table(
         "source",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -530,6 +538,7 @@ def upgrade() -> None:
         sa.Column("tiers", types.Json, nullable=False),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("seen_at", types.UtcDateTime(), nullable=True),
+        sa.Column("drained_at", types.UtcDateTime(), nullable=True),
         sa.Column("facts", types.Json, nullable=False),
         sa.ForeignKeyConstraint(["token_id"], ["token.id"], name=op.f("fk_builder_token_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_builder")),
@@ -834,6 +843,7 @@ def downgrade() -> None:
 
     op.drop_table("supplement")
     op.drop_table("source")
+    op.drop_table("pause")
     op.drop_table("release_licence")
     op.drop_table("promotion")
     with op.batch_alter_table("project", schema=None) as batch_op:

@@ -1,0 +1,160 @@
+"""Why a queued job waits and when it will begin, as far as anybody can know.
+
+An answer for people: nothing is decided by it. A builder's own words (its queues, its slots) are taken as
+they are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.farm import dispatch
+from buildfarm.farm.model import Attempt, Builder, Job
+from buildfarm.farm.rules import State
+from buildfarm.sources.model import Source
+
+#: Jobs that ended last, whose median says how long one takes.
+_RECENT = 50
+#: A builder that has kept silent for so many of its intervals counts as away.
+_SILENCES = 3
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why a job is queued; `ahead` counts those before it, `expected_at` is a guess, where there is one."""
+
+    sentence: str
+    ahead: int = 0
+    expected_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """The builders that can take a job now, and since when their attempts run."""
+
+    slots: int
+    began: tuple[datetime, ...]
+
+
+def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, Wait]:
+    """Why each queued job of a build waits, by its id."""
+    queued = session.scalars(select(Job).where(Job.build_id == build_id, Job.state == State.QUEUED)).all()
+    patience = timedelta(seconds=_SILENCES * settings.timing.builder_seen_s)
+    if not queued:
+        return {}
+    if pause := dispatch.paused(session):
+        reason = f": {pause.reason}" if pause.reason else "."
+        sentence = f"{pause.actor} has paused the farm{reason}"
+        return {job.id: Wait(sentence) for job in queued}
+    builders = list(session.scalars(select(Builder).order_by(Builder.name)))
+    source = session.get_one(Source, queued[0].source_id)
+    limited = _at_limit(session, source)
+    typical = _typical_s(session)
+    found: dict[str, Wait] = {}
+    for queue in sorted({job.queue for job in queued}):
+        here = [job for job in queued if job.queue == queue]
+        able, obstacle = _able(builders, queue, patience)
+        if obstacle:
+            found |= {job.id: Wait(obstacle) for job in here}
+            continue
+        crew, before = _crew(session, able), _ahead(session, able, here[0])
+        for position, job in enumerate(sorted(here, key=lambda job: job.id)):
+            ahead = before + position
+            held = limited if job.handed_over_at is None else ""
+            expected = None if held else _expected(crew, ahead, typical)
+            found[job.id] = Wait(held or _busy(crew, ahead), ahead, expected)
+    return found
+
+
+def _able(builders: Sequence[Builder], queue: str, patience: timedelta) -> tuple[list[Builder], str]:
+    """The builders that take this queue's jobs now; when there is none, why not."""
+    prefix, tier = queue.rpartition(".")[0], queue.split(".")[2]
+    able = [one for one in builders if queue in one.facts.get("queues", ()) and tier in one.tiers]
+    if not able:
+        return [], f"No builder has joined that takes {prefix.removeprefix('build.')}."
+    since = clock.now() - patience
+    for is_so, what in (
+        (lambda one: one.seen_at is not None and one.seen_at > since, "not heard of"),
+        (lambda one: one.drained_at is None, "drained"),
+    ):
+        names = ", ".join(one.name for one in able)
+        able = [one for one in able if is_so(one)]
+        if not able:
+            return [], f"Every builder that could take it is {what}: {names}."
+    return able, ""
+
+
+def _at_limit(session: Session, source: Source) -> str:
+    """The sentence, when the source has as many jobs with builders as it may."""
+    if source.jobs_max is None:
+        return ""
+    count = session.execute(select(dispatch.with_builders(source.id))).scalar_one()
+    if count < source.jobs_max:
+        return ""
+    return f"{source.name} has {count} of at most {source.jobs_max} jobs with builders."
+
+
+def _crew(session: Session, able: Sequence[Builder]) -> _Crew:
+    running = session.scalars(
+        select(Attempt.started_at)
+        .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
+        .where(Job.state == State.RUNNING, Attempt.builder_id.in_([one.id for one in able]))
+    )
+    return _Crew(sum(one.facts["slots"] for one in able), tuple(running))
+
+
+def _ahead(session: Session, able: Sequence[Builder], job: Job) -> int:
+    """Queued jobs of other builds that these builders take before the given one."""
+    queues = sorted({queue for one in able for queue in one.facts["queues"]})
+    before = (Job.urgency < job.urgency) | ((Job.urgency == job.urgency) & (Job.id < job.id))
+    query = select(func.count()).where(
+        Job.state == State.QUEUED, Job.queue.in_(queues), Job.build_id != job.build_id, before
+    )
+    return session.execute(query).scalar_one()
+
+
+def _busy(crew: _Crew, ahead: int) -> str:
+    if ahead + len(crew.began) < crew.slots:
+        return "A builder takes it in a moment."
+    jobs = "No job is" if not ahead else "1 job is" if ahead == 1 else f"{ahead} jobs are"
+    if len(crew.began) < crew.slots:
+        return f"{jobs} ahead of it."
+    slots = "The one slot that takes it is" if crew.slots == 1 else f"All {crew.slots} slots that take it are"
+    return f"{slots} busy; {jobs.lower()} ahead of it."
+
+
+def _typical_s(session: Session) -> float | None:
+    """How long a job takes, by the last ones that succeeded; None while there is none."""
+    rows = session.execute(
+        select(Job.started_at, Job.finished_at)
+        .where(Job.state == State.SUCCEEDED)
+        .order_by(Job.handed_over_at.desc(), Job.id.desc())
+        .limit(_RECENT)
+    ).all()
+    took = [(row.finished_at - row.started_at).total_seconds() for row in rows if row.started_at]
+    return statistics.median(took) if took else None
+
+
+def _expected(crew: _Crew, ahead: int, typical_s: float | None) -> datetime | None:
+    """When a slot comes free for what has so many jobs ahead, if each takes as long as usual."""
+    now = clock.now()
+    if ahead + len(crew.began) < crew.slots:
+        return now
+    if typical_s is None:
+        return None
+    free = [max(0.0, typical_s - (now - began).total_seconds()) for began in crew.began]
+    free += [0.0] * (crew.slots - len(free))
+    heapq.heapify(free)
+    rounds, rest = divmod(ahead, len(free))
+    for _ in range(rest):
+        heapq.heappush(free, heapq.heappop(free) + typical_s)
+    return now + timedelta(seconds=free[0] + rounds * typical_s)

@@ -1,0 +1,110 @@
+"""Why a job is queued and when it is expected to begin: one sentence for each state of the farm."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from buildfarm import clock
+from buildfarm.farm import dispatch, registry
+from buildfarm.farm.model import Builder, Job
+from buildfarm.farm.waiting import Wait, waits_of
+from tests.farm.test_dispatch import PREFIX, TARGETS, handed_over, joined, limited, posted
+from tests.farm.test_handover import Queues
+
+KIND = PREFIX.removeprefix("build.")
+
+
+def waits(house, build_id: str) -> list[Wait]:
+    """Of the build's queued jobs, in the order of their ids."""
+    with house.database.read() as session:
+        found = waits_of(session, build_id, house.farm.settings)
+    return [found[job_id] for job_id in sorted(found)]
+
+
+@pytest.fixture
+def build(house) -> str:
+    return house.build(house.source(), TARGETS[0])[0]
+
+
+def test_no_builder_takes_it(house, build: str) -> None:
+    assert waits(house, build) == [Wait(f"No builder has joined that takes {KIND}.")]
+    joined(house, "other", queues=("background",))
+    assert waits(house, build) == [Wait(f"No builder has joined that takes {KIND}.")]
+
+
+def test_the_builders_for_it_are_away_or_drained(house, build: str) -> None:
+    joined(house, "one"), joined(house, "two")
+    with house.database.begin() as session:
+        registry.drain(session, "one", actor="ada")
+        registry.drain(session, "two", actor="ada")
+    assert waits(house, build) == [Wait("Every builder that could take it is drained: one, two.")]
+    with house.database.begin() as session:
+        for one in session.query(Builder):
+            one.seen_at = clock.now() - timedelta(hours=1)
+    assert waits(house, build) == [Wait("Every builder that could take it is not heard of: one, two.")]
+
+
+def test_the_farm_is_paused(house, build: str) -> None:
+    joined(house, "one")
+    with house.database.begin() as session:
+        dispatch.pause(session, actor="ada", reason="new disks")
+    assert waits(house, build) == [Wait("ada has paused the farm: new disks")]
+
+
+def test_its_source_is_at_its_limit(house) -> None:
+    joined(house, "one")
+    source = house.source()
+    build, _ = house.build(source, *TARGETS[:2])
+    limited(house, source, 1)
+    handed_over(house, Queues())
+    first, second = waits(house, build)
+    assert first.sentence == "A builder takes it in a moment."
+    assert second == Wait("widget has 1 of at most 1 jobs with builders.", ahead=1)
+
+
+def test_the_builders_are_busy_with_what_came_before(house) -> None:
+    source = house.source()
+    token = joined(house, "one", slots=2)
+    before, jobs = house.build(source, *TARGETS[:4])
+    build, _ = house.build(source, *TARGETS[:1])
+    assert [one.sentence for one in waits(house, build)] == ["4 jobs are ahead of it."]
+    assert waits(house, before)[0].sentence == "A builder takes it in a moment."
+    for target in TARGETS[:2]:
+        posted(house, token, "claim", {"job": jobs[target], "attempt": 1})
+    busy = "All 2 slots that take it are busy; "
+    assert waits(house, before) == [
+        Wait(f"{busy}no job is ahead of it.", 0),
+        Wait(f"{busy}1 job is ahead of it.", 1),
+    ]
+    assert waits(house, build) == [Wait(f"{busy}2 jobs are ahead of it.", 2)]
+
+
+def test_the_expected_start_comes_of_how_long_jobs_took_lately(house) -> None:
+    source = house.source()
+    now = clock.now()
+    for n in range(3):
+        _, jobs = house.build(source, TARGETS[0], ref=f"refs/tags/{n}")
+        house.finish(house.claim(jobs[TARGETS[0]]))
+        with house.database.begin() as session:
+            done = session.get_one(Job, jobs[TARGETS[0]])
+            done.started_at, done.finished_at = now, now + timedelta(minutes=(1, 10, 60)[n])
+    token = joined(house, "one", slots=1)
+    build, jobs = house.build(source, *TARGETS[:4])
+    begun = waits(house, build)
+    assert abs(begun[0].expected_at - now) < timedelta(minutes=1)
+    posted(house, token, "claim", {"job": jobs[TARGETS[0]], "attempt": 1})
+    minutes = [round((one.expected_at - clock.now()).total_seconds() / 60) for one in waits(house, build)]
+    assert minutes == [10, 20, 30]
+
+
+def test_pages_and_api_say_it(house, build: str) -> None:
+    client = house.client(house.token("admin"))
+    said = client.get(f"/api/v1/builds/{build}").json
+    (job_id,) = said["waits"]
+    sentence = f"No builder has joined that takes {KIND}."
+    assert said["waits"][job_id]["sentence"] == sentence
+    assert client.get(f"/api/v1/jobs/{job_id}").json["wait"]["sentence"] == sentence
+    for path in (f"/builds/{build}", f"/jobs/{job_id}"):
+        assert sentence in client.get(path).text
