@@ -326,7 +326,8 @@ def claim(house, token: str, job_id: str):
 
 def test_the_builder_of_the_first_files_leaves_the_second_to_another_one(house, second) -> None:
     two = builder(house, "two")
-    call(house, two, "POST", "/builder/seen")
+    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1}
+    call(house, two, "POST", "/builder/seen", json=report)
     job_id = second()
     refused = claim(house, second.one, job_id)
     assert (refused.status_code, refused.json["code"]) == (409, "comparison.elsewhere")
