@@ -23,6 +23,7 @@ from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
 from buildfarm.index.pinnedview import PinnedView
 from buildfarm.sandbox.spec import FailureClass, Phase
+from buildfarm.sources.model import Source
 from webapp.context import farm, verdicts
 from webapp.sending import send
 
@@ -199,18 +200,19 @@ def finish() -> Response:
 @blueprint.get("/attempt/index/simple/<name>/")
 def index_page(name: str) -> Response:
     """A project page of what this attempt may read."""
-    page = _view().page(name, "dev")
+    view, granted = _view()
+    page = view.page(name, granted)
     return Response(page, content_type=JSON_PAGE, headers={"Cache-Control": "max-age=0, must-revalidate"})
 
 
 @blueprint.get("/attempt/index/files/<name>/<filename>")
 def index_file(name: str, filename: str) -> Response:
     """A file of what this attempt may read; giving it out is recorded."""
-    view = _view()
+    view, granted = _view()
     if filename.endswith(".metadata"):
-        body = view.metadata(name, filename.removesuffix(".metadata"), "dev")
+        body = view.metadata(name, filename.removesuffix(".metadata"), granted)
         return Response(body, content_type="application/octet-stream")
-    served: Served = view.file(name, filename, "dev")
+    served: Served = view.file(name, filename, granted)
     with farm().database.begin() as session:
         fresh, _ = jobs.attempt_of_token(session, _token())
         jobs.add_dependency(
@@ -227,12 +229,13 @@ def index_file(name: str, filename: str) -> Response:
     return _blob(served.sha256)
 
 
-def _view() -> BuildView | PinnedView:
-    """The index as this attempt sees it: that of its channel, or what was served to the one it repeats."""
+def _view() -> tuple[BuildView | PinnedView, list[str]]:
+    """The index as this attempt sees it, or as the one that it repeats did; the channels of its source."""
     with farm().database.read() as session:
         _, job = jobs.attempt_of_token(session, _token())
+        granted = session.get_one(Source, job.source_id).reads
         first = comparisons.first_of(session, job)
-    return farm().view_of(first.id, first.attempt) if first else farm().build_view
+    return (farm().view_of(first.id, first.attempt) if first else farm().build_view), granted
 
 
 def _current() -> tuple[Attempt, Job]:

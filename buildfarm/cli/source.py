@@ -29,6 +29,7 @@ _FACTS: Columns = {
     "projects": "projects",
     "branches": "branches",
     "tier": "tier",
+    "builds read": "reads",
     "jobs at a time": "jobs_max",
     "hook url": "hook_url",
     "secret": "secret",
@@ -166,6 +167,16 @@ def grant(name: str, projects: tuple[str, ...], *, as_json: bool) -> None:
     granted = farm.post("sources", name, "projects", body={"projects": list(projects)})
     _say(granted, f"{name} may publish {plain(granted['projects'])}.", as_json=as_json)
     warn_of_lookalikes(farm, projects)
+
+
+@source.command()
+@click.argument("name")
+@click.argument("channels", nargs=-1)
+@json_option
+def reads(name: str, channels: tuple[str, ...], *, as_json: bool) -> None:
+    """Let builds of the source read our projects in CHANNELS, and in no others; without any, none of ours."""
+    answer = from_environment().put("sources", name, "reads", body={"channels": list(channels)})
+    _say(answer, f"Builds of {name} read {', '.join(channels) or 'no channel of ours'}.", as_json=as_json)
 
 
 @source.command()

@@ -165,7 +165,7 @@ def _source(session: Session) -> Source:
     if source is None:
         source = Source(
             id=new_id("src"), name=_NAME, scm=SCM, url="pkg:pypi", projects=[], branches=[],
-            tier="untrusted", recipe=None, created_at=clock.now(),
+            tier="untrusted", reads=[], recipe=None, created_at=clock.now(),
         )  # fmt: skip
         session.add(source)
         session.flush()

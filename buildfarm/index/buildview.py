@@ -1,4 +1,4 @@
-"""What a build may read: the local projects of its channel, and upstream for every other name.
+"""What a build may read: our projects in the channels its source is granted, upstream for every other name.
 
 A local name is never asked upstream. Every file given out is noted on the attempt, which is what
 provenance lists as build dependencies.
@@ -22,14 +22,17 @@ from packaging.utils import (
 )
 from packaging.version import Version
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from buildfarm.db.engine import Database
-from buildfarm.errors import NotFound
-from buildfarm.index import names, render
+from buildfarm.errors import InvalidInput, NotFound
+from buildfarm.index import channels, names, render
 from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.index.render import API_VERSION
+from buildfarm.journal.record import record
 from buildfarm.mirror.page import MirrorFile
 from buildfarm.mirror.upstream import Upstream
+from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 
 
@@ -45,13 +48,31 @@ class Served:
     origin: str
 
 
+def grant_reading(session: Session, source: Source, granted: Sequence[str], *, actor: str) -> None:
+    """Let builds of the source read these channels of ours, in this order, and no others.
+
+    Raises:
+        NotFound: `channel.unknown`.
+        InvalidInput: `channel.not_durable`, a mirror or a union: upstream is read without a grant.
+    """
+    for name in granted:
+        if channels.get(session, name).kind != channels.Kind.DURABLE:
+            raise InvalidInput(
+                f"The channel {name} holds no files of its own, so builds cannot be granted it.",
+                code="channel.not_durable",
+                hint="Builds read upstream's projects as they are; grant the channels of the farm's own.",
+            )
+    source.reads = list(dict.fromkeys(granted))
+    record(session, "source.reads", source=source.id, channels=source.reads, actor=actor)
+
+
 class BuildView:
-    """The index as one build sees it."""
+    """The index as one build sees it; `granted` are the channels of ours that it may read, in order."""
 
     def __init__(self, database: Database, blobs: Blobs, upstream: Upstream, public_url: str) -> None:
         self._database, self._blobs, self._upstream, self._public_url = database, blobs, upstream, public_url
 
-    def page(self, name: str, channel: str) -> bytes:
+    def page(self, name: str, granted: Sequence[str]) -> bytes:
         """The project page, JSON (PEP 691), with URLs that lead back here.
 
         Raises:
@@ -59,10 +80,10 @@ class BuildView:
             ExternalFailure: upstream is away.
         """
         normal = asked_name(name)
-        files = self._local_files(normal, channel) if self.is_local(normal) else self._upstream_files(normal)
+        files = self._local_files(normal, granted) if self.is_local(normal) else self._upstream_files(normal)
         return document(normal, files)
 
-    def file(self, name: str, filename: str, channel: str) -> Served:
+    def file(self, name: str, filename: str, granted: Sequence[str]) -> Served:
         """A file, its bytes in the blob store.
 
         Raises:
@@ -70,7 +91,7 @@ class BuildView:
         """
         normal = asked_name(name)
         if self.is_local(normal):
-            file = self._local_file(normal, filename, channel)
+            file, channel = self._local_file(normal, filename, granted)
             return Served(
                 file.sha256,
                 file.size,
@@ -84,7 +105,7 @@ class BuildView:
             known.sha256, known.size, filename, normal, version_of(filename), self._upstream.origin(normal)
         )
 
-    def metadata(self, name: str, filename: str, channel: str) -> bytes:
+    def metadata(self, name: str, filename: str, granted: Sequence[str]) -> bytes:
         """The metadata of a file.
 
         Raises:
@@ -93,7 +114,7 @@ class BuildView:
         normal = asked_name(name)
         if not self.is_local(normal):
             return self._upstream.metadata(normal, filename)
-        file = self._local_file(normal, filename, channel)
+        file, _channel = self._local_file(normal, filename, granted)
         if file.metadata_sha256 is None or not filename.endswith(".whl"):
             raise NotFound("This file has no metadata beside it.", code="file.no_metadata")
         return self._blobs.read(file.metadata_sha256)
@@ -109,32 +130,40 @@ class BuildView:
             raise NotFound(f"There is no project {name}, here or upstream.", code="project.unknown")
         return [upstream_entry(name, row) for row in page.files.values() if not row.gone_since]
 
-    def _local_files(self, name: str, channel: str) -> list[dict[str, Any]]:
+    def _local_files(self, name: str, granted: Sequence[str]) -> list[dict[str, Any]]:
         with self._database.read() as session:
-            files = session.scalars(
-                select(File)
-                .join(Release, Release.id == File.release_id)
-                .join(ChannelEntry, ChannelEntry.filename == File.filename)
-                .where(Release.project == name, ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
-            ).all()
-        return [local_entry(name, file) for file in files]
-
-    def _local_file(self, name: str, filename: str, channel: str) -> File:
-        with self._database.read() as session:
-            file = session.scalars(
+            found = session.scalars(
                 select(File)
                 .join(Release, Release.id == File.release_id)
                 .join(ChannelEntry, ChannelEntry.filename == File.filename)
                 .where(
-                    File.filename == filename,
-                    Release.project == name,
-                    ChannelEntry.channel == channel,
-                    ChannelEntry.until.is_(None),
+                    Release.project == name, ChannelEntry.channel.in_(granted), ChannelEntry.until.is_(None)
                 )
-            ).first()
-        if file is None:
-            raise NotFound(f"The channel {channel} has no {filename}.", code="file.unknown")
-        return file
+            )
+            files = found.unique().all()  # a file may be in several channels
+        return [local_entry(name, file) for file in files]
+
+    def _local_file(self, name: str, filename: str, granted: Sequence[str]) -> tuple[File, str]:
+        """The file, and the first of the channels that has it."""
+        with self._database.read() as session:
+            found = {
+                channel: file
+                for file, channel in session.execute(
+                    select(File, ChannelEntry.channel)
+                    .join(Release, Release.id == File.release_id)
+                    .join(ChannelEntry, ChannelEntry.filename == File.filename)
+                    .where(
+                        File.filename == filename,
+                        Release.project == name,
+                        ChannelEntry.channel.in_(granted),
+                        ChannelEntry.until.is_(None),
+                    )
+                )
+            }
+        for channel in granted:
+            if channel in found:
+                return found[channel], channel
+        raise NotFound(f"Builds of this source may read no {filename}.", code="file.unknown")
 
 
 def document(name: str, files: Sequence[dict[str, Any]]) -> bytes:

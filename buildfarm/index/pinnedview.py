@@ -28,7 +28,7 @@ class PinnedView:
         self._database, self._blobs, self._upstream = database, blobs, upstream
         self._job_id, self._attempt = job_id, attempt
 
-    def page(self, name: str, _channel: str) -> bytes:
+    def page(self, name: str, _granted: Sequence[str]) -> bytes:
         """The project page, JSON (PEP 691), of the files that were served.
 
         Raises:
@@ -37,7 +37,7 @@ class PinnedView:
         normal = asked_name(name)
         return document(normal, [self._entry(normal, row) for row in self._rows(normal)])
 
-    def file(self, name: str, filename: str, _channel: str) -> Served:
+    def file(self, name: str, filename: str, _granted: Sequence[str]) -> Served:
         """A file that was served, its bytes in the blob store.
 
         Raises:
@@ -56,7 +56,7 @@ class PinnedView:
         size = self._blobs.path(row.sha256).stat().st_size
         return Served(row.sha256, size, filename, row.project, row.version, row.origin)
 
-    def metadata(self, name: str, filename: str, _channel: str) -> bytes:
+    def metadata(self, name: str, filename: str, _granted: Sequence[str]) -> bytes:
         """The metadata of a file that was served.
 
         Raises:

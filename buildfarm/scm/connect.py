@@ -66,7 +66,8 @@ def add_source(
     """A new source and the secrets of its hook. Tags are always built, branches only those named.
 
     A build publishes what it makes, and a file name means the same bytes for ever: a branch is followed
-    where each of its commits has a version of its own.
+    where each of its commits has a version of its own. Builds read the channel dev, those of the tier
+    untrusted none: `index.buildview.grant_reading` changes that.
 
     Raises:
         InvalidInput: `source.name`, `source.url_refused`, `source.scm_unknown`, `source.tier`.
@@ -84,6 +85,7 @@ def add_source(
         projects=[],
         branches=list(branches),
         tier=checked_tier(tier),
+        reads=[] if tier == "untrusted" else ["dev"],
         created_at=clock.now(),
     )
     session.add(source)

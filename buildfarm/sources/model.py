@@ -14,7 +14,8 @@ from buildfarm.db.types import Base
 class Source(Base):
     """A repository the farm listens to; `projects` are the names it may publish, `branches` globs.
 
-    `jobs_max` is how many of its jobs may be with builders at a time; None for any number.
+    `reads` are the channels whose projects of ours its builds may read. `jobs_max` is how many of its jobs
+    may be with builders at a time; None for any number.
     """
 
     __tablename__ = "source"
@@ -26,6 +27,7 @@ class Source(Base):
     projects: Mapped[list[Any]]
     branches: Mapped[list[Any]]
     tier: Mapped[str]
+    reads: Mapped[list[Any]]
     recipe: Mapped[str | None]
     jobs_max: Mapped[int | None]
     created_at: Mapped[datetime]

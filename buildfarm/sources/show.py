@@ -51,6 +51,7 @@ class SourceRow:
     projects: tuple[str, ...]
     branches: tuple[str, ...]
     tier: str
+    reads: tuple[str, ...]
     recipe: str | None
     jobs_max: int | None
     created_at: datetime
@@ -101,6 +102,7 @@ def source_row(source: Source) -> SourceRow:
         projects=tuple(source.projects),
         branches=tuple(source.branches),
         tier=source.tier,
+        reads=tuple(source.reads),
         recipe=source.recipe,
         jobs_max=source.jobs_max,
         created_at=source.created_at,

@@ -52,7 +52,7 @@ def mirrored(open_house, upstream):
 
 
 def view(house, name: str = "gadget") -> list[dict[str, Any]]:
-    return json.loads(house.farm.build_view.page(name, "dev"))["files"]
+    return json.loads(house.farm.build_view.page(name, ["dev"]))["files"]
 
 
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_local_name_is_never_asked_upstream(mirrored, upstream) -> None:
     assert view(mirrored, "widget") == view(mirrored, "Widget") == []
     for ask in (mirrored.farm.build_view.file, mirrored.farm.build_view.metadata):
         with pytest.raises(NotFound):
-            ask("widget", "widget-1.0-py3-none-any.whl", "dev")
+            ask("widget", "widget-1.0-py3-none-any.whl", ["dev"])
     assert upstream.paths() == []
 
 
@@ -111,7 +111,7 @@ def test_a_local_name_is_never_asked_upstream(mirrored, upstream) -> None:
     "name", ["..", "../x", "a/b", "a?b", "a#b", "", "x y", "%2e%2e", "ü", "a\0", "-a", "a\n"]
 )
 def test_what_is_no_name_is_never_asked(mirrored, upstream, name: str) -> None:
-    for ask in (lambda: view(mirrored, name), lambda: mirrored.farm.build_view.file(name, WHEEL, "dev")):
+    for ask in (lambda: view(mirrored, name), lambda: mirrored.farm.build_view.file(name, WHEEL, ["dev"])):
         with pytest.raises(NotFound):
             ask()
     assert upstream.paths() == []
@@ -221,7 +221,7 @@ def test_the_origin_that_provenance_names_holds_no_password(open_house, upstream
 
 def test_a_file_is_fetched_once_hashed_and_kept(mirrored, upstream) -> None:
     for _ in range(3):
-        served = mirrored.farm.build_view.file("gadget", WHEEL, "dev")
+        served = mirrored.farm.build_view.file("gadget", WHEEL, ["dev"])
     assert (served.sha256, served.size, served.project, served.version) == (
         sha(BYTES),
         len(BYTES),
@@ -236,7 +236,7 @@ def test_a_file_is_fetched_once_hashed_and_kept(mirrored, upstream) -> None:
 
 def refused(house, error: type[Exception], code: str) -> None:
     with pytest.raises(error) as caught:
-        house.farm.build_view.file("gadget", WHEEL, "dev")
+        house.farm.build_view.file("gadget", WHEEL, ["dev"])
     assert caught.value.code == code  # type: ignore[attr-defined]
     assert not list((house.farm.blobs.root / "tmp").iterdir())
 
@@ -255,11 +255,11 @@ def test_more_bytes_than_the_page_says_are_cut_off(mirrored, upstream) -> None:
 
 
 def test_a_name_means_the_bytes_of_its_first_sight(mirrored, upstream, monkeypatch) -> None:
-    mirrored.farm.build_view.file("gadget", WHEEL, "dev")
+    mirrored.farm.build_view.file("gadget", WHEEL, ["dev"])
     later(monkeypatch)
     upstream.page("gadget", entry(BYTES[::-1]))
     upstream.put(f"/files/{WHEEL}", BYTES[::-1])
-    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").sha256 == sha(BYTES)
+    assert mirrored.farm.build_view.file("gadget", WHEEL, ["dev"]).sha256 == sha(BYTES)
     mirrored.farm.blobs.delete(sha(BYTES))
     refused(mirrored, IntegrityFailure, "mirror.digest_changed")
     later(monkeypatch)
@@ -271,33 +271,33 @@ def test_a_file_that_is_gone_or_not_listed(mirrored, upstream) -> None:
     upstream.pages.pop(f"/files/{WHEEL}")
     refused(mirrored, ExternalFailure, "mirror.unreachable")
     with pytest.raises(NotFound):
-        mirrored.farm.build_view.file("gadget", "gadget-9.0.tar.gz", "dev")
+        mirrored.farm.build_view.file("gadget", "gadget-9.0.tar.gz", ["dev"])
 
 
 def test_many_at_once_see_one_file(mirrored) -> None:
     with ThreadPoolExecutor(6) as pool:
-        calls = [pool.submit(mirrored.farm.build_view.file, "gadget", WHEEL, "dev") for _ in range(6)]
+        calls = [pool.submit(mirrored.farm.build_view.file, "gadget", WHEEL, ["dev"]) for _ in range(6)]
         assert {call.result().sha256 for call in calls} == {sha(BYTES)}
 
 
 def test_metadata_is_held_against_its_digest(mirrored, upstream) -> None:
     with pytest.raises(NotFound):
-        mirrored.farm.build_view.metadata("gadget", WHEEL, "dev")
+        mirrored.farm.build_view.metadata("gadget", WHEEL, ["dev"])
     told = {"core-metadata": {"sha256": sha(b"Name: gadget")}, "url": f"../../files/{WHEEL}#sha256=0"}
     upstream.page("gadget", entry(**told))
     mirrored.farm.upstream.pages.refresh("gadget")
     upstream.put(f"/files/{WHEEL}.metadata", b"Name: other")
     with pytest.raises(IntegrityFailure):
-        mirrored.farm.build_view.metadata("gadget", WHEEL, "dev")
+        mirrored.farm.build_view.metadata("gadget", WHEEL, ["dev"])
     upstream.put(f"/files/{WHEEL}.metadata", b"Name: gadget")
-    assert mirrored.farm.build_view.metadata("gadget", WHEEL, "dev") == b"Name: gadget"
+    assert mirrored.farm.build_view.metadata("gadget", WHEEL, ["dev"]) == b"Name: gadget"
 
 
 def test_what_is_stored_is_served_while_upstream_is_away(mirrored, upstream, monkeypatch) -> None:
-    mirrored.farm.build_view.file("gadget", WHEEL, "dev")
+    mirrored.farm.build_view.file("gadget", WHEEL, ["dev"])
     upstream.pages.clear()
     later(monkeypatch)
-    assert mirrored.farm.build_view.file("gadget", WHEEL, "dev").size == len(BYTES)
+    assert mirrored.farm.build_view.file("gadget", WHEEL, ["dev"]).size == len(BYTES)
 
 
 # Parsing --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -31,12 +32,12 @@ OLD = "2020-01-01T00:00:00.000000Z"
 def sdist(version: str) -> bytes:
     text = f"Metadata-Version: 2.2\nName: gadget\nVersion: {version}\n".encode()
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, body in (("PKG-INFO", text), ("pyproject.toml", b"[project]\n")):
             member = tarfile.TarInfo(f"gadget-{version}/{name}")
             member.size = len(body)
             archive.addfile(member, io.BytesIO(body))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)
 
 
 def entry(filename: str, body: bytes = b"", **more: object) -> dict[str, object]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from buildfarm.errors import Conflict
 from buildfarm.farm import handover
 from buildfarm.farm.show import BuildRow, latest_builds
-from buildfarm.index import names
+from buildfarm.index import buildview, names
 from buildfarm.scm import connect
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
 from buildfarm.scm.show import DeliveryRow, latest_deliveries
@@ -84,6 +84,12 @@ class Grant(Body):
     projects: list[str] = Field(min_length=1)
 
 
+class Reading(Body):
+    """Channels of the farm's own whose projects builds of a source may read, in order."""
+
+    channels: list[str]
+
+
 class JobLimit(Body):
     """How many jobs of a source may be with builders at a time; null for any number."""
 
@@ -146,6 +152,17 @@ def grant(name: str, json: Grant) -> Response:
     with farm().database.begin() as session:
         source = show.get(session, name)
         names.make_local(session, json.projects, source, actor=who.name)
+        return answer(show.source_row(source))
+
+
+@blueprint.put("/sources/<name>/reads")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def grant_reading(name: str, json: Reading) -> Response:
+    """Let builds of a source read these channels of the farm's own, and no others."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        buildview.grant_reading(session, source, json.channels, actor=who.name)
         return answer(show.source_row(source))
 
 

@@ -215,6 +215,7 @@ def upgrade() -> None:
         sa.Column("projects", types.Json, nullable=False),
         sa.Column("branches", types.Json, nullable=False),
         sa.Column("tier", sa.String(), nullable=False),
+        sa.Column("reads", types.Json, nullable=False),
         sa.Column("recipe", sa.String(), nullable=True),
         sa.Column("jobs_max", sa.Integer(), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
