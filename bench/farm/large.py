@@ -1,0 +1,41 @@
+"""A large build: minutes of C++ against the compiler's own time, and again after a change of one line."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.farm.stand import Stand
+from bench.row import Row
+
+PROJECT, VERSION, MODULE = "contourpy", "1.3.3", "contourpy"
+OURS = "run_attempt of contourpy (meson, pybind11), all phases (bench/farm/large.py)"
+PEER = "docker run of our builder image without any limit: uv build, auditwheel repair"
+_PLAIN = """set -e
+cp -r /in /tmp/src && cd /tmp/src
+uv build --wheel --python {python} --out-dir /tmp/raw .
+auditwheel repair --wheel-dir /tmp/out /tmp/raw/*.whl
+"""
+
+
+def rows(stand: Stand) -> Iterator[Row]:
+    """One sample of each side: a build takes minutes."""
+    source = stand.source(PROJECT, VERSION)
+    ours = stand.attempt(source, keep=False)
+    yield Row("large_build.wall", "s", [ours], OURS, [_plain(stand, source)], "plain container", PEER, 1.03)
+
+
+def _plain(stand: Stand, source: Path) -> float:
+    image = stand.images["cp311", "builder"].image_id
+    house = stand.wheelhouse
+    script = _PLAIN.format(python="/opt/python/cp311-cp311/bin/python")
+    began = time.monotonic()
+    subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", "--volume", f"{source}:/in:ro",
+         "--volume", f"{house}:{house}:ro", "--env", f"UV_FIND_LINKS={house}", "--env", "UV_NO_INDEX=1",
+         image, "bash", "-c", script],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.monotonic() - began
