@@ -5,7 +5,8 @@
 #   docker/engine.sh stop   [DIR]   end the private engine; its images stay for the next start
 #   docker/engine.sh status [DIR]   print the DOCKER_HOST value, exit 1 when none answers
 #
-# The private engine has no bridge and touches no iptables: builds run without a network.
+# The private engine has no bridge and touches no iptables: builds run without a network. Where this host has
+# a user dockremap with ranges in /etc/subuid and /etc/subgid, its containers have a user name space of their own.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -70,8 +71,19 @@ clean() {
     rm -rf --one-file-system "$run"
 }
 
+# Whether this host has ids for user name spaces, and whoever has them may enter the directory.
+can_remap() {
+    local path=$dir
+    getent passwd dockremap >/dev/null && grep -qs ^dockremap: /etc/subuid && grep -qs ^dockremap: /etc/subgid ||
+        return 1
+    while [[ $path != / ]]; do
+        (( 0$(stat -c %a "$path") & 1 )) || { say "no user name spaces: others may not enter $path"; return 1; }
+        path=$(dirname "$path")
+    done
+}
+
 start() {
-    local found
+    local found remap=()
     command -v docker >/dev/null || fail "the docker client is missing; install docker.io or docker-cli"
     if answers "$host"; then
         say "the private engine in $dir is already running"
@@ -93,8 +105,9 @@ start() {
         our_pid >/dev/null || clean
         mkdir -p "$run"
         chmod 0711 "$run"
+        if can_remap; then remap=(--userns-remap=default); fi
         setsid dockerd --host "$host" --group "$(id -gn)" --data-root "$dir/data" --exec-root "$run/exec" \
-            --pidfile "$pidfile" --bridge=none --iptables=false --ip6tables=false \
+            "${remap[@]}" --pidfile "$pidfile" --bridge=none --iptables=false --ip6tables=false \
             --containerd-namespace "buildfarm-$tag" --containerd-plugins-namespace "buildfarm-plugins-$tag" \
             --shutdown-timeout 5 >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
         local child=$!

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,42 @@ def test_a_private_engine_in_a_deep_directory_starts_stops_and_leaves_nothing_bu
     assert traces_of(str(directory), str(run)) == []
     assert not run.exists()
     assert (directory / "data").is_dir()
+
+
+@pytest.fixture
+def open_path():
+    """A folder that everybody may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+#: What the host would have, in a mount name space of its own; the engine ends with the script.
+WITH_RANGES = """
+cd "$1" && touch subuid subgid
+for name in passwd group subuid subgid; do cp /etc/$name $name && mount --bind $name /etc/$name; done
+getent passwd dockremap >/dev/null || { echo 'dockremap:x:399:399::/:/bin/false' >>/etc/passwd
+    echo 'dockremap:x:399:' >>/etc/group; }
+echo dockremap:300000:65536 | tee /etc/subuid >/etc/subgid
+host=$("$2" start "$1/engine") && docker --host "$host" info --format '{{.SecurityOptions}}'
+"$2" stop "$1/engine"
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("mode", "has_them"), [(0o755, True), (0o700, False)])
+def test_a_private_engine_has_user_name_spaces_where_the_host_has_ranges_for_them(open_path, mode, has_them):
+    if engine_script("status", open_path / "engine").returncode == 0:
+        return  # this machine has its own engine
+    open_path.chmod(mode)
+    variables = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"}
+    shown = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", WITH_RANGES, "sh", open_path, SCRIPT],
+        capture_output=True, text=True, timeout=120, env=variables, check=False,
+    )  # fmt: skip
+
+    assert shown.stdout.startswith("["), shown.stderr
+    assert ("name=userns" in shown.stdout) == has_them
+    assert traces_of(str(open_path)) == []
 
 
 @pytest.mark.engine
