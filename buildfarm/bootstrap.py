@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from buildfarm.index.supplements import Supplementer
     from buildfarm.index.upload import Uploader
     from buildfarm.index.wheel_rules import WheelRules
+    from buildfarm.mirror.crates import Crates
+    from buildfarm.mirror.gomodules import GoModules
     from buildfarm.mirror.upstream import Upstream
     from buildfarm.trust.client import SignerClient
 
@@ -187,6 +189,20 @@ class Farm:
         from buildfarm.mirror.upstream import Upstream
 
         return Upstream(self.database, self.blobs, self.settings)
+
+    @cached_property
+    def crates(self) -> Crates:
+        """The crates that builds read through the farm."""
+        from buildfarm.mirror.crates import Crates
+
+        return Crates(self.database, self.blobs, self.upstream.tally, self.settings)
+
+    @cached_property
+    def go_modules(self) -> GoModules:
+        """The Go modules that builds read through the farm."""
+        from buildfarm.mirror.gomodules import GoModules
+
+        return GoModules(self.database, self.blobs, self.upstream.tally, self.settings)
 
 
 def farm(settings: Settings) -> Farm:

@@ -49,6 +49,8 @@ class Mirror(_Group):
     fresh_s: float = Field(600.0, description="How long a page is shown before upstream is asked again.")
     max_bytes: int = Field(50 * 2**30, description="Room for upstream files; the longest unused go first.")
     stale_wait_s: float = Field(2.0, description="How long upstream may think before the old page is shown.")
+    crates_index: str = Field("", description="Sparse index of the crates registry for builds; empty: none.")
+    go_proxy: str = Field("", description="Go module proxy for builds; empty: none.")
     isolated: bool = Field(False, description="Ask no upstream: what was imported is all there is.")
 
 

@@ -53,6 +53,13 @@ def problem_of(err: FarmError, **facts: Any) -> Response:  # noqa: ANN401
     return response
 
 
+def text_of(err: FarmError) -> Response:
+    """An error as a line of text, which is what Cargo and Go show of an answer."""
+    if err.status >= 500:
+        _log.error("request.failed", code=err.code, message=err.message, path=request.path)
+    return Response(f"{err}\n", err.status, content_type="text/plain; charset=utf-8")
+
+
 def _http_error(err: HTTPException) -> Response:
     status = err.code or 500
     if isinstance(err.get_response(), Response) and status < 400:

@@ -8,6 +8,8 @@ one. See docs/job-api.md.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import TypeVar
 
 from flask import Blueprint, Response, jsonify, request
@@ -15,21 +17,37 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
-from buildfarm.errors import InvalidInput, Unauthenticated
+from buildfarm.errors import FarmError, InvalidInput, Unauthenticated
 from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import BuildView, Served
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
 from buildfarm.index.pinnedview import PinnedView
+from buildfarm.mirror.model import RegistryFile
+from buildfarm.sandbox.inside import door
 from buildfarm.sandbox.spec import FailureClass, Phase
 from buildfarm.sources.model import Source
 from webapp.context import farm, verdicts
+from webapp.errors import text_of
 from webapp.sending import send
 
 Shape = TypeVar("Shape", bound="_Body")
 blueprint = Blueprint("jobapi", __name__, url_prefix="/jobapi/v1")
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
+
+
+def _told_plainly(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Have the errors of a view be lines of text."""
+
+    @wraps(view)
+    def told(**given: str) -> Response:
+        try:
+            return view(**given)
+        except FarmError as err:
+            return text_of(err)
+
+    return told
 
 
 class _Body(BaseModel):
@@ -213,20 +231,68 @@ def index_file(name: str, filename: str) -> Response:
         body = view.metadata(name, filename.removesuffix(".metadata"), granted)
         return Response(body, content_type="application/octet-stream")
     served: Served = view.file(name, filename, granted)
+    return _given(
+        ecosystem="pypi",
+        filename=served.filename,
+        sha256=served.sha256,
+        project=served.project,
+        version=served.version,
+        origin=served.origin,
+    )
+
+
+@blueprint.get("/attempt/index/crates/index/<path:asked>")
+@_told_plainly
+def crates_index(asked: str) -> Response:
+    """A file of the crates registry's index."""
+    _current()
+    return _text(farm().crates.index(asked, f"{door.URL}/crates/files"))
+
+
+@blueprint.get("/attempt/index/crates/files/<name>/<version>/download")
+@_told_plainly
+def crate(name: str, version: str) -> Response:
+    """A crate; giving it out is recorded."""
+    _current()
+    return _given_of_registry(farm().crates.file(name, version))
+
+
+@blueprint.get("/attempt/index/go/<path:asked>")
+@_told_plainly
+def go_module(asked: str) -> Response:
+    """What the Go command asks a module proxy for; giving a module's zip out is recorded."""
+    _current()
+    found = farm().go_modules.get(asked)
+    return _text(found) if isinstance(found, str) else _given_of_registry(found)
+
+
+def _given_of_registry(file: RegistryFile) -> Response:
+    return _given(
+        ecosystem=file.ecosystem,
+        filename=file.filename,
+        sha256=file.sha256,
+        project=file.name,
+        version=file.version,
+        origin=file.origin,
+    )
+
+
+def _given(*, filename: str, sha256: str, **facts: str) -> Response:
+    """A file as a build dependency of the attempt: first the record, then the bytes."""
     with farm().database.begin() as session:
-        fresh, _ = jobs.attempt_of_token(session, _token())
-        jobs.add_dependency(
-            session,
-            fresh,
-            filename=served.filename,
-            sha256=served.sha256,
-            project=served.project,
-            version=served.version,
-            origin=served.origin,
-        )
-        job_id = fresh.job_id
-    log.get(__name__).info("dependency.served", job_id=job_id, filename=filename)
-    return _blob(served.sha256)
+        attempt, job = jobs.attempt_of_token(session, _token())
+        comparisons.demand_read_before(session, job, filename)
+        jobs.add_dependency(session, attempt, filename=filename, sha256=sha256, **facts)
+    log.get(__name__).info("dependency.served", job_id=job.id, filename=filename)
+    return _blob(sha256)
+
+
+def _text(body: str) -> Response:
+    return Response(
+        body,
+        content_type="text/plain; charset=utf-8",
+        headers={"Cache-Control": "max-age=0, must-revalidate"},
+    )
 
 
 def _view() -> tuple[BuildView | PinnedView, list[str]]:

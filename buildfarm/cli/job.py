@@ -57,7 +57,8 @@ def show(job_id: str, *, as_json: bool) -> None:
         _print_difference(found["since_good"])
         print_part("Attempts", found["attempts"], attempts)
         print_part("Artifacts", inner["artifacts"], {"name": "filename", "bytes": "size", "sha256": "sha256"})
-        print_part("Read", inner["dependencies"], {"name": "filename", "from": "origin", "sha256": "sha256"})
+        read: Columns = {"name": "filename", "of": "ecosystem", "from": "origin", "sha256": "sha256"}
+        print_part("Read", inner["dependencies"], read)
 
 
 @job.command()

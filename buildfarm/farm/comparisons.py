@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.errors import Conflict
+from buildfarm.errors import Conflict, NotFound
 from buildfarm.farm import builds, jobs
-from buildfarm.farm.model import Attempt, Build, Builder, Job
+from buildfarm.farm.model import Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
 
@@ -67,6 +67,17 @@ def first_of(session: Session, job: Job) -> Job | None:
     """The job that this one repeats; None where it repeats none."""
     first = select(Job).join(Build, Build.compares_id == Job.build_id)
     return session.scalars(first.where(Build.id == job.build_id, Job.target == job.target)).first()
+
+
+def demand_read_before(session: Session, job: Job, filename: str) -> None:
+    """Keep from a job that repeats another one what that one did not read.
+
+    Raises:
+        NotFound: `comparison.not_served`.
+    """
+    first = first_of(session, job)
+    if first and session.get(Dependency, (first.id, first.attempt, filename)) is None:
+        raise NotFound(f"The first build was not served {filename}.", code="comparison.not_served")
 
 
 def demand_elsewhere(session: Session, builder: Builder, job_id: str, *, seen_s: float) -> None:

@@ -99,7 +99,8 @@ def _read(session: Session, job: Job) -> list[Dependency]:
 def _by_project(files: Iterable[Dependency]) -> defaultdict[str, list[Dependency]]:
     projects: defaultdict[str, list[Dependency]] = defaultdict(list)
     for file in files:
-        projects[file.project].append(file)
+        of_python = file.ecosystem == "pypi"
+        projects[file.project if of_python else f"{file.project} ({file.ecosystem})"].append(file)
     return projects
 
 

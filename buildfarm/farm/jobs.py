@@ -159,15 +159,24 @@ def _demand_same(known: Artifact | None, filename: str, sha256: str) -> None:
 
 
 def add_dependency(
-    session: Session, attempt: Attempt, *, filename: str, sha256: str, project: str, version: str, origin: str
+    session: Session,
+    attempt: Attempt,
+    *,
+    ecosystem: str,
+    filename: str,
+    sha256: str,
+    project: str,
+    version: str,
+    origin: str,
 ) -> None:
-    """Note a file that the index served to the attempt."""
+    """Note a file that the farm served to the attempt; `ecosystem` is `pypi`, `cargo` or `golang`."""
     if session.get(Dependency, (attempt.job_id, attempt.number, filename)) is None:
         session.add(
             Dependency(
                 job_id=attempt.job_id,
                 attempt=attempt.number,
                 filename=filename,
+                ecosystem=ecosystem,
                 sha256=sha256,
                 project=project,
                 version=version,

@@ -157,7 +157,10 @@ class Artifact(Base):
 
 
 class Dependency(Base):
-    """A file that the farm's index served to an attempt: what provenance lists as build dependency."""
+    """A file that the farm served to an attempt: what provenance lists as build dependency.
+
+    `ecosystem` is the type of its package URL: `pypi`, `cargo` or `golang`.
+    """
 
     __tablename__ = "dependency"
     __table_args__ = (ForeignKeyConstraint(["job_id", "attempt"], ["attempt.job_id", "attempt.number"]),)
@@ -165,6 +168,7 @@ class Dependency(Base):
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     filename: Mapped[str] = mapped_column(primary_key=True)
+    ecosystem: Mapped[str]
     sha256: Mapped[str]
     project: Mapped[str]
     version: Mapped[str]

@@ -69,9 +69,10 @@ class ArtifactRow:
 
 @dataclass(frozen=True)
 class DependencyRow:
-    """A file that the farm's index served to an attempt."""
+    """A file that the farm served to an attempt; `ecosystem` is `pypi`, `cargo` or `golang`."""
 
     filename: str
+    ecosystem: str
     sha256: str
     project: str
     version: str
@@ -298,7 +299,9 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
     ):
         if read.attempt == current[read.job_id]:
             dependencies[read.job_id].append(
-                DependencyRow(read.filename, read.sha256, read.project, read.version, read.origin)
+                DependencyRow(
+                    read.filename, read.ecosystem, read.sha256, read.project, read.version, read.origin
+                )
             )
     return [
         JobRow(

@@ -101,7 +101,7 @@ class PinnedView:
             rows = session.scalars(
                 select(Dependency)
                 .where(Dependency.job_id == self._job_id, Dependency.attempt == self._attempt)
-                .where(Dependency.project == name)
+                .where(Dependency.ecosystem == "pypi", Dependency.project == name)
                 .order_by(Dependency.filename)
             ).all()
         if not rows:

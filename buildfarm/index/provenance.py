@@ -89,6 +89,7 @@ def _dependencies(session: Session, artifact: Artifact) -> tuple[facts.Dependenc
     )
     return tuple(
         facts.Dependency(
+            ecosystem=_ecosystem(row.ecosystem),
             name=row.project,
             version=row.version,
             filename=row.filename,
@@ -97,6 +98,10 @@ def _dependencies(session: Session, artifact: Artifact) -> tuple[facts.Dependenc
         )
         for row in rows
     )
+
+
+def _ecosystem(name: str) -> Any:  # noqa: ANN401 - the model checks that it is one of the three
+    return name
 
 
 def _tier(queue: str) -> Any:  # noqa: ANN401 - the model checks that it is one of the three

@@ -61,6 +61,10 @@ class Fetched:
     base: str
 
 
+class Missing(ExternalFailure):
+    """Upstream answered that it has no such thing."""
+
+
 class Client:
     """A connection pool to the upstream indexes; may be shared by threads.
 
@@ -126,6 +130,9 @@ class Client:
         try:
             yield
         except StorageFull:
+            raise
+        except Missing:
+            self._tally.asked(upstream, what)
             raise
         except ExternalFailure as err:
             self._tally.asked(upstream, what, err.message)
@@ -286,12 +293,13 @@ def _number(text: str | None) -> int | None:
 
 def _demand_ok(answer: requests.Response) -> None:
     if answer.status_code != 200:
-        raise _unreachable(f"it answered {answer.status_code}")
+        kind = Missing if answer.status_code in (404, 410) else ExternalFailure
+        raise _unreachable(f"it answered {answer.status_code}", kind)
 
 
-def _unreachable(why: str) -> ExternalFailure:
-    return ExternalFailure(
+def _unreachable(why: str, kind: type[ExternalFailure] = ExternalFailure) -> ExternalFailure:
+    return kind(
         f"The upstream index does not give what was asked: {why}.",
         code="mirror.unreachable",
-        hint="See mirror.upstreams in the settings, and the network of this host.",
+        hint="See [mirror] in the settings, and the network of this host.",
     )

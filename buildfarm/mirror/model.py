@@ -73,6 +73,42 @@ class UpstreamProvenance(Base):
     fetched_at: Mapped[datetime]
 
 
+class RegistryFile(Base):
+    """First sight of a crate or of a Go module's zip: from then on its name and version mean these bytes.
+
+    The row stays when the bytes go; `stored_at` and `evicted_at` are those of `UpstreamFile`. `origin` is
+    the registry, without credentials.
+    """
+
+    __tablename__ = "registry_file"
+
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    ecosystem: Mapped[str]
+    name: Mapped[str]
+    version: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int] = mapped_column(Serial)
+    origin: Mapped[str]
+    fetched_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None] = mapped_column(index=True)
+    evicted_at: Mapped[datetime | None]
+
+
+class RegistryDocument(Base):
+    """What a registry says beside its files, as it was last confirmed: index entries, `.mod`, `.info`, lists.
+
+    `path` counts from the root of the registry; `content` is text.
+    """
+
+    __tablename__ = "registry_document"
+
+    ecosystem: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(Packed)
+    checked_at: Mapped[datetime]
+
+
 class UpstreamHealth(Base):
     """How an upstream index answers: counts since this farm began, the last answer, the last failure."""
 

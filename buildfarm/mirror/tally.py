@@ -15,7 +15,7 @@ from sqlalchemy import update
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure
-from buildfarm.mirror.model import GuardEvent, UpstreamFile, UpstreamHealth
+from buildfarm.mirror.model import GuardEvent, RegistryFile, UpstreamFile, UpstreamHealth
 
 _PAUSE_S = 2.0
 _log = log.get(__name__)
@@ -97,5 +97,6 @@ class Tally:
                 else:
                     row.answered_at = at
             if gathered.used:
-                used = UpstreamFile.filename.in_(gathered.used)
-                session.execute(update(UpstreamFile).where(used).values(last_used_at=now))
+                for kind in (UpstreamFile, RegistryFile):
+                    used = kind.filename.in_(gathered.used)
+                    session.execute(update(kind).where(used).values(last_used_at=now))

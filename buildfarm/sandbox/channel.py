@@ -1,6 +1,7 @@
 """The only door of a container: an HTTP server on a unix socket in a directory of its own.
 
-Inwards it serves the farm's index (`GET /simple/...`, `GET /files/...`); outwards it takes finished
+Inwards it serves the farm's index (`GET /simple/...`, `GET /files/...`) and registries (`GET /crates/...`,
+`GET /go/...`); outwards it takes finished
 files (`PUT /out/NAME`) and one small JSON of facts (`PUT /facts`). Everything is bounded while it
 streams: the peer is hostile. Listening on a directory's socket, mounted read-only, works without
 any network in the container.
@@ -32,6 +33,7 @@ from packaging.utils import (
 
 from buildfarm import log
 from buildfarm.errors import StaleAttempt, StorageFull
+from buildfarm.registrypaths import go_path, is_crate, is_crate_index_path, is_version
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.spec import Limits
 
@@ -235,7 +237,7 @@ def _is_distribution(filename: str) -> bool:
 
 
 def index_path(asked: str) -> str | None:
-    """A page or file of the index as the farm shall be asked for it; None for anything else.
+    """A page or file of an index or registry as the farm shall be asked for it; None for anything else.
 
     It is spelled anew from its decoded parts: the farm's HTTP client, and a proxy before the farm, would
     make a way out of the index of `%2e%2e` and its like.
@@ -245,6 +247,12 @@ def index_path(asked: str) -> str | None:
             return f"/simple/{project}/"
         case ["", "files", project, name] if _PROJECT.fullmatch(project) and _FILENAME.fullmatch(name):
             return f"/files/{project}/{quote(name)}"
+        case ["", "crates", "index", *rest] if rest == ["config.json"] or is_crate_index_path("/".join(rest)):
+            return f"/crates/index/{'/'.join(rest)}"
+        case ["", "crates", "files", crate, version, "download"] if is_crate(crate) and is_version(version):
+            return f"/crates/files/{crate}/{version}/download"
+        case ["", "go", *rest] if wanted := go_path("/".join(rest)):
+            return f"/go/{wanted}"
     return None
 
 
@@ -311,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = index_path(self.path)
         if path is None:
-            self._send(404, {}, [b"here are only /simple/ and /files/\n"])
+            self._send(404, {}, [b"here are only /simple/, /files/, /crates/ and /go/\n"])
             return
         headers = {name: self.headers[name] for name in _PASSED_INWARDS if name in self.headers}
         self.server.channel.index(path, headers, self._send)

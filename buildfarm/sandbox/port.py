@@ -42,4 +42,4 @@ class FarmPort(Protocol):
         """Hand over one finished file."""
 
     def index_get(self, path: str, headers: Mapping[str, str]) -> IndexAnswer:
-        """GET `/simple/...` or `/files/...` of what this attempt may read."""
+        """GET what this attempt may read below `/simple/`, `/files/`, `/crates/` or `/go/`."""

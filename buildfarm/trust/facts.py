@@ -55,8 +55,9 @@ class _Facts(BaseModel):
 
 
 class Dependency(_Facts):
-    """One file that the build took from the index, as the index recorded it."""
+    """One file that the build took from the farm, as the farm recorded it."""
 
+    ecosystem: Literal["pypi", "cargo", "golang"]
     name: Word
     version: Word
     filename: Word

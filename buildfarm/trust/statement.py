@@ -7,6 +7,7 @@ another claim. Sources: in-toto attestation framework v1 (statement.md), SLSA 1.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import rfc8785
 
@@ -97,10 +98,18 @@ def _derived_image(facts: BuildFacts) -> list[dict[str, Any]]:
 def _dependency(dependency: Dependency) -> dict[str, Any]:
     return {
         "name": dependency.name,
-        "uri": f"pkg:pypi/{dependency.name}@{dependency.version}",
+        "uri": _package_url(dependency),
         "digest": {"sha256": dependency.sha256},
         "annotations": {"filename": dependency.filename, "index": dependency.index_uri},
     }
+
+
+def _package_url(dependency: Dependency) -> str:
+    """The dependency as a package URL. Source: purl-spec, types `pypi`, `cargo` and `golang`."""
+    # Go's module paths are case-sensitive, their package URLs are not; `name` beside it has the path.
+    name = dependency.name.lower() if dependency.ecosystem == "golang" else dependency.name
+    version = dependency.version if dependency.ecosystem == "pypi" else quote(dependency.version)
+    return f"pkg:{dependency.ecosystem}/{name}@{version}"
 
 
 def _run(facts: BuildFacts, public_url: str) -> dict[str, Any]:

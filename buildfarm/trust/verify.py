@@ -333,7 +333,7 @@ class _Verification(Evidence):
 
     def _origin(self) -> Origin:
         parameters = self.definition()["externalParameters"]
-        dependencies = self.definition()["resolvedDependencies"]
+        uris = [str(each.get("uri", "")) for each in self.definition()["resolvedDependencies"]]
         return Origin(
             source_uri=str(parameters["source"]["uri"]),
             ref=str(parameters["source"]["ref"]),
@@ -341,7 +341,7 @@ class _Verification(Evidence):
             builder=str(self.run()["builder"]["id"]),
             target=str(parameters["target"]),
             identity=self.identity(),
-            dependencies=sum(1 for each in dependencies if str(each.get("uri", "")).startswith("pkg:pypi/")),
+            dependencies=sum(uri.startswith(("pkg:pypi/", "pkg:cargo/", "pkg:golang/")) for uri in uris),
             signed_at=iso_seconds(self.time),
             log_index=self.bundle.log_index,
         )

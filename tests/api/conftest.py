@@ -186,7 +186,7 @@ def run(house: House) -> None:
         session.add(
             Dependency(
                 job_id=house.job_id, attempt=1, filename="setuptools-84.0-py3-none-any.whl", sha256="e" * 64,
-                project="setuptools", version="84.0", origin="https://index.example/simple/setuptools/",
+                ecosystem="pypi", project="setuptools", version="84.0", origin="https://index.example/simple/setuptools/",
                 served_at=clock.now(),
             )
         )  # fmt: skip

@@ -12,8 +12,15 @@ T1, T2 = (f"cp31{n}-manylinux_2_28_x86_64" for n in (1, 2))
 
 def wheel(name: str, version: str, sha256: str = "e", tag: str = "py3-none-any") -> Dependency:
     return Dependency(
-        job_id="job_x", attempt=1, filename=f"{name}-{version}-{tag}.whl", sha256=sha256 * 64, project=name,
-        version=version, origin="https://index.example", served_at=clock.now(),
+        job_id="job_x", attempt=1, filename=f"{name}-{version}-{tag}.whl", ecosystem="pypi", project=name,
+        sha256=sha256 * 64, version=version, origin="https://index.example", served_at=clock.now(),
+    )  # fmt: skip
+
+
+def crate(name: str, version: str) -> Dependency:
+    return Dependency(
+        job_id="job_x", attempt=1, filename=f"{name}-{version}.crate", ecosystem="cargo", project=name,
+        sha256="e" * 64, version=version, origin="https://crates.example", served_at=clock.now(),
     )  # fmt: skip
 
 
@@ -23,6 +30,11 @@ def wheel(name: str, version: str, sha256: str = "e", tag: str = "py3-none-any")
         ([], [], []),
         ([wheel("a", "1")], [wheel("a", "1")], []),
         ([wheel("a", "1")], [wheel("a", "2")], [("a", "1", "2")]),
+        (
+            [wheel("a", "1"), crate("a", "1.0.0")],
+            [wheel("a", "1"), crate("a", "1.1.0")],
+            [("a (cargo)", "1.0.0", "1.1.0")],
+        ),
         ([wheel("b", "1")], [wheel("a", "1")], [("a", None, "1"), ("b", "1", None)]),
         ([wheel("a", "9"), wheel("a", "10")], [wheel("a", "10")], [("a", "9, 10", "10")]),
         (

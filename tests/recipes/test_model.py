@@ -54,13 +54,16 @@ def test_a_recipe_cannot_be_changed():
 @pytest.mark.parametrize(
     "name",
     ["PATH", "PIP_INDEX_URL", "UV_INDEX", "LD_PRELOAD", "PYTHONPATH", "_PYTHON_HOST_PLATFORM", "http_proxy",
-     "SOURCE_DATE_EPOCH", "LC_ALL", "GIT_DIR", "BUILDFARM_X", "A=B", "1A", "", "A B"],
+     "SOURCE_DATE_EPOCH", "LC_ALL", "CARGO_HOME", "GOPROXY", "GOSUMDB", "goprivate",
+     "CARGO_REGISTRIES_X_INDEX", "GIT_DIR", "BUILDFARM_X", "A=B", "1A", "", "A B"],
 )  # fmt: skip
 def test_variables_that_break_what_the_farm_promises_are_refused(name):
     assert refused_variable(name)
 
 
-@pytest.mark.parametrize("name", ["CFLAGS", "REQUIRE_SPEEDUPS", "_X", "MYPIP_X", "CMAKE_ARGS"])
+@pytest.mark.parametrize(
+    "name", ["CFLAGS", "REQUIRE_SPEEDUPS", "_X", "MYPIP_X", "CMAKE_ARGS", "CARGO_BUILD_JOBS", "GOFLAGS"]
+)
 def test_other_variables_are_the_recipes_own(name):
     assert refused_variable(name) is None
 

@@ -57,6 +57,7 @@ def make_facts(**changes: Any) -> BuildFacts:
         "snapshot_sha256": "d" * 64,
         "dependencies": [
             {
+                "ecosystem": "pypi",
                 "name": "setuptools",
                 "version": "80.9.0",
                 "filename": "setuptools-80.9.0-py3-none-any.whl",

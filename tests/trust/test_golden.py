@@ -96,6 +96,25 @@ def test_the_statement_has_the_shape_of_slsa_provenance(kit, published):
     assert run["metadata"]["invocationId"] == f"{kit.FARM}/builds/bld_1/attempts/1"
 
 
+@pytest.mark.parametrize(
+    ("ecosystem", "name", "version", "uri"),
+    [
+        ("pypi", "setuptools", "80.9.0", "pkg:pypi/setuptools@80.9.0"),
+        ("cargo", "Leaf_x", "1.0.0+b.2", "pkg:cargo/Leaf_x@1.0.0%2Bb.2"),
+        ("golang", "go.ex/Deep/x", "v2.0.0+incompatible", "pkg:golang/go.ex/deep/x@v2.0.0%2Bincompatible"),
+    ],
+)  # fmt: skip
+def test_a_dependency_is_named_by_its_package_url(
+    kit, vault, tmp_path, policy, ecosystem, name, version, uri
+):
+    known = kit.make_facts().dependencies[0].model_dump()
+    facts = kit.make_facts(dependencies=[known | {"ecosystem": ecosystem, "name": name, "version": version}])
+    made = kit.publish(vault, tmp_path, kit.Log(), b"bytes", facts)
+    last = json.loads(made.attested.statement)["predicate"]["buildDefinition"]["resolvedDependencies"][-1]
+    assert (last["name"], last["uri"], last["digest"]) == (name, uri, {"sha256": known["sha256"]})
+    assert verify_bundle(made.bundle, b"bytes", kit.WHEEL, made.root, policy).origin.dependencies == 1
+
+
 def test_the_builder_says_when_tiers_share_a_host(kit, vault, tmp_path, policy):
     made = kit.publish(vault, tmp_path, kit.Log(), b"bytes", kit.make_facts(tiers_shared=True))
     builder = json.loads(made.attested.statement)["predicate"]["runDetails"]["builder"]["id"]

@@ -352,7 +352,7 @@ def _read(session: Session, job: Job, **projects: str) -> None:
         session.add(
             Dependency(
                 job_id=job.id, attempt=1, filename=f"{name}-{number}-py3-none-any.whl", sha256="e1" * 32,
-                project=name, version=number, origin=f"https://index.example/simple/{name}/",
+                ecosystem="pypi", project=name, version=number, origin=f"https://index.example/simple/{name}/",
                 served_at=clock.now(),
             )
         )  # fmt: skip

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 SOCKET = "/run/farm/farm.sock"
 PORT = 8080
+#: What clients in the container are told; it leads to the socket.
+URL = f"http://127.0.0.1:{PORT}"
 _CHUNK = 256 * 1024
 
 

@@ -22,6 +22,7 @@ def main() -> None:
     script = importlib.import_module(f"buildfarm.sandbox.inside.{sys.argv[1]}")
     broken: Exception | None = None
     try:
+        steps.write_cargo_config()
         script.prepare()
     except Exception as error:  # noqa: BLE001 - nobody listens yet: it is told when the plan is there
         broken = error

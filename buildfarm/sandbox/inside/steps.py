@@ -8,12 +8,24 @@ import sys
 import venv
 from typing import Any
 
+from buildfarm.sandbox.inside import door
+
 SOURCE = "/src"
 OUT = "/work/out"
 ENV = "/work/env"
 TOOLS = "/work/tools"
 SOURCE_TAR = "/in/source.tar"
-INDEX = "http://127.0.0.1:8080/simple/"
+INDEX = f"{door.URL}/simple/"
+CARGO_HOME = "/work/cargo"
+GO_HOME = "/work/go"
+
+#: Weaker than a configuration of the project's own, which may name sources that it brings along.
+_CARGO_CONFIG = f"""\
+[source.crates-io]
+replace-with = "farm"
+[source.farm]
+registry = "sparse+{door.URL}/crates/index/"
+"""
 
 
 class FailedError(Exception):
@@ -53,9 +65,26 @@ def clean_environment(plan: dict[str, Any]) -> dict[str, str]:
             "UV_CACHE_DIR": "/work/cache",
             "UV_HTTP_TIMEOUT": "120",
             "UV_NO_PROGRESS": "1",
+            "CARGO_HOME": CARGO_HOME,
+            "CARGO_HTTP_TIMEOUT": "120",
+            # No -mod=readonly in GOFLAGS: it is Go's default, and would keep it from a vendor folder.
+            "GOPROXY": f"{door.URL}/go",
+            "GOSUMDB": "off",  # it is a service of the network; go.sum is what verifies
+            "GOTOOLCHAIN": "local",
+            "GOENV": "off",
+            "GOPATH": GO_HOME,
+            "GOMODCACHE": f"{GO_HOME}/pkg/mod",
+            "GOCACHE": f"{GO_HOME}/cache",
         }
     )
     return environment
+
+
+def write_cargo_config() -> None:
+    """Have Cargo take the farm's registry for crates.io; it has no variable for that."""
+    os.mkdir(CARGO_HOME)
+    with open(os.path.join(CARGO_HOME, "config.toml"), "w", encoding="utf-8") as file:
+        file.write(_CARGO_CONFIG)
 
 
 def mark(phase: str) -> None:

@@ -327,6 +327,33 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_upstream_page_skeleton"), ["skeleton"], unique=False)
 
     op.create_table(
+        "registry_document",
+        sa.Column("ecosystem", sa.String(), nullable=False),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("content", types.Packed(), nullable=False),
+        sa.Column("checked_at", types.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("ecosystem", "path", name=op.f("pk_registry_document")),
+    )
+    op.create_table(
+        "registry_file",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("ecosystem", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("fetched_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=False),
+        sa.Column("stored_at", types.UtcDateTime(), nullable=True),
+        sa.Column("evicted_at", types.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_registry_file")),
+    )
+    with op.batch_alter_table("registry_file", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_registry_file_sha256"), ["sha256"], unique=False)
+        batch_op.create_index(batch_op.f("ix_registry_file_stored_at"), ["stored_at"], unique=False)
+
+    op.create_table(
         "upstream_provenance",
         sa.Column("filename", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
@@ -712,6 +739,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("ecosystem", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=False),
         sa.Column("version", sa.String(), nullable=False),
@@ -819,6 +847,12 @@ def downgrade() -> None:
     op.drop_table("user")
     op.drop_table("wheel_rule")
     op.drop_table("upstream_provenance")
+    with op.batch_alter_table("registry_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_registry_file_stored_at"))
+        batch_op.drop_index(batch_op.f("ix_registry_file_sha256"))
+
+    op.drop_table("registry_file")
+    op.drop_table("registry_document")
     with op.batch_alter_table("upstream_page", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_upstream_page_skeleton"))
         batch_op.drop_index(batch_op.f("ix_upstream_page_checked_at"))
