@@ -61,11 +61,24 @@ class Claim(_Body):
     attempt: int = Field(ge=1)
 
 
+class Checked(_Body):
+    """One finding of a builder's self-test."""
+
+    name: str = Field(max_length=100)
+    good: bool
+    value: str = Field(max_length=1000)
+    hint: str = Field("", max_length=1000)
+
+
 class Report(_Body):
-    """What a builder says about itself: the build queues it looks into, attempts it runs at a time."""
+    """What a builder says about itself: the build queues it looks into, attempts it runs at a time.
+
+    `findings` are those of its self-test; null until it has made one.
+    """
 
     queues: list[str] = Field(max_length=100)
     slots: int = Field(ge=1, le=1000)
+    findings: list[Checked] | None = Field(max_length=50)
 
 
 class Beat(_Body):
@@ -104,7 +117,7 @@ def claim() -> Response:
     with farm().database.begin() as session:
         builder = registry.builder_of(session, principal)
         seen_s = farm().settings.timing.builder_seen_s
-        refusal = dispatch.turn_away(session, builder, body.job, body.attempt)
+        refusal = dispatch.turn_away(session, builder, body.job, body.attempt, farm().settings)
         if refusal is None:
             comparisons.demand_elsewhere(session, builder, body.job, seen_s=seen_s)
             claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
@@ -141,8 +154,10 @@ def seen() -> Response:
         builder = registry.builder_of(session, principal)
         builder.seen_at, builder.facts = clock.now(), body.model_dump()
         take = dispatch.may_take(session, builder)
+        images = registry.images_for(session, body.queues)
     timing = farm().settings.timing
-    return jsonify(take=take, again_s=timing.builder_seen_s if take else timing.heartbeat_s)
+    again_s = timing.builder_seen_s if take else timing.heartbeat_s
+    return jsonify(take=take, again_s=again_s, images=images, now=clock.now().timestamp())
 
 
 @blueprint.post("/attempt/heartbeat")

@@ -8,29 +8,36 @@ import time
 from buildfarm import log
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
-from buildfarm.sandbox.images import check_engine
+from buildfarm.sandbox.images import Finding, check_engine
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
 from buildfarm.sandbox.prestart import forget
 from workers import builder_config
 from workers.builder_config import BuilderConfig
-from workers.farm_client import FarmClient
+from workers.farm_client import FarmClient, Orders
+from workers.selftest import examine
 from workers.worker import run_worker
 
 _log = log.get(__name__)
 _PAUSE_S = 5.0
+#: A host that was found fit is tested again after so many seconds.
+_TEST_S = 30.0
 
 
 class Presence:
     """Says from time to time that this builder is there, in which the farm's answer sets the pace.
 
-    Attempts beat for themselves; this is for a builder that has none, or no engine. The farm says in turn
-    whether to look for work: not while it is paused or this builder drained.
+    Attempts beat for themselves; this is for a builder that has none, or no engine. It says what its
+    self-test found, and the farm in turn whether to look for work: not while that is paused, this builder
+    drained or unfit.
     """
 
     def __init__(self, own: BuilderConfig) -> None:
+        self._own = own
         self._farm = FarmClient(own.farm_url, own.token)
-        self._report = {"queues": sorted(own.queues), "slots": own.slots}
-        self._may_take = True
+        self._findings: list[Finding] | None = None
+        self._images: tuple[str, ...] = ()
+        self._tested = 0.0
+        self._may_take = False
         self._due = 0.0
 
     def hasten(self) -> None:
@@ -42,15 +49,35 @@ class Presence:
         if time.monotonic() < self._due:
             return self._may_take
         try:
-            may_take, pause = self._farm.seen(self._report)
-            if may_take != self._may_take:
-                _log.info("builder.works" if may_take else "builder.rests")
-            self._may_take = may_take
+            orders = self._farm.seen(self._report())
+            if self._examine(orders):
+                orders = self._farm.seen(self._report())
+            if orders.take != self._may_take:
+                _log.info("builder.works" if orders.take else "builder.rests")
+            self._may_take, pause = orders.take, orders.again_s
         except FarmError as err:
             pause = _PAUSE_S
             _log.info("builder.not_seen", code=err.code, message=err.message)
         self._due = time.monotonic() + pause
         return self._may_take
+
+    def _report(self) -> dict[str, object]:
+        tested = self._findings
+        findings = None if tested is None else [finding.model_dump() for finding in tested]
+        return {"queues": sorted(self._own.queues), "slots": self._own.slots, "findings": findings}
+
+    def _examine(self, orders: Orders) -> bool:
+        """Test this host, if it is time to; whether there is something new to say."""
+        was_fit = self._findings is not None and all(finding.good for finding in self._findings)
+        if was_fit and orders.images == self._images and time.monotonic() < self._tested + _TEST_S:
+            return False
+        before, self._images = self._findings, orders.images
+        self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images)
+        self._tested = time.monotonic()
+        bad = [f"{one.name}: {one.value}" for one in self._findings if not one.good]
+        if bad and [f"{one.name}: {one.value}" for one in before or () if not one.good] != bad:
+            _log.warning("builder.unfit", findings=bad)
+        return before is None or was_fit == bool(bad)
 
 
 def main() -> int:

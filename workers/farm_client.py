@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,19 @@ _BRIEF_S = (2.0, 2.0)
 _CHUNK = 1 << 18
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the farm says to a builder: whether to look for work, and when to ask again, in seconds.
+
+    `images` are the ids that its builds may name, `skew_s` how far this clock is ahead of the farm's.
+    """
+
+    take: bool
+    again_s: float
+    images: tuple[str, ...]
+    skew_s: float
 
 
 class FarmClient:
@@ -49,14 +63,16 @@ class FarmClient:
         """
         self._patiently(lambda: self._json("POST", "/builder/lost", {"job": job_id, "attempt": attempt}))
 
-    def seen(self, report: dict[str, Any]) -> tuple[bool, float]:
-        """Say that this builder is there; whether to look for work, and seconds until it is said again.
+    def seen(self, report: dict[str, Any]) -> Orders:
+        """Say that this builder is there, and what it is; what the farm says to that.
 
         Raises:
             FarmError: the farm is away, or does not know this builder any more.
         """
+        asked = time.time()
         answer = self._json("POST", "/builder/seen", report, timeout=_BRIEF_S)
-        return bool(answer["take"]), float(answer["again_s"])
+        skew_s = (asked + time.time()) / 2 - float(answer["now"])
+        return Orders(bool(answer["take"]), float(answer["again_s"]), tuple(answer["images"]), skew_s)
 
     def fetch_source(self, into: Path) -> None:
         """Write the source snapshot to `into`."""

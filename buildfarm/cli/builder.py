@@ -12,7 +12,8 @@ _COLUMNS: Columns = {
     "tiers": "tiers",
     "slots": lambda row: row["facts"].get("slots", ""),
     "running": "running",
-    "state": lambda row: "drained" if row["drained_at"] else "takes work",
+    "state": lambda row: row["state"].replace("_", " "),
+    "unfit for": lambda row: "; ".join(f"{one['name']}: {one['value']}" for one in row["failed"]),
     "seen": "seen_at",
     "id": "id",
 }

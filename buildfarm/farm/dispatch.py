@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, case, exists, fun
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from buildfarm import clock
+from buildfarm.config import Settings
 from buildfarm.errors import Conflict, StaleAttempt
-from buildfarm.farm import claims
+from buildfarm.farm import claims, crew
 from buildfarm.farm.model import Builder, Job, Pause
 from buildfarm.farm.rules import State
 from buildfarm.journal.record import record
@@ -26,6 +27,8 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: Sources whose rows are asked for in one statement; SQLite joins 500 selects at most.
 _SOURCES = 100
 
+#: After so many hand-overs of an attempt whoever has it keeps it.
+_BOUNCES = 20
 _DISPATCH = "dispatch"
 _OUTBOX = and_(Job.state == State.QUEUED, Job.handed_over_at.is_(None))
 
@@ -75,10 +78,12 @@ def resume(session: Session, *, actor: str) -> None:
 
 def may_take(session: Session, builder: Builder) -> bool:
     """Whether this builder should look for work at all."""
-    return builder.drained_at is None and paused(session) is None
+    return builder.drained_at is None and crew.is_fit(builder) and paused(session) is None
 
 
-def turn_away(session: Session, builder: Builder, job_id: str, number: int) -> Conflict | None:
+def turn_away(
+    session: Session, builder: Builder, job_id: str, number: int, settings: Settings
+) -> Conflict | None:
     """Why the builder may not have this attempt, which is then in the outbox again; None when it may.
 
     What was handed over before a pause or a drain is still in RQ, where nobody looks for it.
@@ -87,11 +92,27 @@ def turn_away(session: Session, builder: Builder, job_id: str, number: int) -> C
         refusal = Conflict("The farm hands out no work now.", code="dispatch.paused")
     elif builder.drained_at:
         refusal = Conflict(f"The builder {builder.name} is drained.", code="builder.drained")
+    elif crew.failed_checks(builder):
+        refusal = Conflict(f"The builder {builder.name} failed its self-test.", code="builder.unfit")
+    elif _is_better_elsewhere(session, builder, job_id, settings):
+        refusal = Conflict("This builder failed it before; another one is free.", code="attempt.elsewhere")
     else:
         return None
     with contextlib.suppress(StaleAttempt):
         claims.put_back(session, Job, job_id, number)
     return refusal
+
+
+def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settings: Settings) -> bool:
+    """Whether the farm failed this job on this builder before, and another one could take it now.
+
+    Who pops a job is RQ's choice, so it may come back here a few times before the other one has it.
+    """
+    job = session.get(Job, job_id)
+    if job is None or job.attempt == 1 or job.hand_over >= _BOUNCES:
+        return False
+    tried = crew.tried_in_vain(session, job)
+    return builder.id in tried and bool(crew.others_for(session, job, tried, settings))
 
 
 def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:

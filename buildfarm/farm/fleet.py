@@ -10,7 +10,7 @@ from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.farm import dispatch
+from buildfarm.farm import crew, dispatch
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
 
@@ -19,7 +19,7 @@ from buildfarm.farm.rules import State
 class BuilderRow:
     """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself.
 
-    One that is drained takes nothing more.
+    `state` is `takes_work`, `drained`, `unfit` (then `failed` has what its self-test found) or `untested`.
     """
 
     id: str
@@ -28,7 +28,9 @@ class BuilderRow:
     created_at: datetime
     seen_at: datetime | None
     drained_at: datetime | None
+    state: str
     running: int
+    failed: tuple[dict[str, Any], ...]
     facts: dict[str, Any]
 
 
@@ -100,13 +102,23 @@ def list_builders(session: Session, name: str | None = None) -> list[BuilderRow]
             created_at=builder.created_at,
             seen_at=builder.seen_at,
             drained_at=builder.drained_at,
+            state=_state(builder),
             running=running.get(builder.id, 0),
+            failed=tuple(crew.failed_checks(builder)),
             facts=builder.facts,
         )
         for builder in session.scalars(
             select(Builder).where(Builder.name == name if name else true()).order_by(Builder.name)
         )
     ]
+
+
+def _state(builder: Builder) -> str:
+    if builder.drained_at:
+        return "drained"
+    if crew.failed_checks(builder):
+        return "unfit"
+    return "takes_work" if crew.is_fit(builder) else "untested"
 
 
 def list_images(session: Session) -> list[ImageRow]:

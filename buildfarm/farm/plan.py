@@ -221,8 +221,7 @@ def _sibling(session: Session, build: Build) -> Build:
 
 def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target) -> Job:
     now = clock.now()
-    family = target.platform.split("_", 1)[0] + "-" + target.platform.split("_", 3)[3]
-    queue = jobs.queue_name(family, source.tier, _class(build))
+    queue = jobs.queue_name(registry.family_of(target.platform), source.tier, _class(build))
     job = Job(id=new_id("job"), build_id=build.id, target=target.name, required=target.is_required, spec={})
     for column, value in jobs.queued_values(build.source_id, queue, now).items():
         setattr(job, column, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import select
@@ -107,6 +108,18 @@ def register_images(session: Session, images: list[dict[str, Any]], *, actor: st
         record(
             session, "image.register", image=row.image_id, platform=row.platform, role=row.role, actor=actor
         )
+
+
+def images_for(session: Session, queues: Iterable[str]) -> list[str]:
+    """Ids of the images in use that jobs of these build queues may name."""
+    families = {queue.split(".")[1] for queue in queues if queue.count(".") == 3}
+    return sorted(image.image_id for image in images(session) if family_of(image.platform) in families)
+
+
+def family_of(platform: str) -> str:
+    """`manylinux-x86_64` of `manylinux_2_28_x86_64`: what queues are named by."""
+    kind, _, _, machine = platform.split("_", 3)
+    return f"{kind}-{machine}"
 
 
 def images(session: Session) -> list[Image]:

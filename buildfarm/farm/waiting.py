@@ -17,15 +17,13 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
-from buildfarm.farm import dispatch
+from buildfarm.farm import crew, dispatch
 from buildfarm.farm.model import Attempt, Builder, Job
 from buildfarm.farm.rules import State
 from buildfarm.sources.model import Source
 
 #: Jobs that ended last, whose median says how long one takes.
 _RECENT = 50
-#: A builder that has kept silent for so many of its intervals counts as away.
-_SILENCES = 3
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,16 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class _Crew:
+class _Slots:
     """The builders that can take a job now, and since when their attempts run."""
 
-    slots: int
+    count: int
     began: tuple[datetime, ...]
 
 
 def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, Wait]:
     """Why each queued job of a build waits, by its id."""
     queued = session.scalars(select(Job).where(Job.build_id == build_id, Job.state == State.QUEUED)).all()
-    patience = timedelta(seconds=_SILENCES * settings.timing.builder_seen_s)
     if not queued:
         return {}
     if pause := dispatch.paused(session):
@@ -62,32 +59,28 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
     found: dict[str, Wait] = {}
     for queue in sorted({job.queue for job in queued}):
         here = [job for job in queued if job.queue == queue]
-        able, obstacle = _able(builders, queue, patience)
+        able, obstacle = _able(builders, queue, settings)
         if obstacle:
             found |= {job.id: Wait(obstacle) for job in here}
             continue
-        crew, before = _crew(session, able), _ahead(session, able, here[0])
+        slots, before = _slots(session, able), _ahead(session, able, here[0])
         for position, job in enumerate(sorted(here, key=lambda job: job.id)):
             ahead = before + position
             held = limited if job.handed_over_at is None else ""
-            expected = None if held else _expected(crew, ahead, typical)
-            found[job.id] = Wait(held or _busy(crew, ahead), ahead, expected)
+            expected = None if held else _expected(slots, ahead, typical)
+            found[job.id] = Wait(held or _busy(slots, ahead), ahead, expected)
     return found
 
 
-def _able(builders: Sequence[Builder], queue: str, patience: timedelta) -> tuple[list[Builder], str]:
+def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[list[Builder], str]:
     """The builders that take this queue's jobs now; when there is none, why not."""
-    prefix, tier = queue.rpartition(".")[0], queue.split(".")[2]
-    able = [one for one in builders if queue in one.facts.get("queues", ()) and tier in one.tiers]
+    able = [one for one in builders if crew.serves(one, queue)]
     if not able:
-        return [], f"No builder has joined that takes {prefix.removeprefix('build.')}."
-    since = clock.now() - patience
-    for is_so, what in (
-        (lambda one: one.seen_at is not None and one.seen_at > since, "not heard of"),
-        (lambda one: one.drained_at is None, "drained"),
-    ):
+        kind = queue.removeprefix("build.").rpartition(".")[0]
+        return [], f"No builder has joined that takes {kind}."
+    for what, stops in crew.obstacles(settings):
         names = ", ".join(one.name for one in able)
-        able = [one for one in able if is_so(one)]
+        able = [one for one in able if not stops(one)]
         if not able:
             return [], f"Every builder that could take it is {what}: {names}."
     return able, ""
@@ -103,13 +96,13 @@ def _at_limit(session: Session, source: Source) -> str:
     return f"{source.name} has {count} of at most {source.jobs_max} jobs with builders."
 
 
-def _crew(session: Session, able: Sequence[Builder]) -> _Crew:
+def _slots(session: Session, able: Sequence[Builder]) -> _Slots:
     running = session.scalars(
         select(Attempt.started_at)
         .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
         .where(Job.state == State.RUNNING, Attempt.builder_id.in_([one.id for one in able]))
     )
-    return _Crew(sum(one.facts["slots"] for one in able), tuple(running))
+    return _Slots(sum(one.facts["slots"] for one in able), tuple(running))
 
 
 def _ahead(session: Session, able: Sequence[Builder], job: Job) -> int:
@@ -122,14 +115,16 @@ def _ahead(session: Session, able: Sequence[Builder], job: Job) -> int:
     return session.execute(query).scalar_one()
 
 
-def _busy(crew: _Crew, ahead: int) -> str:
-    if ahead + len(crew.began) < crew.slots:
+def _busy(slots: _Slots, ahead: int) -> str:
+    if ahead + len(slots.began) < slots.count:
         return "A builder takes it in a moment."
     jobs = "No job is" if not ahead else "1 job is" if ahead == 1 else f"{ahead} jobs are"
-    if len(crew.began) < crew.slots:
+    if len(slots.began) < slots.count:
         return f"{jobs} ahead of it."
-    slots = "The one slot that takes it is" if crew.slots == 1 else f"All {crew.slots} slots that take it are"
-    return f"{slots} busy; {jobs.lower()} ahead of it."
+    all_are = (
+        "The one slot that takes it is" if slots.count == 1 else f"All {slots.count} slots that take it are"
+    )
+    return f"{all_are} busy; {jobs.lower()} ahead of it."
 
 
 def _typical_s(session: Session) -> float | None:
@@ -144,15 +139,15 @@ def _typical_s(session: Session) -> float | None:
     return statistics.median(took) if took else None
 
 
-def _expected(crew: _Crew, ahead: int, typical_s: float | None) -> datetime | None:
+def _expected(slots: _Slots, ahead: int, typical_s: float | None) -> datetime | None:
     """When a slot comes free for what has so many jobs ahead, if each takes as long as usual."""
     now = clock.now()
-    if ahead + len(crew.began) < crew.slots:
+    if ahead + len(slots.began) < slots.count:
         return now
     if typical_s is None:
         return None
-    free = [max(0.0, typical_s - (now - began).total_seconds()) for began in crew.began]
-    free += [0.0] * (crew.slots - len(free))
+    free = [max(0.0, typical_s - (now - began).total_seconds()) for began in slots.began]
+    free += [0.0] * (slots.count - len(free))
     heapq.heapify(free)
     rounds, rest = divmod(ahead, len(free))
     for _ in range(rest):

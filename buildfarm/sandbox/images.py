@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -88,6 +89,17 @@ def newest_images(docker_host: str | None) -> list[ImageRecord]:
     for image in list_images(docker_host):
         newest.setdefault((image.platform, image.role), image)
     return list(newest.values())
+
+
+def missing_images(docker_host: str | None, image_ids: Sequence[str]) -> list[str]:
+    """Those of the images that the engine does not hold.
+
+    Raises:
+        ExternalFailure: the engine does not answer.
+    """
+    with connect(docker_host, timeout=10) as client, engine_errors("listing images"):
+        held = {image["Id"] for image in client.images(all=True)}
+    return [image_id for image_id in image_ids if image_id not in held]
 
 
 def check_engine(docker_host: str | None) -> EngineReport:

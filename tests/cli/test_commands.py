@@ -163,7 +163,7 @@ def test_builders_images_channels_projects_and_the_journal_are_listed(run):
     assert "builder-two" in run("builder", "list").out
     assert "drained" in run("builder", "drain", "builder-two").out
     assert run("builder", "list", "--json").json["items"][1]["drained_at"]
-    assert "takes work" in run("builder", "undrain", "builder-two").out
+    assert "untested" in run("builder", "undrain", "builder-two").out
     assert run("builder", "drain", "nobody").code == 1
     assert "manylinux_2_28_x86_64" in run("image", "list").out
     assert "http://farm.example/staging/simple/" in run("channel", "list").out

@@ -326,7 +326,7 @@ def claim(house, token: str, job_id: str):
 
 def test_the_builder_of_the_first_files_leaves_the_second_to_another_one(house, second) -> None:
     two = builder(house, "two")
-    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1}
+    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1, "findings": []}
     call(house, two, "POST", "/builder/seen", json=report)
     job_id = second()
     refused = claim(house, second.one, job_id)
@@ -345,7 +345,8 @@ def test_a_builder_that_is_alone_makes_them_itself(house, second) -> None:
 
 
 def test_nobody_is_waited_for_without_end(house, second) -> None:
-    call(house, builder(house, "two"), "POST", "/builder/seen")
+    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1, "findings": []}
+    assert call(house, builder(house, "two"), "POST", "/builder/seen", json=report).status_code == 200
     job_id = second()
     with house.database.begin() as session:
         waited = clock.now() - comparisons.ELSEWHERE - timedelta(seconds=1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
 
 from buildfarm import clock
-from buildfarm.farm import dispatch, jobs, registry
+from buildfarm.farm import dispatch, fleet, jobs, registry
 from buildfarm.farm.handover import hand_over_waiting
 from buildfarm.farm.model import Job
 from buildfarm.farm.rules import State
@@ -119,8 +120,10 @@ def joined(house, name: str, *, slots: int = 2, queues: tuple[str, ...] = tuple(
     return token
 
 
-def seen(house, token: str, *, slots: int = 2, queues: tuple[str, ...] = tuple(CLASSES)) -> dict:
-    report = {"queues": [f"{PREFIX}.{one}" for one in queues], "slots": slots}
+def seen(
+    house, token: str, *, slots: int = 2, queues: tuple[str, ...] = tuple(CLASSES), findings: tuple = ()
+) -> dict:
+    report = {"queues": [f"{PREFIX}.{one}" for one in queues], "slots": slots, "findings": list(findings)}
     return posted(house, token, "builder/seen", report).json
 
 
@@ -171,3 +174,86 @@ def test_a_drained_builder_finishes_what_it_has_and_takes_nothing_more(each_hous
     with each_house.database.begin() as session:
         registry.undrain(session, "eins", actor="ada")
     assert seen(each_house, one)["take"] is True
+
+
+BAD = {"name": "disk", "good": False, "value": "3 MiB free", "hint": "Make room."}
+INFRASTRUCTURE = {"state": "failed", "cause": "infrastructure", "first_error": "The engine broke."}
+
+
+def test_a_builder_takes_nothing_before_its_self_test_and_nothing_while_it_is_unfit(each_house) -> None:
+    (job_id,) = each_house.build(each_house.source(), TARGETS[0])[1].values()
+    with each_house.database.begin() as session:
+        token = registry.add_builder(session, "one", ["dev"], actor="test")[1]
+    untested = {"queues": [f"{PREFIX}.interactive"], "slots": 1, "findings": None}
+    assert posted(each_house, token, "builder/seen", untested).json["take"] is False
+    assert seen(each_house, token, findings=(BAD,))["take"] is False
+    with each_house.database.read() as session:
+        row = fleet.list_builders(session)[0]
+        assert (row.state, row.failed) == ("unfit", (BAD,))
+    refused = posted(each_house, token, "claim", {"job": job_id, "attempt": 1})
+    assert (refused.status_code, refused.json["code"]) == (409, "builder.unfit")
+    assert seen(each_house, token, findings=(BAD | {"good": True},))["take"] is True
+    assert posted(each_house, token, "claim", {"job": job_id, "attempt": 1}).status_code == 200
+
+
+def failed_on(house, token: str, job_id: str, attempt: int) -> None:
+    """One attempt that ends by the farm's own fault."""
+    claimed = posted(house, token, "claim", {"job": job_id, "attempt": attempt})
+    assert claimed.status_code == 200
+    assert posted(house, claimed.json["token"], "attempt/finish", INFRASTRUCTURE).json["state"] == "queued"
+
+
+def test_what_the_farm_failed_on_one_builder_is_tried_on_another_that_is_free(each_house) -> None:
+    first, second = each_house.build(each_house.source(), *TARGETS[:2])[1].values()
+    one, two = joined(each_house, "one"), joined(each_house, "two", slots=1)
+    failed_on(each_house, one, first, 1)
+    queues = Queues()
+    handed_over(each_house, queues)
+    refused = posted(each_house, one, "claim", {"job": first, "attempt": 2})
+    assert (refused.status_code, refused.json["code"]) == (409, "attempt.elsewhere")
+    hand_over_waiting(each_house.database, queues)
+    assert (first, 2, 2) in queues.held
+    busy = posted(each_house, two, "claim", {"job": second, "attempt": 1}).json["token"]
+    failed_on(each_house, one, first, 2)
+    posted(each_house, busy, "attempt/finish", {"state": "succeeded"})
+    assert posted(each_house, one, "claim", {"job": first, "attempt": 3}).status_code == 409
+    assert posted(each_house, two, "claim", {"job": first, "attempt": 3}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "other", ["unfit", "drained", "of another tier", "of other queues", "away", "tried too"]
+)
+def test_where_no_other_builder_can_take_it_the_same_one_does(house, other: str) -> None:
+    (job_id,) = house.build(house.source(), TARGETS[0])[1].values()
+    one, two = joined(house, "one"), joined(house, "two")
+    failed_on(house, one, job_id, 1)
+    if other == "tried too":
+        failed_on(house, two, job_id, 2)
+    with house.database.begin() as session:
+        row = registry.named(session, "two")
+        match other:
+            case "unfit":
+                row.facts = {**row.facts, "findings": [BAD]}
+            case "drained":
+                row.drained_at = clock.now()
+            case "of another tier":
+                row.tiers = ["release"]
+            case "of other queues":
+                row.facts = {**row.facts, "queues": [f"{PREFIX}.background"]}
+            case "away":
+                row.seen_at = clock.now() - timedelta(hours=1)
+    attempt = 3 if other == "tried too" else 2
+    assert posted(house, one, "claim", {"job": job_id, "attempt": attempt}).status_code == 200
+
+
+def test_a_job_does_not_come_back_to_the_wrong_builder_without_end(house) -> None:
+    (job_id,) = house.build(house.source(), TARGETS[0])[1].values()
+    one, _two = joined(house, "one"), joined(house, "two")
+    failed_on(house, one, job_id, 1)
+    queues = Queues()
+    for _ in range(30):
+        hand_over_waiting(house.database, queues)
+        if posted(house, one, "claim", {"job": job_id, "attempt": 2}).status_code == 200:
+            break
+    with house.database.read() as session:
+        assert session.get_one(Job, job_id).state == State.RUNNING

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from buildfarm.farm import comparisons
 from buildfarm.farm.model import Build, Task
 from buildfarm.scm import connect, intake, standard
 from buildfarm.scm.model import Delivery
@@ -414,14 +413,3 @@ def test_a_replay_of_an_old_push_ends_nothing(house) -> None:
     with house.database.begin() as session:
         replay(session, old.json["delivery"], actor="ada")
     assert house.state(newer) == "queued"
-
-
-def test_a_push_does_not_end_a_comparison_of_what_the_branch_was(house) -> None:
-    sender = sender_of(house, "generic")
-    with house.database.read() as session:
-        source_id = session.scalars(select(Source.id)).one()
-    built = house.built(source_id, ref="refs/heads/main")
-    with house.database.begin() as session:
-        again = comparisons.start(session, built, actor="ada").id
-    sender.send(sender.push())
-    assert house.state(again) == "queued"

@@ -10,7 +10,7 @@ from buildfarm import clock
 from buildfarm.farm import dispatch, registry
 from buildfarm.farm.model import Builder, Job
 from buildfarm.farm.waiting import Wait, waits_of
-from tests.farm.test_dispatch import PREFIX, TARGETS, handed_over, joined, limited, posted
+from tests.farm.test_dispatch import BAD, PREFIX, TARGETS, handed_over, joined, limited, posted, seen
 from tests.farm.test_handover import Queues
 
 KIND = PREFIX.removeprefix("build.")
@@ -44,6 +44,12 @@ def test_the_builders_for_it_are_away_or_drained(house, build: str) -> None:
         for one in session.query(Builder):
             one.seen_at = clock.now() - timedelta(hours=1)
     assert waits(house, build) == [Wait("Every builder that could take it is not heard of: one, two.")]
+
+
+def test_the_builders_for_it_are_unfit(house, build: str) -> None:
+    token = joined(house, "one")
+    seen(house, token, findings=(BAD,))
+    assert waits(house, build) == [Wait("Every builder that could take it is unfit by its self-test: one.")]
 
 
 def test_the_farm_is_paused(house, build: str) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import docker
-from buildfarm.sandbox.images import check_engine, list_images
+from buildfarm.sandbox.images import check_engine, list_images, missing_images
 
 
 def run(engine, image, script):
@@ -71,6 +71,13 @@ def test_a_fit_engine_is_usable(engine):
 
     assert report.usable, report
     assert {finding.name for finding in report.findings} >= {"engine", "memory limit", "storage", "clock"}
+
+
+@pytest.mark.engine
+def test_images_that_the_engine_does_not_hold_are_named(engine, images):
+    unknown = f"sha256:{'0' * 64}"
+
+    assert missing_images(engine, [*images.values(), unknown]) == [unknown]
 
 
 def test_an_engine_that_is_away_is_reported_with_a_hint(tmp_path):

@@ -1,0 +1,77 @@
+"""Which builders could take a job: what is known of them, and what they say about themselves.
+
+A builder's own words (its queues, its slots, its findings) serve to hand out work; they are no evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from buildfarm import clock
+from buildfarm.config import Settings
+from buildfarm.farm.model import Attempt, Builder, Job
+from buildfarm.farm.rules import State
+
+#: A builder that has kept silent for so many of its intervals counts as away.
+_SILENCES = 3
+
+
+def serves(builder: Builder, queue: str) -> bool:
+    """Whether the builder looks into this build queue and may run its tier."""
+    return queue in builder.facts.get("queues", ()) and queue.split(".")[2] in builder.tiers
+
+
+def failed_checks(builder: Builder) -> list[dict[str, Any]]:
+    """The bad findings of the builder's last self-test."""
+    return [one for one in builder.facts.get("findings") or () if not one["good"]]
+
+
+def is_fit(builder: Builder) -> bool:
+    """Whether the builder has tested itself and found nothing bad."""
+    return builder.facts.get("findings") is not None and not failed_checks(builder)
+
+
+def obstacles(settings: Settings) -> Sequence[tuple[str, Callable[[Builder], bool]]]:
+    """What keeps a builder that serves a queue from its work, in words and as a test, the gravest first."""
+    patience = timedelta(seconds=_SILENCES * settings.timing.builder_seen_s)
+    since = clock.now() - patience
+    return (
+        ("not heard of", lambda one: one.seen_at is None or one.seen_at < since),
+        ("drained", lambda one: one.drained_at is not None),
+        ("unfit by its self-test", lambda one: not is_fit(one)),
+    )
+
+
+def free_slots(session: Session, builders: Sequence[Builder]) -> dict[str, int]:
+    """How many more attempts each builder can run now, by its id."""
+    running = dict(
+        session.execute(
+            select(Attempt.builder_id, func.count())
+            .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
+            .where(Job.state == State.RUNNING)
+            .group_by(Attempt.builder_id)
+        ).all()
+    )
+    return {one.id: int(one.facts.get("slots", 1)) - running.get(one.id, 0) for one in builders}
+
+
+def tried_in_vain(session: Session, job: Job) -> set[str]:
+    """Ids of the builders on which the farm itself has failed this job."""
+    earlier = select(Attempt.builder_id).where(Attempt.job_id == job.id, Attempt.number < job.attempt)
+    return set(session.scalars(earlier))
+
+
+def others_for(session: Session, job: Job, avoided: set[str], settings: Settings) -> list[Builder]:
+    """Builders besides the avoided ones that could take the job at once."""
+    found = [
+        one
+        for one in session.scalars(select(Builder).where(Builder.id.not_in(avoided)).order_by(Builder.name))
+        if serves(one, job.queue) and not any(stops(one) for _, stops in obstacles(settings))
+    ]
+    free = free_slots(session, found)
+    return [one for one in found if free[one.id] > 0]

@@ -1,0 +1,69 @@
+"""What a builder examines of itself, and that the farm is told of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildfarm.farm import fleet, registry
+from tests.waiting import wait_for
+from workers.builder_config import BuilderConfig
+from workers.selftest import examine
+
+
+def config(folder: Path, **more: object) -> BuilderConfig:
+    values = {
+        "farm_url": "http://127.0.0.1:1", "token": "t", "redis": "redis://127.0.0.1:1",
+        "redis_user": "builder",
+        "docker_host": f"unix://{folder}/nobody.sock", "workdir": folder / "work", "instance": "selftest-0",
+        "queues": ("build.manylinux-x86_64.dev.interactive",), "slots": 1,
+    }  # fmt: skip
+    return BuilderConfig.model_validate(values | more)
+
+
+def bad(own: BuilderConfig, **more: object) -> dict[str, str]:
+    """The bad findings: their values by their names."""
+    found = examine(own, **({"skew_s": 0.0, "images": ()} | more))  # type: ignore[arg-type]
+    assert all(one.hint for one in found if not one.good)
+    return {one.name: one.value for one in found if not one.good}
+
+
+def test_an_engine_that_is_away_is_found(tmp_path: Path) -> None:
+    assert set(bad(config(tmp_path))) == {"engine"}
+
+
+@pytest.mark.parametrize(("skew_s", "is_bad"), [(29.0, False), (31.0, True), (-31.0, True)])
+def test_a_clock_that_is_not_the_farms_is_found(tmp_path: Path, skew_s: float, is_bad: bool) -> None:
+    assert ("farm clock" in bad(config(tmp_path), skew_s=skew_s)) is is_bad
+
+
+def test_a_work_folder_that_cannot_be_used_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "disk" in bad(config(tmp_path, workdir=tmp_path / "file" / "work"))
+
+
+def test_a_builder_without_an_engine_is_shown_with_its_findings(house, serve, tmp_path: Path) -> None:
+    with house.database.begin() as session:
+        token = registry.add_builder(session, "one", ["dev"], actor="test")[1]
+    path = tmp_path / "builder.json"
+    path.write_text(config(tmp_path, farm_url=serve(house), token=token).model_dump_json())
+    env = os.environ | {"BUILDER_CONFIG": str(path)}
+
+    def row() -> fleet.BuilderRow:
+        with house.database.read() as session:
+            return fleet.list_builders(session)[0]
+
+    with (tmp_path / "builder.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "workers.builder"], env=env, stderr=log)
+    try:
+        wait_for(lambda: row().state == "unfit", "the findings")
+        assert [one["name"] for one in row().failed] == ["engine"]
+        assert row().facts["slots"] == 1
+        assert b"builder.unfit" in (tmp_path / "builder.log").read_bytes()
+    finally:
+        process.kill()
+        process.wait()

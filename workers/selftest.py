@@ -1,0 +1,58 @@
+"""What a builder examines of itself before it looks for work, and again from time to time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from buildfarm.errors import FarmError
+from buildfarm.sandbox.images import Finding, check_engine, missing_images
+from workers.builder_config import BuilderConfig
+
+#: An attempt's sources, logs and files pass through the work folder.
+_ROOM_BYTES = 1 << 30
+#: Times of log lines are the builder's; beyond this they could not be read beside the farm's.
+_SKEW_S = 30.0
+
+
+def examine(own: BuilderConfig, *, skew_s: float, images: Sequence[str]) -> list[Finding]:
+    """Clock, disk, engine and images of this host; fit for work when every finding is good.
+
+    Args:
+        own: the builder's configuration.
+        skew_s: how far this host's clock is ahead of the farm's, seconds.
+        images: ids of the images that the farm's builds for this builder may name.
+    """
+    report = check_engine(own.docker_host)
+    findings = [_clock(skew_s), _disk(own), *report.findings]
+    return [*findings, _images(own, images)] if report.usable else findings
+
+
+def _clock(skew_s: float) -> Finding:
+    good = abs(skew_s) <= _SKEW_S
+    hint = "" if good else "Synchronise this host's clock (chrony, systemd-timesyncd)."
+    return Finding(name="farm clock", good=good, value=f"{skew_s:+.1f} s from the farm's", hint=hint)
+
+
+def _disk(own: BuilderConfig) -> Finding:
+    try:
+        own.workdir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(own.workdir).free
+    except OSError as err:
+        why = f"{own.workdir}: {err.strerror}"
+        return Finding(name="disk", good=False, value=why, hint="Choose another work folder.")
+    good = free >= _ROOM_BYTES
+    hint = "" if good else f"Make {_ROOM_BYTES >> 20} MiB of room for {own.workdir}."
+    return Finding(name="disk", good=good, value=f"{free >> 20} MiB free", hint=hint)
+
+
+def _images(own: BuilderConfig, images: Sequence[str]) -> Finding:
+    try:
+        missing = missing_images(own.docker_host, images)
+    except FarmError as err:
+        return Finding(name="images", good=False, value=err.message, hint=err.hint)
+    if not missing:
+        return Finding(name="images", good=True, value=f"all {len(images)} of the farm's are here")
+    ids = ", ".join(image.removeprefix("sha256:")[:12] for image in missing)
+    hint = "Load them from the farm's engine: docker save there, docker load here. See docs/operations.md."
+    return Finding(name="images", good=False, value=f"missing: {ids}", hint=hint)
