@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask import Flask, Response, json, redirect, render_template, request, url_for
@@ -58,6 +60,19 @@ def text_of(err: FarmError) -> Response:
     if err.status >= 500:
         _log.error("request.failed", code=err.code, message=err.message, path=request.path)
     return Response(f"{err}\n", err.status, content_type="text/plain; charset=utf-8")
+
+
+def told_plainly(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Have the errors of a view be lines of text."""
+
+    @wraps(view)
+    def told(**given: Any) -> Response:  # noqa: ANN401
+        try:
+            return view(**given)
+        except FarmError as err:
+            return text_of(err)
+
+    return told
 
 
 def _http_error(err: HTTPException) -> Response:

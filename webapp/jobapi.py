@@ -8,8 +8,6 @@ one. See docs/job-api.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import TypeVar
 
 from flask import Blueprint, Response, jsonify, request
@@ -17,37 +15,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
-from buildfarm.errors import FarmError, InvalidInput, Unauthenticated
+from buildfarm.errors import InvalidInput, Unauthenticated
 from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.buildview import BuildView, Served
-from buildfarm.index.decide import Answer
-from buildfarm.index.pagetree import Stored
 from buildfarm.index.pinnedview import PinnedView
 from buildfarm.mirror.model import RegistryFile
 from buildfarm.sandbox.inside import door
 from buildfarm.sandbox.spec import FailureClass, Phase
 from buildfarm.sources.model import Source
 from webapp.context import farm, verdicts
-from webapp.errors import text_of
-from webapp.sending import send
+from webapp.errors import told_plainly
+from webapp.sending import send_blob, send_page, send_text
 
 Shape = TypeVar("Shape", bound="_Body")
 blueprint = Blueprint("jobapi", __name__, url_prefix="/jobapi/v1")
-JSON_PAGE = "application/vnd.pypi.simple.v1+json"
-
-
-def _told_plainly(view: Callable[..., Response]) -> Callable[..., Response]:
-    """Have the errors of a view be lines of text."""
-
-    @wraps(view)
-    def told(**given: str) -> Response:
-        try:
-            return view(**given)
-        except FarmError as err:
-            return text_of(err)
-
-    return told
 
 
 class _Body(BaseModel):
@@ -192,7 +174,7 @@ def append_log() -> Response:
 def source() -> Response:
     """The source snapshot, a tar."""
     _, job = _current()
-    return _blob(str(job.spec["source_sha256"]))
+    return send_blob(farm().blobs.path(str(job.spec["source_sha256"])))
 
 
 @blueprint.put("/attempt/artifacts/<filename>")
@@ -234,8 +216,7 @@ def finish() -> Response:
 def index_page(name: str) -> Response:
     """A project page of what this attempt may read."""
     view, granted = _view()
-    page = view.page(name, granted)
-    return Response(page, content_type=JSON_PAGE, headers={"Cache-Control": "max-age=0, must-revalidate"})
+    return send_page(view.page(name, granted))
 
 
 @blueprint.get("/attempt/index/files/<name>/<filename>")
@@ -257,15 +238,15 @@ def index_file(name: str, filename: str) -> Response:
 
 
 @blueprint.get("/attempt/index/crates/index/<path:asked>")
-@_told_plainly
+@told_plainly
 def crates_index(asked: str) -> Response:
     """A file of the crates registry's index."""
     _current()
-    return _text(farm().crates.index(asked, f"{door.URL}/crates/files"))
+    return send_text(farm().crates.index(asked, f"{door.URL}/crates/files"))
 
 
 @blueprint.get("/attempt/index/crates/files/<name>/<version>/download")
-@_told_plainly
+@told_plainly
 def crate(name: str, version: str) -> Response:
     """A crate; giving it out is recorded."""
     _current()
@@ -273,12 +254,12 @@ def crate(name: str, version: str) -> Response:
 
 
 @blueprint.get("/attempt/index/go/<path:asked>")
-@_told_plainly
+@told_plainly
 def go_module(asked: str) -> Response:
     """What the Go command asks a module proxy for; giving a module's zip out is recorded."""
     _current()
     found = farm().go_modules.get(asked)
-    return _text(found) if isinstance(found, str) else _given_of_registry(found)
+    return send_text(found) if isinstance(found, str) else _given_of_registry(found)
 
 
 def _given_of_registry(file: RegistryFile) -> Response:
@@ -299,15 +280,7 @@ def _given(*, filename: str, sha256: str, **facts: str) -> Response:
         comparisons.demand_read_before(session, job, filename)
         jobs.add_dependency(session, attempt, filename=filename, sha256=sha256, **facts)
     log.get(__name__).info("dependency.served", job_id=job.id, filename=filename)
-    return _blob(sha256)
-
-
-def _text(body: str) -> Response:
-    return Response(
-        body,
-        content_type="text/plain; charset=utf-8",
-        headers={"Cache-Control": "max-age=0, must-revalidate"},
-    )
+    return send_blob(farm().blobs.path(sha256))
 
 
 def _view() -> tuple[BuildView | PinnedView, list[str]]:
@@ -337,10 +310,3 @@ def _parsed(shape: type[Shape]) -> Shape:
     except ValidationError as err:
         where = ".".join(str(part) for part in err.errors()[0]["loc"]) or "body"
         raise InvalidInput(f"{where}: {err.errors()[0]['msg']}.", code="input.invalid") from err
-
-
-def _blob(sha256: str) -> Response:
-    path = farm().blobs.path(sha256)
-    blob = Stored.of(str(path), path.stat())
-    answer = Answer(200, (("Content-Type", "application/octet-stream"),), file=blob, length=blob.size)
-    return send(lambda: answer)

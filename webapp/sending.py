@@ -11,12 +11,14 @@ from typing import BinaryIO
 from flask import Response, request
 
 from buildfarm.errors import ExternalFailure
+from buildfarm.index.conditions import Form
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
 
 _CHUNK = 1 << 18
 _GZIP = 31
 _TRIES = 10
+_REVALIDATED = {"Cache-Control": "max-age=0, must-revalidate"}
 
 
 def send(decision: Callable[[], Answer]) -> Response:
@@ -34,6 +36,23 @@ def send(decision: Callable[[], Answer]) -> Response:
         if (source := _open(answer.file)) is not None:
             return _with_file(answer, source)
     raise ExternalFailure("The page changes faster than it can be read.", code="pages.restless")
+
+
+def send_page(body: bytes) -> Response:
+    """A project page for a build, which asks for it anew each time."""
+    return Response(body, content_type=Form.JSON.value, headers=_REVALIDATED)
+
+
+def send_text(body: str) -> Response:
+    """A registry's text for a build, which asks for it anew each time."""
+    return Response(body, content_type="text/plain; charset=utf-8", headers=_REVALIDATED)
+
+
+def send_blob(path: Path) -> Response:
+    """The bytes of a blob, whatever they are."""
+    blob = Stored.of(str(path), path.stat())
+    answer = Answer(200, (("Content-Type", "application/octet-stream"),), file=blob, length=blob.size)
+    return send(lambda: answer)
 
 
 def _with_file(answer: Answer, source: BinaryIO) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -122,6 +122,20 @@ class Client:
             for chunk in self._chunks(path):
                 out.write(chunk)
         part.replace(to)
+
+    def relay(self, path: str, headers: Mapping[str, str]) -> requests.Response:
+        """The farm's answer to a GET, whatever its status; its body is read, and closed, by the caller.
+
+        Raises:
+            ExternalFailure: `farm.unreachable`.
+        """
+        url = self._url.rstrip("/") + path
+        try:
+            return self._session.get(
+                url, headers=dict(headers), timeout=_TIMEOUT_S, stream=True, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise self._away() from error
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         url, headers = self._url.rstrip("/") + path, {"Accept": "*/*"}

@@ -12,11 +12,15 @@ import click
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.follow import Follower
 from buildfarm.cli.output import Columns, json_option, log_text, plain, print_facts, print_part
+from buildfarm.cli.reproduce import reproduce
 
 
 @click.group()
 def job() -> None:
     """One target of a build, and its log."""
+
+
+job.add_command(reproduce)
 
 
 @job.command()

@@ -51,6 +51,7 @@ def since_good(session: Session, job: Job) -> Difference | None:
             Build.source_id == build.source_id,
             Build.recipe_name == build.recipe_name,
             Build.id < build.id,
+            Build.compares_id.is_(None),
             Job.target == job.target,
             Job.state == State.SUCCEEDED,
         )

@@ -59,7 +59,7 @@ FAILURES: Mapping[FailureClass, Failure] = {
         "user_code", "Put what the build tries to fetch into the source or the index: builds have no network."
     ),
     "build": Failure(
-        "user_code", "Read the log from the quoted line on; the commands it ran begin with `$`."
+        "user_code", "Read the log from the quoted line on, or run it yourself: `buildfarm job reproduce`."
     ),
     "import": Failure(
         "user_code",

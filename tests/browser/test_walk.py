@@ -19,7 +19,7 @@ def test_from_home_to_the_failing_line(site):
     page.click("#deliveries >> text=request")
     expect(page.locator(".notice")).to_contain_text("Copy the secret into the SCM again")
     page.click("text=Builds")
-    page.click("a.strong:text('gadget #1')")
+    page.click("a.strong:text('gadget #2')")
     page.click(".telling")
     expect(page.locator("#L13")).to_be_in_viewport()
     expect(page.locator("#L13")).to_have_class(re.compile("hit"))

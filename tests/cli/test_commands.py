@@ -120,6 +120,18 @@ def test_a_failed_job_is_held_against_the_last_good_one(run, full):
     assert re.search(r"setuptools +84\.0\n", shown)
 
 
+def test_what_it_takes_to_run_an_attempt_again_is_said_with_the_command(run, full):
+    shown = run("job", "reproduce", full.job_id)
+    assert "ended       succeeded\n" in shown.out
+    assert "read        1 files of the index\n" in shown.out
+    again = f"buildfarm job reproduce {full.job_id} --attempt 1 --run --into {full.job_id}_1"
+    assert shown.out.endswith(f"command     {again}\n")
+    assert run("job", "reproduce", full.job_id, "--json").json["command"] == again
+    early = run("job", "reproduce", full.waiting_job_id)
+    assert (early.code, "No builder has taken" in early.err) == (1, True)
+    assert run("job", "reproduce", full.job_id, "--attempt", "7").code == 1
+
+
 def test_a_release_is_promoted_taken_down_and_yanked(run):
     shown = run("release", "show", "widget==1.0").out
     assert "from dev to staging" in shown

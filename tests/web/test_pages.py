@@ -109,6 +109,7 @@ def test_a_failed_build_quotes_the_telling_line_and_links_to_it(shown):
     assert f'<a class="telling" href="{target}"><code>{farm_seed.FAILURE}</code></a>' in page
     log = shown.client(farm_seed.MEMBER).get(target).text
     assert "failed here" in log
+    assert f"<code>buildfarm job reproduce {shown.seed.failed_job} --attempt 1 --run</code>" in log
     for text in (page, log):
         assert '<span class="cause">missing-header</span>' in text
         assert "Name the package that has the header in the recipe" in text

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from buildfarm.errors import Forbidden
 from webapp.api import (
+    attempts,
     builders,
     builds,
     bundles,
@@ -36,8 +37,8 @@ _MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror, namespaces,
-    projects, promotions, queue, releases, sources, tokens, users, wheel_rules, whoami,
+    attempts, builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror,
+    namespaces, projects, promotions, queue, releases, sources, tokens, users, wheel_rules, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 
