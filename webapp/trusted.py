@@ -54,9 +54,15 @@ def consistency() -> Response:
 
 @blueprint.get(uris.BUILDER_PATH)
 @blueprint.get(uris.SHARED_BUILDER_PATH)
+@blueprint.get(uris.CACHED_BUILDER_PATH)
 def builder() -> Response:
     """What the builder of a statement guarantees, and what not (SLSA 1.2: `builder.id` SHOULD resolve)."""
-    return page("trust/builder.html", path=request.path, is_shared=request.path == uris.SHARED_BUILDER_PATH)
+    return page(
+        "trust/builder.html",
+        path=request.path,
+        is_shared=request.path != uris.BUILDER_PATH,
+        is_cached=request.path == uris.CACHED_BUILDER_PATH,
+    )
 
 
 @blueprint.get(uris.BUILD_TYPE_PATH)

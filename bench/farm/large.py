@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from bench.farm.stand import Stand
 from bench.row import Row
 
-PROJECT, VERSION, MODULE = "contourpy", "1.3.3", "contourpy"
+PROJECT, VERSION = "contourpy", "1.3.3"
 OURS = "run_attempt of contourpy (meson, pybind11), all phases (bench/farm/large.py)"
 PEER = "docker run of our builder image without any limit: uv build, auditwheel repair"
 _PLAIN = """set -e
@@ -25,6 +26,14 @@ def rows(stand: Stand) -> Iterator[Row]:
     source = stand.source(PROJECT, VERSION)
     ours = stand.attempt(source, keep=False)
     yield Row("large_build.wall", "s", [ours], OURS, [_plain(stand, source)], "plain container", PEER, 1.03)
+    cached = {"compile_cache": "bench-dev", "keep": False}
+    first = stand.attempt(source, **cached)
+    changed = shutil.copytree(source, source.with_name(f"{source.name}-changed"))
+    line = changed / "src" / "mpl2014.cpp"
+    line.write_text(line.read_text() + "\nstatic const int changed_line = 1;\n")
+    again = stand.attempt(changed, **cached)
+    command = "the same with build.compile_cache, first and after a change of one line of one file"
+    yield Row("large_rebuild.wall", "s", [again], command, [first], "own first build", command, 0.3)
 
 
 def _plain(stand: Stand, source: Path) -> float:

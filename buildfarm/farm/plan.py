@@ -229,8 +229,15 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
         job.state, job.first_error, job.finished_at = State.SKIPPED, target.skip_reason, now
         return job
     spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
+    if _may_use_cache(build, source) and recipe.for_target(target.name).build.compile_cache:
+        spec["compile_cache"] = f"{source.id}-{source.tier}"
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
     return job
+
+
+def _may_use_cache(build: Build, source: Source) -> bool:
+    """A release is made of its source alone: what is in the cache is as good as the builds that wrote it."""
+    return source.tier != "release" and not build.ref.startswith("refs/tags/") and source.scm != sdists.SCM
 
 
 def _class(build: Build) -> str:

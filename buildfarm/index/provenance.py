@@ -62,6 +62,7 @@ def build_facts(
         builder_name=builder.name,
         builder_tier=_tier(job.queue),
         tiers_shared=settings.tiers_shared,
+        compile_cache="compile_cache" in job.spec,
         build_url=f"{url}/builds/{build.id}",
         attempt_url=f"{url}/jobs/{job.id}/attempts/{attempt.number}",
         started_at=attempt.started_at,

@@ -80,6 +80,8 @@ class Build(_Part):
     system_packages: checks.SystemPackages = ()
     """Packages of the image's distribution that the build needs, such as `["libpq-dev"]`: an image that
     has them is made once, outside the build."""
+    compile_cache: checks.Flag = False
+    """Let the compilers of C and C++ find what builds of the same source made before; never for a tag."""
     before: checks.Command = ()
     """What runs in the project before the files are made: a list of arguments, or one text for the
     shell. It has a `pip` of its own, whose programs the build finds and whose modules it does not."""

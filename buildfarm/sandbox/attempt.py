@@ -26,6 +26,7 @@ import docker
 from buildfarm import log
 from buildfarm.errors import FarmError, IntegrityFailure, InvalidInput, StaleAttempt
 from buildfarm.sandbox.channel import Output, Traffic
+from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Ended, Stop
 from buildfarm.sandbox.derived import derived_image
 from buildfarm.sandbox.engine import connect
@@ -93,6 +94,9 @@ class _Attempt:
         self._deadline = time.monotonic() + spec.limits.seconds
         self._cancelled = threading.Event()
         self._ended = threading.Event()
+        # Beside the working directories of a host's builders, which share it.
+        place = root.parent.parent / "compile-cache" / (spec.compile_cache or "")
+        self._cache = CompileCache(place) if spec.compile_cache else None
         self._nudge = nudge
         self._timeline = Timeline()
         self._log = LogStream(farm, spec.limits.log_bytes, self._timeline.enter)
@@ -126,6 +130,8 @@ class _Attempt:
         verdict = self._close_log(verdict)
         self._ended.set()
         self._nudge.set()
+        if self._cache:
+            self._cache.trim()
         return AttemptOutcome(
             state=verdict.state,
             cause=verdict.cause,
@@ -146,13 +152,14 @@ class _Attempt:
             farm=self._farm,
             root=self._root,
             instance=self._instance,
+            cache=self._cache if script == "build" else None,
             feed=self._log.feed,
         )
 
     def _images(self, docker_host: str | None) -> tuple[str, str | None]:
         """The images to build and to test in, with the system packages that the recipe names."""
         spec = self._spec
-        build = self._image(docker_host, spec.build_image, spec.system_packages)
+        build = self._image(docker_host, spec.build_image, spec.build_packages)
         if spec.test is None or spec.test_image is None or not spec.build_wheel:
             return build, None
         return build, self._image(docker_host, spec.test_image, spec.test.system_packages)

@@ -34,6 +34,7 @@ from packaging.utils import (
 from buildfarm import log
 from buildfarm.errors import StaleAttempt, StorageFull
 from buildfarm.registrypaths import go_path, is_crate, is_crate_index_path, is_version
+from buildfarm.sandbox.compilecache import ENTRY_BYTES, CompileCache
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.spec import Limits
 
@@ -44,6 +45,7 @@ SOCKET_NAME = "farm.sock"
 #: than this is no misspelling but a search for names to take, or a message to the outside.
 MAX_UNKNOWN = 16
 
+_CACHE = "/cache/"
 _CHUNK = 256 * 1024
 _MAX_FACTS = 64 * 1024
 _MAX_DRAINED = 1024 * 1024
@@ -96,6 +98,7 @@ class Channel:
         directory: an existing, empty directory for the socket; it is mounted into the container.
         outputs: an existing directory, not mounted, in which finished files are put.
         limits: `output_count` and `output_bytes` are kept here, while streaming.
+        cache: where compilers find what they made before; None where they have no cache.
         on_facts: called while the container still waits for the answer to its last word.
     """
 
@@ -105,9 +108,11 @@ class Channel:
         directory: Path,
         outputs: Path,
         limits: Limits,
+        cache: CompileCache | None = None,
         on_facts: Callable[[], object] = lambda: None,
     ) -> None:
         self.traffic = Traffic()
+        self.cache = cache
         self._farm = farm
         self._outputs = outputs
         self._limits = limits
@@ -317,6 +322,9 @@ class _Handler(BaseHTTPRequestHandler):
     connection: socket.socket
 
     def do_GET(self) -> None:
+        if self.path.startswith(_CACHE):
+            self._cached()
+            return
         path = index_path(self.path)
         if path is None:
             self._send(404, {}, [b"here are only /simple/, /files/, /crates/ and /go/\n"])
@@ -325,6 +333,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.channel.index(path, headers, self._send)
 
     def do_HEAD(self) -> None:
+        if self.path.startswith(_CACHE):
+            self._cached()
+            return
         # uv takes 405, and no other refusal, as "ask with GET".
         self._send(405, {}, [])
 
@@ -334,10 +345,29 @@ class _Handler(BaseHTTPRequestHandler):
             self._close(411, "the length must be told")
         elif self.path == "/facts":
             self._facts(int(length))
+        elif self.path.startswith(_CACHE):
+            self._keep(self.path.removeprefix(_CACHE), int(length))
         elif self.path.startswith("/out/"):
             self._output(self.path[5:], int(length))
         else:
             self._close(404, "files go to /out/, facts to /facts")
+
+    def _cached(self) -> None:
+        cache = self.server.channel.cache
+        data = cache.get(self.path.removeprefix(_CACHE)) if cache else None
+        if data is None:
+            self._send(404, {}, [])
+        else:
+            self._send(200, {"content-length": str(len(data))}, [data] if self.command == "GET" else [])
+
+    def _keep(self, key: str, length: int) -> None:
+        cache = self.server.channel.cache
+        if cache is None or length > ENTRY_BYTES:
+            self._close(403, "nothing is kept here", length)
+        elif cache.put(key, self.rfile.read(length)):
+            self._send(201, {}, [])
+        else:
+            self._close(400, "that is no key", 0)
 
     def _output(self, filename: str, length: int) -> None:
         try:

@@ -94,6 +94,7 @@ class AttemptSpec(_Frozen):
     config_settings: dict[str, str | list[str]] = {}
     environment: Variables = {}
     system_packages: list[SystemPackage] = []
+    compile_cache: Identifier | None = None
     before: list[str] = []
     build_wheel: bool = True
     build_sdist: bool = False
@@ -104,9 +105,14 @@ class AttemptSpec(_Frozen):
     heartbeat_seconds: float = Field(default=5, gt=0)
 
     @property
+    def build_packages(self) -> list[str]:
+        """What is installed in the image for the build."""
+        return [*self.system_packages, *(["ccache"] if self.compile_cache else [])]
+
+    @property
     def needs_images(self) -> bool:
         """Whether something is to be installed in an image before the attempt can begin."""
-        return bool(self.system_packages or (self.test and self.test.system_packages))
+        return bool(self.build_packages or (self.test and self.test.system_packages))
 
     @field_validator("subdirectory")
     @classmethod

@@ -18,6 +18,7 @@ from typing import Any
 import docker
 from buildfarm.sandbox import prestart
 from buildfarm.sandbox.channel import Channel, Traffic
+from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Container, Ended, Stop, using
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.prestart import Kind
@@ -36,6 +37,7 @@ class Stage:
         farm: answers what the container asks of the index.
         root: the attempt's working directory; the stage makes its own below it.
         instance: the builder's name.
+        cache: what compilers made before, for the build alone.
         feed: is given the output as it comes, once it is this stage's turn.
 
     Raises:
@@ -52,6 +54,7 @@ class Stage:
         farm: FarmPort,
         root: Path,
         instance: str,
+        cache: CompileCache | None,
         feed: Callable[[bytes], None],
     ) -> None:
         self._spec = spec
@@ -70,7 +73,7 @@ class Stage:
                 using(client, started.container_id, name, self._hold)
             )
             outputs = prestart.directory(folder / "out")
-            channel = Channel(farm, started.door, outputs, spec.limits, on_facts=self._sample)
+            channel = Channel(farm, started.door, outputs, spec.limits, cache, on_facts=self._sample)
             self._channel = stack.enter_context(channel)
             self._stack = stack.pop_all()
 
@@ -92,6 +95,7 @@ class Stage:
             (self._given / name).hardlink_to(path)
         whole = {
             **plan,
+            "compile_cache": self._spec.compile_cache is not None,
             "source_date_epoch": self._spec.source_date_epoch,
             "environment": {**self._spec.environment, **plan.get("environment", {})},
         }

@@ -113,6 +113,8 @@ class BuildFacts(_Facts):
     builder_tier: Literal["release", "dev", "untrusted"]
     #: True where the operator has but one host for several tiers; `builder.id` then says so.
     tiers_shared: bool = False
+    #: True where the compilers had a cache; `builder.id` then says so.
+    compile_cache: bool = False
     builder_versions: dict[Word, Text] = Field(default_factory=dict, max_length=64)
 
     build_url: Uri

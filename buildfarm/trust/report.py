@@ -16,7 +16,9 @@ class Policy:
     #: Public URLs of farms whose statements are accepted.
     issuers: frozenset[str]
     #: Accepted builders, as paths under the issuer.
-    builder_paths: frozenset[str] = frozenset({uris.BUILDER_PATH, uris.SHARED_BUILDER_PATH})
+    builder_paths: frozenset[str] = frozenset(
+        {uris.BUILDER_PATH, uris.SHARED_BUILDER_PATH, uris.CACHED_BUILDER_PATH}
+    )
 
 
 @dataclass(frozen=True, slots=True)

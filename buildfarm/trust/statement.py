@@ -18,6 +18,8 @@ from buildfarm.trust.facts import BuildFacts, Dependency
 
 def builder_id(facts: BuildFacts, public_url: str) -> str:
     """The URI that alone tells a verifier which guarantees the build had."""
+    if facts.compile_cache:
+        return public_url + uris.CACHED_BUILDER_PATH
     return public_url + (uris.SHARED_BUILDER_PATH if facts.tiers_shared else uris.BUILDER_PATH)
 
 

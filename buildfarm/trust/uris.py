@@ -8,3 +8,5 @@ BUILD_TYPE_PATH = "/buildtypes/python-wheel/v1"
 BUILDER_PATH = "/builders/container-isolated/v1"
 #: The same on a host that serves several tiers.
 SHARED_BUILDER_PATH = "/builders/container-isolated-shared/v1"
+#: Builds whose compilers took from what other builds of the same source had left.
+CACHED_BUILDER_PATH = "/builders/container-cached/v1"

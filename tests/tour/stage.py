@@ -72,7 +72,8 @@ def fetch_sdist(project: str, folder: Path, version: str | None = None) -> tuple
         if file["filename"].endswith(".tar.gz") and not file.get("yanked"):
             with contextlib.suppress(InvalidSdistFilename):  # of long ago
                 sdists[parse_sdist_filename(file["filename"])[1]] = file
-    chosen = next(one for one in sdists if str(one) == version) if version else max(sdists)
+    newest = max(sdists, key=lambda one: (not one.is_prerelease, one))
+    chosen = next(one for one in sdists if str(one) == version) if version else newest
     file = sdists[chosen]
     archive = folder / file["filename"]
     archive.write_bytes(requests.get(urljoin(page_url, file["url"]), timeout=60).content)

@@ -122,6 +122,22 @@ def test_the_builder_says_when_tiers_share_a_host(kit, vault, tmp_path, policy):
     verify_bundle(made.bundle, b"bytes", kit.WHEEL, made.root, policy).demand()
 
 
+def test_the_builder_says_when_compilers_had_a_cache(kit, vault, tmp_path, policy):
+    made = kit.publish(vault, tmp_path, kit.Log(), b"bytes", kit.make_facts(compile_cache=True))
+    builder = json.loads(made.attested.statement)["predicate"]["runDetails"]["builder"]["id"]
+    assert builder == f"{kit.FARM}/builders/container-cached/v1"
+    verify_bundle(made.bundle, b"bytes", kit.WHEEL, made.root, policy).demand()
+
+
+def test_the_image_with_system_packages_is_a_dependency_with_its_base(kit, vault, tmp_path):
+    facts = kit.make_facts(system_packages=("libpq-dev",), derived_image_sha256="d" * 64)
+    made = kit.publish(vault, tmp_path, kit.Log(), b"bytes", facts)
+    definition = json.loads(made.attested.statement)["predicate"]["buildDefinition"]
+    (image,) = (one for one in definition["resolvedDependencies"] if one.get("name", "").startswith("image-"))
+    assert image["digest"] == {"sha256": "d" * 64}
+    assert image["annotations"] == {"base": "c" * 64, "systemPackages": ["libpq-dev"]}
+
+
 def test_a_rotated_issuing_ca_leaves_old_and_new_bundles_valid(kit, vault, tmp_path, policy):
     log = kit.Log()
     old = kit.publish(vault, tmp_path, log, b"old", kit.make_facts())

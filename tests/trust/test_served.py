@@ -52,6 +52,7 @@ def test_sizes_that_the_log_never_had_are_refused(house, query):
     [
         (uris.BUILDER_PATH, "Build L3"),
         (uris.SHARED_BUILDER_PATH, "Build L2"),
+        (uris.CACHED_BUILDER_PATH, "its compilers had a cache"),
         (uris.BUILD_TYPE_PATH, "externalParameters"),
     ],
 )

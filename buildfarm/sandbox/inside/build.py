@@ -122,7 +122,8 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         name: steps.filled(given, plan) if isinstance(given, list) else steps.filled([given], plan)[0]
         for name, given in plan["config_settings"].items()
     }
-    wanted = [kind for kind in ("wheel", "sdist") if plan[kind]]
+    # The sdist first: what a build of the wheel leaves in the source must not get into it.
+    wanted = [kind for kind in ("sdist", "wheel") if plan[kind]]
     for kind in wanted:
         hook = f"get_requires_for_build_{kind}"
         more = backend.call(hook, settings)

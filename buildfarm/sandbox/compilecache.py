@@ -1,0 +1,64 @@
+"""What compilers made before, kept on the builder: a folder for each source and tier, never for a release.
+
+A build reads and writes it through its door, by ccache's HTTP protocol (its manual, "HTTP storage
+backend"). It is as trustworthy as the builds that wrote it, which is why its name says whose it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from pathlib import Path
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+#: Room for one folder, in bytes.
+ROOM = 2 * 2**30
+ENTRY_BYTES = 64 * 2**20
+
+
+class CompileCache:
+    """A folder of entries by key; safe for several builds at a time, an entry is whole or not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def get(self, key: str) -> bytes | None:
+        """An entry; None when there is none, or when that is no key."""
+        if not _KEY.fullmatch(key):
+            return None
+        try:
+            path = self._folder / key
+            data = path.read_bytes()
+            os.utime(path)  # what is used stays
+        except OSError:
+            return None
+        return data
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Keep an entry; False when that is no key or it is too large. A full disk keeps nothing."""
+        if not _KEY.fullmatch(key) or len(data) > ENTRY_BYTES:
+            return False
+        part = self._folder / f"{key}.{uuid.uuid4().hex}"
+        try:
+            part.write_bytes(data)
+            part.rename(self._folder / key)
+        except OSError:
+            part.unlink(missing_ok=True)
+        return True
+
+    def trim(self, room: int = ROOM) -> None:
+        """Remove the longest unused entries until the rest has room."""
+        entries = []
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(OSError):
+                entries.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= room:
+                return
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            total -= size
