@@ -289,7 +289,7 @@ class _Attempt:
         ended, traffic = stage.run(plan, inputs, self._should_stop)
         self._log.finish_stretch()
         if traffic.unknown:
-            self._log.say(f"The index has no project named {some(traffic.unknown, 20)}.")
+            self._log.say(f"Asked for, and nowhere: {some(traffic.unknown, 20)}.")
         self._timeline.close(ended.exit_code)
         stages.dismiss(script)
         return ended, traffic

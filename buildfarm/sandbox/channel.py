@@ -81,12 +81,12 @@ class Traffic:
     failure: str | None = None
     index_failures: int = 0
     index_refusals: int = 0
-    #: Projects that were asked for and are nowhere, in the order of their asking.
+    #: Projects, crates and Go modules that were asked for and are nowhere, in the order of their asking.
     unknown: list[str] = field(default_factory=list)
 
     @property
     def is_probing(self) -> bool:
-        """Whether more unknown projects were asked for than a build has reason to."""
+        """Whether more unknown names were asked for than a build has reason to."""
         return len(self.unknown) > MAX_UNKNOWN
 
 
@@ -135,9 +135,9 @@ class Channel:
 
     def index(self, path: str, headers: Mapping[str, str], send: _Sender) -> None:
         """Relay one GET of the index, whose path is one of `index_path`."""
-        project = canonicalize_name(path.split("/")[2])
-        if self.traffic.is_probing and project not in self._known:
-            send(429, {}, [b"too many projects were asked for that are not there\n"])
+        name = _asked_name(path)
+        if self.traffic.is_probing and name not in self._known:
+            send(429, {}, [b"too many names were asked for that are not there\n"])
             return
         try:
             answer = self._farm.index_get(path, headers)
@@ -152,9 +152,9 @@ class Channel:
             return
         with self._lock:
             if answer.status == 200:
-                self._known.add(project)
-            elif answer.status == 404 and project not in {*self._known, *self.traffic.unknown}:
-                self.traffic.unknown.append(project)
+                self._known.add(name)
+            elif answer.status == 404 and name not in {*self._known, *self.traffic.unknown}:
+                self.traffic.unknown.append(name)
             self.traffic.index_failures += answer.status >= 500
             self.traffic.index_refusals += answer.status in (401, 403, 451)
         try:
@@ -259,6 +259,22 @@ def index_path(asked: str) -> str | None:
         case ["", "go", *rest] if wanted := go_path("/".join(rest)):
             return f"/go/{wanted}"
     return None
+
+
+def _asked_name(path: str) -> str:
+    """What a path of `index_path` asks for, with the version where upstream is shown that as well."""
+    match path.split("/"):
+        case ["", "crates", "files", crate, version, _]:
+            return f"{crate}@{version}"
+        case ["", "crates", "index", *_, crate]:
+            return crate
+        case ["", "go", *rest]:
+            module, _, version = "/".join(rest).partition("/@v/")
+            exact, _, _kind = version.rpartition(".")
+            return f"{module}@{exact}" if exact else module.removesuffix("/@latest")
+        case [_, _, project, *_]:
+            return str(canonicalize_name(project))
+    return path
 
 
 class _Readable(Protocol):

@@ -69,7 +69,7 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
     if ending.stopped == "idle":
         return Verdict("timed_out", "idle", f"Nothing was printed for {limits.idle_seconds:g} seconds.")
     if ending.stopped == "probing":
-        sentence = f"The build asked the index for {len(ending.unknown)} projects that are not there"
+        sentence = f"The build asked the index for {len(ending.unknown)} names that are not there"
         return Verdict("failed", "probing", f"{sentence}: {some(ending.unknown, 5)}.")
     if ending.oom_killed:
         sentence = f"The memory limit of {limits.memory_bytes // MIB} MiB was reached."

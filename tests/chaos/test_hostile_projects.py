@@ -74,7 +74,7 @@ def test_what_hostile_projects_do_stays_with_them_and_is_told(farm):
     shown = prober.reaches("failed")
     (job,) = shown["jobs"]
     assert (shown["cause"], job["failure_class"]) == ("policy", "probing")
-    assert "asked the index for 17 projects that are not there: acme-internal-0, " in job["first_error"]
-    told = re.search("The index has no project named (.*)\\.\n", prober.log(1))
+    assert "asked the index for 17 names that are not there: acme-internal-0, " in job["first_error"]
+    told = re.search("Asked for, and nowhere: (.*)\\.\n", prober.log(1))
     assert told
     assert told[1].split(", ")[:2] == ["acme-internal-0", "acme-internal-1"]

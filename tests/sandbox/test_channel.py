@@ -202,6 +202,36 @@ def test_names_that_are_nowhere_are_noted_until_there_are_too_many(door, wheelho
     assert client.ask("GET", "/simple/there/")[0] == 200
 
 
+def test_crates_and_go_modules_that_are_nowhere_are_noted_with_the_version_that_was_asked_for(door):
+    class Registries(FakeFarm):
+        def index_get(self, path, headers):
+            there = path in (
+                "/crates/index/config.json",
+                "/crates/index/le/af/leaf",
+                "/go/go.example/m/@v/list",
+            )
+            return IndexAnswer(200 if there else 404, {}, iter([b"x"]))
+
+    channel, client = door(Registries())
+    for path in (
+        "/crates/index/config.json",
+        "/crates/index/le/af/leaf",
+        "/crates/files/leaf/1.0.0/download",
+        "/crates/index/se/cr/secret",
+        "/go/go.example/m/@v/list",
+        "/go/go.example/m/@latest",
+        "/go/go.example/m/@v/v1.0.0-secret.info",
+        "/go/go.example/m/@v/v1.0.0-secret.mod",
+        "/go/go.example/other/@v/list",
+        "/go/go.example/other/@latest",
+    ):
+        client.ask("GET", path)
+
+    assert channel.traffic.unknown == [
+        "leaf@1.0.0", "secret", "go.example/m@v1.0.0-secret", "go.example/other"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 405), ("POST", 501), ("DELETE", 501)])
 def test_the_index_cannot_be_asked_in_another_way(door, method, status):
     _, client = door()

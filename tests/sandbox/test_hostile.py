@@ -148,9 +148,9 @@ def test_names_that_nobody_has_end_the_build_and_are_told(attempt):
     outcome, farm = attempt(hostile_project("asks-for-names"))
 
     assert (outcome.state, outcome.cause) == ("failed", "policy")
-    assert f"asked the index for {MAX_UNKNOWN + 1} projects that are not there" in outcome.first_error
+    assert f"asked the index for {MAX_UNKNOWN + 1} names that are not there" in outcome.first_error
     assert "acme-internal-0, acme-internal-1, " in outcome.first_error
-    assert "The index has no project named acme-internal-0, " in farm.log
+    assert "Asked for, and nowhere: acme-internal-0, " in farm.log
     assert len([path for path in farm.asked if "acme" in path]) == MAX_UNKNOWN + 1
     assert farm.artifacts == {}
 

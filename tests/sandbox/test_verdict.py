@@ -22,7 +22,7 @@ BAD_C = Telling("a.c:1: error: x", 7, "compile")
             {"stopped": "probing", "unknown": ["a", "b"]},
             "failed",
             "probing",
-            "2 projects that are not there: a, b.",
+            "2 names that are not there: a, b.",
         ),
         (
             {"stopped": "probing", "unknown": list("abcdefg")},
