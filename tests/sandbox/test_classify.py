@@ -1,5 +1,8 @@
 """The class of a failure and the line it is read from, for what the tools really print."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from buildfarm.sandbox.failures import FAILURES
@@ -292,3 +295,11 @@ def test_each_class_has_a_cause_and_one_sentence_of_advice():
     for failure in FAILURES.values():
         assert failure.next_step.endswith(".")
         assert ". " not in failure.next_step
+
+
+def test_each_class_stands_in_the_documentation_with_its_cause():
+    text = (Path(__file__).parents[2] / "docs" / "builder-images.md").read_text()
+    rows = [row.split("|")[1:3] for row in text.split("## Verdicts")[1].splitlines() if row.startswith("| `")]
+    told = {name: cause.strip(" `") for names, cause in rows for name in re.findall(r"`([a-z-]+)`", names)}
+
+    assert {name: told.get(name) for name in FAILURES} == {name: one.cause for name, one in FAILURES.items()}

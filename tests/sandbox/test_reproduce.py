@@ -104,28 +104,19 @@ def built(house, url, engine, images, tmp_path):
 
 @pytest.fixture
 def reproduce(house, url, engine, monkeypatch, capsys, tmp_path):
-    """`buildfarm job reproduce JOB --run` by somebody who may start builds; exit code and result."""
+    """`buildfarm job reproduce JOB --run` by somebody who may start builds; exit code and what it prints."""
     monkeypatch.setenv("BUILDFARM_URL", url)
     monkeypatch.setenv("BUILDFARM_TOKEN", house.token("build"))
     monkeypatch.setenv("DOCKER_HOST", engine)
 
-    def run(job_id: str, folder: str) -> tuple[int, dict[str, Any]]:
-        command = [
-            "buildfarm",
-            "job",
-            "reproduce",
-            job_id,
-            "--run",
-            "--into",
-            str(tmp_path / folder),
-            "--json",
-        ]
+    def run(job_id: str, folder: str, *more: str) -> tuple[int, str, str]:
+        into = str(tmp_path / folder)
+        command = ["buildfarm", "job", "reproduce", job_id, "--run", "--into", into, *more]
         monkeypatch.setattr(sys, "argv", command)
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        out, err = capsys.readouterr()
-        return ended.value.code, json.loads(out) if out else {"err": err}
+        return ended.value.code, *capsys.readouterr()
 
     return run
 
@@ -141,8 +132,9 @@ def test_a_good_attempt_gives_the_same_bytes_again_with_no_upstream(
     upstream.shutdown()
     upstream.server_close()
 
-    code, result = reproduce(job_id, "again")
+    code, out, _ = reproduce(job_id, "again", "--json")
 
+    result = json.loads(out)
     assert (code, result["alike"], result["unpinned"]) == (0, True, []), result
     [file] = result["files"]
     assert file["filename"].startswith("fastadd-1.2-cp311")
@@ -157,16 +149,22 @@ def test_a_failure_is_the_same_failure_and_another_end_is_told(house, built, rep
     job_id, outcome = built({**C_PROJECT, "add.c": "#include <nothere.h>\n"})
     assert outcome.failure_class == "missing-header"
 
-    code, result = reproduce(job_id, "again")
+    code, out, log = reproduce(job_id, "again", "--json")
 
+    result = json.loads(out)
+    assert "add.c:1:" in log
     assert (code, result["alike"], result["files"]) == (0, True, [])
     assert result["then"] == result["now"]
     assert "nothere.h" in result["now"]["first_error"]
     with house.database.begin() as session:
         attempt = session.get_one(Attempt, (job_id, 1))
         attempt.outcome = attempt.outcome | {"failure_class": "link"}
-    code, result = reproduce(job_id, "third")
-    assert (code, result["alike"], result["then"]["failure_class"]) == (1, False, "link")
+    code, out, _ = reproduce(job_id, "third")
+    assert code == 1
+    then, now, alike, folder = out.splitlines()
+    assert then.startswith("then        failed link in build: add.c:1:")
+    assert now.startswith("now         failed missing-header in build: add.c:1:")
+    assert (alike, folder) == ("alike       no", f"folder      {tmp_path / 'third'}")
 
 
 def test_what_cannot_be_run_here_is_said_before_anything_is_made(house, url, reproduce, tmp_path, images):
@@ -174,18 +172,18 @@ def test_what_cannot_be_run_here_is_said_before_anything_is_made(house, url, rep
     token = house.claim(made[TARGET])
     assert reproduce(made[TARGET], "x")[0] == 1  # it has not ended
     house.finish(token, "failed", cause="user_code")
-    code, said = reproduce(made[TARGET], "x")
-    assert (code, "interpreter" in said["err"]) == (2, True)
+    code, _, said = reproduce(made[TARGET], "x")
+    assert (code, "interpreter" in said) == (2, True)
     with house.database.begin() as session:
         job = session.get_one(Job, made[TARGET])
         job.spec = job.spec | {"interpreter": "cp311", "test_image": None}
-    code, said = reproduce(made[TARGET], "x")
-    assert (code, "docker load" in said["err"]) == (2, True)
+    code, _, said = reproduce(made[TARGET], "x")
+    assert (code, "docker load" in said) == (2, True)
     assert not (tmp_path / "x").exists()
     with house.database.begin() as session:
         job = session.get_one(Job, made[TARGET])
         job.spec = job.spec | {"build_image": images["builder"]}
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine").write_text("")
-    code, said = reproduce(made[TARGET], "x")
-    assert (code, "is not empty" in said["err"]) == (1, True)
+    code, _, said = reproduce(made[TARGET], "x")
+    assert (code, "is not empty" in said) == (1, True)
