@@ -174,12 +174,9 @@ class Registry:
     def _text(self, path: str) -> str:
         body = self._client.document(f"{self._root.url}/{path}", DOCUMENT_BYTES)
         try:
-            text = body.decode()
+            return body.decode()
         except UnicodeDecodeError as err:
             raise self.unreadable(path) from err
-        if "\0" in text:
-            raise self.unreadable(path)
-        return text
 
     def _known(self, filename: str) -> RegistryFile | None:
         with self._database.read() as session:

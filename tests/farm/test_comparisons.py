@@ -93,6 +93,34 @@ def compare(house, build_id: str) -> None:
     Comparer(house.farm.database, house.farm.blobs).compare(build_id, (task.id, 1), lambda: None)
 
 
+def test_the_second_build_reads_no_crate_that_the_first_one_did_not(open_house, upstream) -> None:  # noqa: F811
+    root = upstream.url.removesuffix("/simple")
+    lines = [
+        {"name": "leaf", "vers": version, "cksum": sha(version.encode())} for version in ("1.0.0", "1.1.0")
+    ]
+    upstream.put("/index/config.json", json.dumps({"dl": f"{root}/dl/{{version}}"}).encode())
+    upstream.put("/index/le/af/leaf", "\n".join(map(json.dumps, lines)).encode())
+    for version in ("1.0.0", "1.1.0"):
+        upstream.put(f"/dl/{version}", version.encode())
+    house = open_house(mirror={"crates_index": f"{root}/index"})
+    build_id, made = house.build(house.source(), TARGET)
+    first = attempt(house, builder(house, "one"), made[TARGET])
+    crate = "/attempt/index/crates/files/leaf/{}/download"
+    assert call(house, first, "GET", crate.format("1.0.0")).data == b"1.0.0"
+    make(house, first, wheel())
+    with house.database.begin() as session:
+        session.execute(update(Build).where(Build.id == build_id).values(state=State.PUBLISHED))
+
+    (job,) = api(house, "POST", f"/builds/{build_id}/compare", 201)["jobs"]
+    second = attempt(house, builder(house, "two"), job["id"])
+    assert call(house, second, "GET", crate.format("1.0.0")).data == b"1.0.0"
+    refused = call(house, second, "GET", crate.format("1.1.0"))
+    assert (refused.status_code, refused.text) == (
+        404,
+        "The first build was not served leaf-1.1.0.crate.\n",
+    )
+
+
 def test_equal_files_are_told_equal_and_nothing_is_published(house) -> None:
     build_id = published(house, wheel())
     second = compared(house, build_id, wheel())

@@ -21,12 +21,13 @@ TEST = {"command": ["python", "-c", "from fastadd import add; assert add(2, 3) =
 
 
 @pytest.fixture
-def derived(engine):
-    """The images with system packages that a test leaves are its own to remove."""
+def derived(engine, images):
+    """The images with system packages that a test leaves are its own to remove, those of its bases alone."""
     client = docker.APIClient(base_url=engine)
 
     def known() -> set[str]:
-        return {one["Id"] for one in client.images(filters={"label": "org.buildfarm.derived"})}
+        labels = [f"org.buildfarm.base={base}" for base in images.values()]
+        return {one["Id"] for label in labels for one in client.images(filters={"label": label})}
 
     before = known()
     yield known
