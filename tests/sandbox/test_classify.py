@@ -69,7 +69,7 @@ CARGO_NETWORK = """\
 error: failed to get `serde` as a dependency of package `widget v0.1.0`
 
 Caused by:
-  [6] Could not resolve hostname (Could not resolve host: index.crates.io)
+  [6] Could not resolve hostname (Could not resolve host: index.crates.example)
 """
 CMAKE_CONFIG = """\
 -- Detecting C compile features - done

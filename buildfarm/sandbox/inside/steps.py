@@ -95,7 +95,7 @@ def clean_environment(plan: dict[str, Any]) -> dict[str, str]:
 
 
 def write_cargo_config() -> None:
-    """Have Cargo take the farm's registry for crates.io; it has no variable for that."""
+    """Have Cargo take the farm's registry in place of its own; it has no variable for that."""
     os.mkdir(CARGO_HOME)
     with open(os.path.join(CARGO_HOME, "config.toml"), "w", encoding="utf-8") as file:
         file.write(_CARGO_CONFIG)
