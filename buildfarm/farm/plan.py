@@ -19,7 +19,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, FarmError, InvalidInput
-from buildfarm.farm import builds, claims, jobs, registry, sdists, unserved
+from buildfarm.farm import builds, claims, jobs, registry, sdists, unserved, versions
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import Cause, State
 from buildfarm.ids import new_id
@@ -229,6 +229,8 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
         job.state, job.first_error, job.finished_at = State.SKIPPED, target.skip_reason, now
         return job
     spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
+    if recipe.program is not None:
+        spec["program"]["version"] = versions.of_build(build.ref, snapshot.commit, snapshot.commit_time)
     if _may_use_cache(build, source) and recipe.for_target(target.name).build.compile_cache:
         spec["compile_cache"] = f"{source.id}-{source.tier}"
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}

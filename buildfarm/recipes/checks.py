@@ -38,6 +38,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _INTERPRETER = re.compile(r"cp3[0-9]{1,2}t?")
 _PLATFORM = re.compile(r"(?:many|musl)linux(?:_[0-9]+_[0-9]+_|-)[a-z0-9]+(?:_[a-z0-9]+)*")
 _SYSTEM_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
+_COMMAND_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
@@ -96,6 +97,12 @@ def _requirement(value: str) -> str:
 def _system_package(value: str) -> str:
     if not _SYSTEM_PACKAGE.fullmatch(value):
         raise ValueError(f'must be the name of a package of the image, like "libpq-dev", not "{value[:60]}"')
+    return value
+
+
+def _command_name(value: str) -> str:
+    if not _COMMAND_NAME.fullmatch(value):
+        raise ValueError(f'must be the name of a command like "jq", not "{value[:60]}"')
     return value
 
 
@@ -182,6 +189,7 @@ FlagOrCommand = Annotated[
     Discriminator(_flag_or_command),
 ]
 Names = tuple[Annotated[str, AfterValidator(_extra)], ...]
+CommandName = Annotated[str, AfterValidator(_command_name)]
 SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(max_length=100)]
 Requirements = tuple[Annotated[str, AfterValidator(_requirement)], ...]
 Environment = dict[

@@ -148,6 +148,17 @@ class Limits(_Part):
     """Number of artifacts."""
 
 
+class Program(_Part):
+    """A program that is no Python project, shipped as a wheel whose command it becomes."""
+
+    build: Annotated[checks.Command, Field(min_length=1)]
+    """What makes it, in the project's folder; like `build.before`."""
+    commands: Annotated[dict[checks.CommandName, checks.Folder], Field(min_length=1, max_length=100)]
+    """The commands that it installs: name, and the file in the project's folder that `build` makes."""
+    summary: Annotated[checks.Text, Field(max_length=500, pattern=r"^[^\r\n]*$")] = ""
+    """One line for the index."""
+
+
 def _off_or_table(value: object) -> str:
     return "<off>" if isinstance(value, bool) else "<table>"
 
@@ -205,8 +216,16 @@ class Recipe(_Part):
     test: _TestOrNot = Field(default_factory=Test)
     """`false` gives up the check of the built wheel in a clean image."""
     limits: Limits = Field(default_factory=Limits)
+    program: Program | None = None
+    """The source is no Python project: what to build of it, and which commands it has."""
     overrides: Annotated[tuple[Override, ...], Field(max_length=100)] = ()
     """Other values for some targets, each on top of those before it."""
+
+    @model_validator(mode="after")
+    def _a_program_has_a_name(self) -> Recipe:
+        if self.program and (self.project is None or not self.build.wheel):
+            raise ValueError("a program needs a project to be published as, and is shipped as a wheel")
+        return self
 
     _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
     _left_out: Sequence[LeftOut] = PrivateAttr(default_factory=tuple)

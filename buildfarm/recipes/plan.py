@@ -73,6 +73,8 @@ def plan_targets(
     """
     shelf = _Shelf(images, lambda name: recipe.build.wheel and recipe.for_target(name).test is not False)
     targets = [_marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog)]
+    if recipe.program is not None:
+        targets = _one_for_each_platform(targets)
     buildable = [target for target in targets if target.skip_reason is None]
     if not buildable:
         raise _nothing(targets, shelf)
@@ -80,6 +82,19 @@ def plan_targets(
     if not recipe.build.wheel:
         return [replace(primary, is_primary=True, is_required=True)]
     return [replace(target, is_primary=target is primary) for target in targets]
+
+
+def _one_for_each_platform(targets: Sequence[Target]) -> list[Target]:
+    """A program has nothing of the interpreter: the target on the oldest C library makes it."""
+    taken: dict[str, Target] = {}
+    for target in sorted(targets, key=lambda one: _age(one.platform)):
+        if target.skip_reason is None:
+            taken.setdefault(_generic(target.platform), target)
+    reason = "A program needs no more than one target for each platform."
+    return [
+        target if target.skip_reason or target in taken.values() else replace(target, skip_reason=reason)
+        for target in targets
+    ]
 
 
 def python_excludes(requires_python: str | None, interpreter: str) -> bool:

@@ -34,12 +34,19 @@ def to_attempt_spec_fields(recipe: Recipe, target: Target) -> dict[str, Any]:
         "system_packages": list(build.system_packages),
         "before": list(build.before),
         "build_wheel": build.wheel,
-        "build_sdist": build.sdist and target.is_primary,
+        "build_sdist": build.sdist and target.is_primary and recipe.program is None,
         "repair": build.repair if isinstance(build.repair, bool) else list(build.repair),
-        "expect_native": recipe.targets.native,
+        "expect_native": recipe.targets.native if recipe.program is None else True,
         "test": None if recipe.test is False else recipe.test.model_dump(mode="json"),
         "limits": _limits(recipe.limits),
+        **_program(recipe),
     }
+
+
+def _program(recipe: Recipe) -> dict[str, Any]:
+    if recipe.program is None:
+        return {}
+    return {"program": {"name": recipe.project, **recipe.program.model_dump(mode="json")}}
 
 
 def _limits(limits: Limits) -> dict[str, int | float]:

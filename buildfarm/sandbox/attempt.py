@@ -223,6 +223,7 @@ class _Attempt:
             "subdirectory": spec.subdirectory,
             "before": spec.before,
             "config_settings": spec.config_settings,
+            "program": spec.program.model_dump() if spec.program else None,
             "wheel": spec.build_wheel,
             "sdist": spec.build_sdist,
         }

@@ -79,6 +79,16 @@ class TestPlan(_Frozen):
     command: list[str] = []
 
 
+class ProgramPlan(_Frozen):
+    """A program that is no Python project: the wheel's name and version, how it is made, its commands."""
+
+    name: str
+    version: str
+    build: list[str]
+    commands: dict[str, str]
+    summary: str = ""
+
+
 class AttemptSpec(_Frozen):
     """One try of one job: the images by ID, the source by digest, the limits."""
 
@@ -101,6 +111,7 @@ class AttemptSpec(_Frozen):
     repair: bool | list[str] = True
     expect_native: bool | None = None
     test: TestPlan | None = None
+    program: ProgramPlan | None = None
     limits: Limits = Limits()
     heartbeat_seconds: float = Field(default=5, gt=0)
 

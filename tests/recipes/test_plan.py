@@ -264,3 +264,36 @@ def test_a_skipped_target_is_never_handed_to_a_builder():
     skipped, _ = plan_targets(recipe(), IMAGES, "<3.13")
     with pytest.raises(ValueError, match="is skipped"):
         to_attempt_spec_fields(recipe(), skipped)
+
+
+PROGRAM = {"build": "make", "commands": {"greet": "src/greet"}}
+
+
+def test_a_program_has_one_target_for_each_platform_on_the_oldest_c_library():
+    targets = plan_targets(recipe(project="greet", program=PROGRAM), IMAGES, None)
+    built = [target for target in targets if target.skip_reason is None]
+    families = {target.platform.split("_")[0] for target in targets}
+    assert len(built) == len(families)
+    assert all(
+        "one target for each platform" in target.skip_reason for target in targets if target not in built
+    )
+    fields = to_attempt_spec_fields(recipe(project="greet", program=PROGRAM), built[0])
+    assert fields["program"] == {
+        "name": "greet", "build": ["sh", "-c", "make"], "commands": {"greet": "src/greet"}, "summary": "",
+    }  # fmt: skip
+    assert (fields["build_sdist"], fields["expect_native"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"program": PROGRAM}, "needs a project"),
+        ({"project": "a", "program": {**PROGRAM, "commands": {}}}, "at least 1"),
+        ({"project": "a", "program": {**PROGRAM, "commands": {"a/b": "c"}}}, "name of a command"),
+        ({"project": "a", "program": {**PROGRAM, "commands": {"a": "../c"}}}, "inside the repository"),
+        ({"project": "a", "program": {**PROGRAM, "summary": "a\nb"}}, "match"),
+    ],
+)
+def test_a_program_that_cannot_be_is_refused(said, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        recipe(**said)

@@ -9,7 +9,7 @@ import subprocess
 import tomllib
 from typing import Any
 
-from buildfarm.sandbox.inside import door, steps
+from buildfarm.sandbox.inside import door, program, steps
 
 _LEGACY: dict[str, Any] = {
     "requires": ["setuptools>=40.8.0"],
@@ -114,6 +114,11 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         raise steps.FailedError(1)
     if plan["before"]:
         environment = _prepare(plan, environment)
+    if plan["program"]:
+        steps.mark("build")
+        os.mkdir(steps.OUT)
+        door.put_file(program.build(plan, environment, project))
+        return {}
     system = _build_system(project)
     if system.get("requires"):
         steps.install(system["requires"], environment)
