@@ -1,10 +1,9 @@
 """The only door of a container: an HTTP server on a unix socket in a directory of its own.
 
 Inwards it serves the farm's index (`GET /simple/...`, `GET /files/...`) and registries (`GET /crates/...`,
-`GET /go/...`); outwards it takes finished
-files (`PUT /out/NAME`) and one small JSON of facts (`PUT /facts`). Everything is bounded while it
-streams: the peer is hostile. Listening on a directory's socket, mounted read-only, works without
-any network in the container.
+`GET /go/...`); outwards it takes finished files (`PUT /out/NAME`) and one small JSON of facts (`PUT /facts`).
+Everything is bounded while it streams: the peer is hostile. Listening on a directory's socket, mounted
+read-only, works without any network in the container.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import socket
 import socketserver
 import threading
@@ -21,20 +19,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
-
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
 
 from buildfarm import log
 from buildfarm.errors import StaleAttempt, StorageFull
-from buildfarm.registrypaths import go_path, is_crate, is_crate_index_path, is_version
 from buildfarm.sandbox.compilecache import ENTRY_BYTES, CompileCache
+from buildfarm.sandbox.doorpaths import asked_name, index_path, is_distribution
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.spec import Limits
 
@@ -51,9 +40,6 @@ _MAX_FACTS = 64 * 1024
 _MAX_DRAINED = 1024 * 1024
 _MAX_CONNECTIONS = 64
 _IDLE_SECONDS = 120
-_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
-_FILENAME = re.compile(r"[^./\\\x00-\x20][^/\\\x00-\x1f]{0,249}")
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
 _PASSED_INWARDS = ("accept", "range", "if-none-match", "if-modified-since", "if-range")
 _PASSED_OUTWARDS = {
     "content-type", "content-length", "content-encoding", "content-range", "accept-ranges",
@@ -135,7 +121,7 @@ class Channel:
 
     def index(self, path: str, headers: Mapping[str, str], send: _Sender) -> None:
         """Relay one GET of the index, whose path is one of `index_path`."""
-        name = _asked_name(path)
+        name = asked_name(path)
         if self.traffic.is_probing and name not in self._known:
             send(429, {}, [b"too many names were asked for that are not there\n"])
             return
@@ -211,7 +197,7 @@ class Channel:
         return None
 
     def _reserve(self, filename: str, size: int) -> str | None:
-        if not _is_distribution(filename):
+        if not is_distribution(filename):
             return f"{filename[:80]!r} is not the name of a wheel or an sdist"
         with self._lock:
             if filename in self._names:
@@ -223,58 +209,6 @@ class Channel:
             self._names.add(filename)
             self._taken += size
         return None
-
-
-def _is_distribution(filename: str) -> bool:
-    # The parsers take whatever stands in the place of a platform; the farm's client makes a URL of it.
-    if len(filename) > 250 or not _DISTRIBUTION.fullmatch(filename):
-        return False
-    try:
-        if filename.endswith(".whl"):
-            parse_wheel_filename(filename)
-        elif filename.endswith(".tar.gz"):
-            parse_sdist_filename(filename)
-        else:
-            return False
-    except (InvalidWheelFilename, InvalidSdistFilename):
-        return False
-    return True
-
-
-def index_path(asked: str) -> str | None:
-    """A page or file of an index or registry as the farm shall be asked for it; None for anything else.
-
-    It is spelled anew from its decoded parts: the farm's HTTP client, and a proxy before the farm, would
-    make a way out of the index of `%2e%2e` and its like.
-    """
-    match [unquote(part) for part in asked.split("/")]:
-        case ["", "simple", project] | ["", "simple", project, ""] if _PROJECT.fullmatch(project):
-            return f"/simple/{project}/"
-        case ["", "files", project, name] if _PROJECT.fullmatch(project) and _FILENAME.fullmatch(name):
-            return f"/files/{project}/{quote(name)}"
-        case ["", "crates", "index", *rest] if rest == ["config.json"] or is_crate_index_path("/".join(rest)):
-            return f"/crates/index/{'/'.join(rest)}"
-        case ["", "crates", "files", crate, version, "download"] if is_crate(crate) and is_version(version):
-            return f"/crates/files/{crate}/{version}/download"
-        case ["", "go", *rest] if wanted := go_path("/".join(rest)):
-            return f"/go/{wanted}"
-    return None
-
-
-def _asked_name(path: str) -> str:
-    """What a path of `index_path` asks for, with the version where upstream is shown that as well."""
-    match path.split("/"):
-        case ["", "crates", "files", crate, version, _]:
-            return f"{crate}@{version}"
-        case ["", "crates", "index", *_, crate]:
-            return crate
-        case ["", "go", *rest]:
-            module, _, version = "/".join(rest).partition("/@v/")
-            exact, _, _kind = version.rpartition(".")
-            return f"{module}@{exact}" if exact else module.removesuffix("/@latest")
-        case [_, _, project, *_]:
-            return str(canonicalize_name(project))
-    return path
 
 
 class _Readable(Protocol):
