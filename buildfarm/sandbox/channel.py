@@ -304,20 +304,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cached(self) -> None:
         cache = self.server.channel.cache
-        data = cache.get(self.path.removeprefix(_CACHE)) if cache else None
-        if data is None:
+        if cache is None:
             self._send(404, {}, [])
-        else:
-            self._send(200, {"content-length": str(len(data))}, [data] if self.command == "GET" else [])
+            return
+        with cache.turns:
+            data = cache.get(self.path.removeprefix(_CACHE))
+            if data is None:
+                self._send(404, {}, [])
+            else:
+                self._send(200, {"content-length": str(len(data))}, [data] if self.command == "GET" else [])
 
     def _keep(self, key: str, length: int) -> None:
         cache = self.server.channel.cache
         if cache is None or length > ENTRY_BYTES:
             self._close(403, "nothing is kept here", length)
-        elif cache.put(key, self.rfile.read(length)):
-            self._send(201, {}, [])
-        else:
-            self._close(400, "that is no key", 0)
+            return
+        with cache.turns:
+            data = self.rfile.read(length)
+            if len(data) < length or not cache.put(key, data):
+                self._close(400, "that is no key, or no whole entry", 0)
+                return
+        self._send(201, {}, [])
 
     def _output(self, filename: str, length: int) -> None:
         try:

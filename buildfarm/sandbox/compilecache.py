@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import uuid
 from pathlib import Path
 
@@ -16,13 +17,23 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: Room for one folder, in bytes.
 ROOM = 2 * 2**30
 ENTRY_BYTES = 64 * 2**20
+_BLOCK = 4096  # what the smallest file takes
+#: How many entries are in this process's memory at a time.
+_TURNS = 4
 
 
 class CompileCache:
-    """A folder of entries by key; safe for several builds at a time, an entry is whole or not there."""
+    """A folder of entries by key; safe for several builds at a time, an entry is whole or not there.
 
-    def __init__(self, folder: Path) -> None:
+    Through one object, which is an attempt's, no more than `room` bytes are written. `turns` is held while
+    an entry is in memory.
+    """
+
+    def __init__(self, folder: Path, room: int = ROOM) -> None:
+        self.turns = threading.BoundedSemaphore(_TURNS)
         self._folder = folder
+        self._lock = threading.Lock()
+        self._left = room
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get(self, key: str) -> bytes | None:
@@ -38,9 +49,13 @@ class CompileCache:
         return data
 
     def put(self, key: str, data: bytes) -> bool:
-        """Keep an entry; False when that is no key or it is too large. A full disk keeps nothing."""
+        """Keep an entry; False when that is no key or it is too large. What has no room is not kept."""
         if not _KEY.fullmatch(key) or len(data) > ENTRY_BYTES:
             return False
+        with self._lock:
+            self._left -= max(len(data), _BLOCK)
+            if self._left < 0:
+                return True
         part = self._folder / f"{key}.{uuid.uuid4().hex}"
         try:
             part.write_bytes(data)

@@ -11,6 +11,7 @@ import pytest
 
 from buildfarm.errors import ExternalFailure
 from buildfarm.sandbox.channel import MAX_UNKNOWN, SOCKET_NAME, Channel
+from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.port import IndexAnswer
 from buildfarm.sandbox.spec import Limits
 from tests.sandbox.conftest import FakeFarm
@@ -345,6 +346,20 @@ def test_facts_are_one_small_object(door, body, status):
 
     assert client.ask("PUT", "/facts", body)[0] == status
     assert channel.traffic.facts == (json.loads(body) if status == 201 else {})
+
+
+def test_an_entry_of_the_cache_that_ends_early_is_not_kept(door, tmp_path):
+    channel, client = door()
+    channel.cache = CompileCache(tmp_path / "cache")
+    assert client.ask("PUT", "/cache/whole", b"abc")[0] == 201
+    assert client.ask("GET", "/cache/whole") == (200, b"abc")
+    client.putrequest("PUT", "/cache/half")
+    client.putheader("Content-Length", "10")
+    client.endheaders(b"abc")
+    client.sock.shutdown(socket.SHUT_WR)
+
+    assert client.getresponse().status == 400
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["whole"]
 
 
 def test_a_length_is_required(door):

@@ -41,6 +41,16 @@ def test_the_longest_unused_goes_when_there_is_no_room(tmp_path, monkeypatch):
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (b"x" * 100, None, b"x" * 100)
 
 
+def test_one_attempt_does_not_fill_the_disk(tmp_path):
+    folder = tmp_path / "cache"
+    cache = CompileCache(folder, room=3 * 4096)
+    for number in range(1000):
+        assert cache.put(f"small{number}", b"x")
+    assert len(list(folder.iterdir())) == 3
+    assert CompileCache(folder).put("another", b"attempt")
+    assert len(list(folder.iterdir())) == 4
+
+
 @pytest.mark.engine
 @pytest.mark.exhaustive
 def test_the_second_build_takes_the_objects_of_the_first(attempt, tmp_path):
