@@ -21,6 +21,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 #: The first rule, in this order, that finds something in a line says what it is.
 _STRONG: _Rules = {
+    "dependency-refused": _any("This farm has no (?:crates registry|Go module proxy);"),  # ours
     "network-attempted": _any(
         "Network is unreachable",
         "Temporary failure in name resolution",
@@ -49,6 +50,11 @@ _STRONG: _Rules = {
         "ResolutionImpossible",
         "no matching package named `",  # cargo
         "failed to select a version",
+        "checksum for `.*` changed between lock files",
+        "the lock file .* needs to be updated but --locked",
+        "^verifying .*: checksum mismatch$",  # go
+        r"missing go\.sum entry",
+        "no required module provides package",
     ),
     "missing-header": _any(
         r"fatal error: \S+(?<!\.c)(?<!\.cc)(?<!\.cpp)(?<!\.cxx): No such file or directory",  # gcc
@@ -117,7 +123,10 @@ _WEAK: _Rules = {
     "configure": _any(
         "^CMake Error", r"meson\.build:\d+:\d+: ERROR: ", "^configure: error: ", "CMake configuration failed"
     ),
-    "dependency-resolution": _any("error: failed to (?:get|download|load source for) "),  # cargo
+    "dependency-resolution": _any(
+        "error: failed to (?:get|download|load source for) ",  # cargo
+        r": reading http://\S+: \d{3} ",  # go
+    ),
     "link": _any(r"ld returned \d+ exit status", "error: linking with `", "linker command failed"),
     "compile": _any(
         "error: could not compile `", r"error: command '\S+' failed with exit code", "error: aborting due to"

@@ -87,7 +87,7 @@ FAILURES: Mapping[FailureClass, Failure] = {
         "limit", "Raise `output` or `artifacts` among the recipe's limits, or leave things out."
     ),
     "dependency-refused": Failure(
-        "policy", "Require another version, or ask an administrator to let the refused file pass."
+        "policy", "Require another version, or ask an administrator to let it pass or to name the registry."
     ),
     "probing": Failure(
         "policy", "See in the log which names were asked for and by what: no build needs so many wrong ones."

@@ -19,6 +19,8 @@ _TELLING = re.compile(
     r"|^\S*sh: (?:line )?\d+: \S+: (?:command )?not found$|^make(?:\[\d+\])?: \S+: No such file or directory$"
     r"|^E   \S"  # pytest's first failing assertion
     r"|^\s*\u00d7 \S"  # uv's resolver
+    r"|^verifying \S+: checksum mismatch$|: reading http://\S+: \d{3} "  # go
+    r"|: missing go\.sum entry|: no required module provides package"
 )
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 _REASONS = ("cause: ", "\u2570\u2500\u25b6 ")

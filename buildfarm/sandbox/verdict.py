@@ -87,7 +87,9 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
     if ending.disk_full:
         sentence = f"The scratch space of {limits.scratch_bytes // MIB} MiB was full."
         return _because("disk-full", sentence, told)
-    if ending.phase in ("deps", "test") and ending.index_failures:
+    # Cargo and Go fetch what they need while they build.
+    was_fetching = told is not None and told.failure_class == "dependency-resolution"
+    if (ending.phase in ("deps", "test") or was_fetching) and ending.index_failures:
         sentence = "The farm's index could not be reached while dependencies were installed."
         return Verdict("failed", "farm", sentence)
     if ending.phase in ("deps", "test") and ending.index_refusals:

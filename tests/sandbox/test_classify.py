@@ -71,6 +71,36 @@ error: failed to get `serde` as a dependency of package `widget v0.1.0`
 Caused by:
   [6] Could not resolve hostname (Could not resolve host: index.crates.example)
 """
+CARGO_UNSET = """\
+error: failed to get `twig` as a dependency of package `quick v1.0.0 (/src)`
+
+Caused by:
+  failed to get successful HTTP response from `http://127.0.0.1:8080/crates/index/config.json`, got 403
+  body:
+  This farm has no crates registry; an administrator sets mirror.crates_index.
+"""
+CARGO_LOCK = """\
+    Updating `farm` index
+error: checksum for `leaf v1.0.0` changed between lock files
+"""
+GO_UNSET = """\
+go: downloading go.example/twig v1.0.0
+main.go:4:8: go.example/twig@v1.0.0: reading http://127.0.0.1:8080/go/go.example/@v/v1.zip: 403 Forbidden
+\tserver response: This farm has no Go module proxy; an administrator sets mirror.go_proxy.
+Traceback (most recent call last):
+  File "/src/backend.py", line 3, in build_wheel
+subprocess.CalledProcessError: Command '['go', 'build']' returned non-zero exit status 1.
+"""
+GO_AWAY = """\
+go: go.example/twig@v1.0.0: reading http://127.0.0.1:8080/go/go.example/@v/v1.mod: 503 SERVICE UNAVAILABLE
+\tserver response: The upstream index does not give what was asked: ConnectionError.
+"""
+GO_SUM = """\
+go: downloading go.example/Deep/leaf v1.0.0
+verifying go.example/Deep/leaf@v1.0.0/go.mod: checksum mismatch
+\tdownloaded: h1:xq3iBUaMEzMn969QFjqpPvMSflwvdwTVpdCoqoxVf+U=
+SECURITY ERROR
+"""
 CMAKE_CONFIG = """\
 -- Detecting C compile features - done
 CMake Error at CMakeLists.txt:3 (find_package):
@@ -228,6 +258,18 @@ LOGS = [
     ("build", RUST_LINKER, "missing-library", 5),
     ("build", CARGO_LIBRARY, "missing-library", 7),
     ("build", CARGO_NETWORK, "network-attempted", 4),
+    ("build", CARGO_UNSET, "dependency-refused", 6),
+    ("build", CARGO_LOCK, "dependency-resolution", 2),
+    ("build", GO_UNSET, "dependency-refused", 3),
+    ("build", GO_AWAY, "dependency-resolution", 1),
+    ("build", GO_SUM, "dependency-resolution", 2),
+    (
+        "build",
+        "main.go:3:8: no required module provides package go.example/x; to add it:\n",
+        "dependency-resolution",
+        1,
+    ),
+    ("build", "go: go.example/x@v1.0.0: missing go.sum entry for go.mod file\n", "dependency-resolution", 1),
     ("build", CMAKE_CONFIG, "missing-library", 2),
     ("build", CMAKE_MODULE, "missing-library", 1),
     ("build", CMAKE_OWN, "configure", 1),

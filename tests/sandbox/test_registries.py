@@ -226,13 +226,13 @@ def test_cargo_takes_the_crates_of_its_lock_file_by_the_door(on_trixie, farm_of)
 
     without = farm_of(is_set=False)
     outcome = on_trixie(RUST, without, system_packages=["rustc", "cargo"])
-    assert outcome.state == "failed"
-    assert "This farm has no crates registry; an administrator sets mirror.crates_index." in without.log
+    sentence = "This farm has no crates registry; an administrator sets mirror.crates_index."
+    assert (outcome.state, outcome.cause, outcome.first_error) == ("failed", "policy", sentence)
 
     other = farm_of()
     lock = RUST["Cargo.lock"].replace(sha256(LEAF), "0" * 64)
     outcome = on_trixie(RUST | {"Cargo.lock": lock}, other, system_packages=["rustc", "cargo"])
-    assert outcome.state == "failed"
+    assert (outcome.state, outcome.failure_class) == ("failed", "dependency-resolution")
     assert "checksum for `leaf v1.0.0` changed between lock files" in other.log
 
 
@@ -249,10 +249,13 @@ def test_go_takes_the_modules_of_its_sum_file_by_the_door(on_trixie, farm_of):
     ]
 
     without = farm_of(is_set=False)
-    assert on_trixie(GO, without, system_packages=["golang-go"]).state == "failed"
-    assert "This farm has no Go module proxy; an administrator sets mirror.go_proxy." in without.log
+    outcome = on_trixie(GO, without, system_packages=["golang-go"])
+    sentence = "This farm has no Go module proxy; an administrator sets mirror.go_proxy."
+    assert (outcome.state, outcome.cause) == ("failed", "policy")
+    assert outcome.first_error == f"server response: {sentence}"
 
     other = farm_of()
     sums = GO["go.sum"].replace(h1({"go.mod": GO_LEAF[1]}), h1({"go.mod": "other"}))
-    assert on_trixie(GO | {"go.sum": sums}, other, system_packages=["golang-go"]).state == "failed"
-    assert "checksum mismatch" in other.log
+    outcome = on_trixie(GO | {"go.sum": sums}, other, system_packages=["golang-go"])
+    assert (outcome.state, outcome.failure_class) == ("failed", "dependency-resolution")
+    assert outcome.first_error.endswith("checksum mismatch")

@@ -10,6 +10,7 @@ LIMITS = Limits(seconds=30, idle_seconds=10, pids=64)
 
 
 BAD_C = Telling("a.c:1: error: x", 7, "compile")
+NO_CRATE = Telling("error: failed to get `x`", 9, "dependency-resolution")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,9 @@ BAD_C = Telling("a.c:1: error: x", 7, "compile")
         ({"phase": "test", "exit_code": 1}, "failed", "test", "test phase"),
         ({"phase": "source", "exit_code": 2}, "failed", "source", "source phase"),
         ({"phase": "deps", "exit_code": 2, "index_failures": 1}, "failed", "farm", "index"),
+        ({"exit_code": 1, "index_failures": 1, "telling": NO_CRATE}, "failed", "farm", "index"),
+        ({"exit_code": 1, "telling": NO_CRATE}, "failed", "dependency-resolution", "failed to get"),
+        ({"exit_code": 1, "index_failures": 1, "telling": BAD_C}, "failed", "compile", "a.c:1: error: x"),
         ({"phase": "deps", "exit_code": 2, "index_refusals": 1}, "failed", "dependency-refused", "refused"),
         ({"phase": "deps", "exit_code": 2}, "failed", "build", "deps phase"),
     ],
@@ -57,7 +61,8 @@ def test_each_ending_has_its_state_class_and_sentence(facts, state, failure_clas
     assert verdict is not None
     assert (verdict.state, verdict.failure_class) == (state, failure_class)
     assert sentence in (verdict.first_error or "")
-    assert verdict.error_line == (7 if BAD_C.line in (verdict.first_error or "") else None)
+    told = (one.number for one in (BAD_C, NO_CRATE) if one.line in (verdict.first_error or ""))
+    assert verdict.error_line == next(told, None)
 
 
 def test_the_class_says_whose_fault_it_is():
