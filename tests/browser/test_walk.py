@@ -6,6 +6,7 @@ import farm_seed
 import pytest
 from playwright.sync_api import expect
 
+from buildfarm import clock
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.farm.rules import State
 
@@ -38,7 +39,8 @@ def test_a_running_log_grows_without_reload_and_ends(site):
     expect(page.locator("details[data-phase=test] #L14")).to_contain_text("<b>116 passed</b>")
     with site.farm.database.begin() as session:
         session.get_one(Attempt, (site.seed.running_job, 1)).state = State.SUCCEEDED
-        session.get_one(Job, site.seed.running_job).state = State.SUCCEEDED
+        job = session.get_one(Job, site.seed.running_job)
+        job.state, job.finished_at = State.SUCCEEDED, clock.now()
     expect(page.locator("#head .badge")).to_have_text("succeeded")
     assert page.evaluate("window.kept")
     assert site.troubles == []
