@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     public_url: str = Field("http://127.0.0.1:8080", description="What clients type; issuer of attestations.")
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
     redis: str = Field("", description="URL of the Redis-compatible server of the control queues.")
+    builder_redis: str = Field(
+        "", description="URL without a login at which builders of other hosts reach that server; empty: not."
+    )
     signer_socket: str = Field("", description="Unix socket of the signer.")
     recipes: Path = Field(
         default_factory=lambda: shipped("recipes"), description="Folder with recipes and target definitions."

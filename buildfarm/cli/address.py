@@ -104,6 +104,22 @@ def front_options(settings: Settings, address: Address) -> list[str]:
     return [*options, "--own-tls", str(tls_folder(settings)), "--names", *names]
 
 
+def server_certificate(settings: Settings, address: Address) -> tuple[Path | None, Path | None]:
+    """Certificate and key of a server at this address, as `front_options` has made or found them."""
+    if not address.is_tls:
+        return None, None
+    if settings.tls.cert_file:
+        return Path(settings.tls.cert_file), Path(settings.tls.key_file)
+    own = tls.identity_in(tls_folder(settings))
+    return own.certificate, own.key
+
+
+def queue_url(settings: Settings, queue: Address) -> str:
+    """Where builders of other hosts reach the queue server: under the farm's public name."""
+    host = urlsplit(settings.public_url).hostname or queue.host
+    return f"{'rediss' if queue.is_tls else 'redis'}://{f'[{host}]' if ':' in host else host}:{queue.port}"
+
+
 def authority(settings: Settings, address: Address) -> Path | None:
     """The file of the authority that clients must trust; None where they need none of ours."""
     if not address.is_tls or settings.tls.cert_file:

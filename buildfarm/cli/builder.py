@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from buildfarm.cli.client import from_environment
@@ -12,7 +15,7 @@ _COLUMNS: Columns = {
     "tiers": "tiers",
     "slots": lambda row: row["facts"].get("slots", ""),
     "running": "running",
-    "state": lambda row: row["state"].replace("_", " "),
+    "state": "state",
     "unfit for": lambda row: "; ".join(f"{one['name']}: {one['value']}" for one in row["failed"]),
     "seen": "seen_at",
     "id": "id",
@@ -33,7 +36,46 @@ def builder() -> None:
 def add(name: str, *, tiers: tuple[str, ...], as_json: bool) -> None:
     """Admit a builder; its token is shown this once. A known name gets a new one, the old one ends."""
     made = from_environment().post("builders", body={"name": name, "tiers": list(tiers)})
-    print_facts(made, {"name": "name", "tiers": "tiers", "token": "token", "id": "id"}, as_json=as_json)
+    columns: Columns = {"name": "name", "tiers": "tiers", "token": "token", "id": "id", "start it": "command"}
+    print_facts(made, columns, as_json=as_json)
+
+
+@builder.command()
+@click.option("--farm", "farm_url", required=True, help="The farm's address.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File that holds the builder's token, which `builder add` prints.",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 64),
+    default=min(os.cpu_count() or 1, 4),
+    show_default=True,
+    help="Attempts that run at the same time on this host.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("builder-data"),
+    show_default=True,
+    help="Folder for work in progress and logs.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The farm's own authority, where it has one (`ca.pem`).",
+)
+@json_option
+def run(
+    farm_url: str, token_file: Path, slots: int, data: Path, ca_file: Path | None, *, as_json: bool
+) -> None:
+    """Run a builder on this host, until SIGTERM or SIGINT; needs an engine (DOCKER_HOST) and nothing else."""
+    from buildfarm.cli import builder_host  # what runs processes loads more than what lists builders
+
+    host = builder_host.Host(farm_url, token_file, data, slots, ca_file)
+    raise SystemExit(builder_host.run(host, as_json=as_json))
 
 
 @builder.command(name="list")

@@ -6,7 +6,6 @@ It listens on a unix socket alone, below the data folder, with a login for every
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -20,15 +19,13 @@ from urllib.parse import quote
 import redis
 
 from buildfarm.cli.supervise import Child
-from buildfarm.errors import EnvironmentProblem, InvalidInput
-from buildfarm.farm.wire import job_kind
+from buildfarm.errors import EnvironmentProblem
+from buildfarm.farm.logins import login
 
 #: Key permissions for reading alone (`%R~`), which a builder's login needs, came with Redis 7.0.
 OLDEST_VERSION = (7, 0, 0)
 
 _SOCKET = "q.sock"
-_USER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
-_QUEUE_PREFIX = re.compile(r"build\.[a-z0-9]+-[a-z0-9_]+\.(release|dev|untrusted)", re.ASCII)
 _VERSION = re.compile(r"v=(\d+)\.(\d+)\.(\d+)")
 
 
@@ -63,47 +60,37 @@ def find_server() -> ServerProgram:
     )
 
 
-def builder_acl(username: str, password: str, queue_prefixes: Sequence[str]) -> str:
-    """One line of an ACL file: a builder's login, enough for an RQ worker on its queues.
+@dataclass(frozen=True)
+class Door:
+    """Where builders of other hosts reach the server: an address; by TLS with a certificate and its key."""
 
-    Whoever steals it can disturb the build queues it names, which the keeper repairs; not read or
-    write anything else, nor run scripts. Its words after `user` also suit `ACL SETUSER`.
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
 
-    Args:
-        username: also begins the names of the worker processes that use it.
-        password: stored as its SHA-256.
-        queue_prefixes: `build.<platform>-<arch>.<tier>`; every class of each is included.
-
-    Raises:
-        InvalidInput: a name or prefix out of its grammar (`queue.acl_invalid`): inside a pattern
-            it could widen the login.
-    """
-    if not _USER.fullmatch(username) or username in ("default", "farm"):
-        raise InvalidInput(f"{username!r} cannot be a builder's name in Redis.", code="queue.acl_invalid")
-    for prefix in queue_prefixes:
-        if not _QUEUE_PREFIX.fullmatch(prefix):
-            raise InvalidInput(f"{prefix!r} is no build queue prefix.", code="queue.acl_invalid")
-    by_queue = ("queue", "wip", "workers", "clean_registries")
-    by_job = ("job", "job:", "execution", "executions", "results")
-    rules = [
-        *(f"~rq:{kind}:{prefix}.*" for prefix in queue_prefixes for kind in by_queue),
-        *(f"~rq:{kind}:{job_kind(prefix)}_*" for prefix in queue_prefixes for kind in by_job),
-        *("~rq:workers", f"~rq:worker:{username}.*", "%R~rq:worker:*", f"&rq:pubsub:{username}.*"),
-        *("-@all", "+@read", "+@write", "+@transaction", "+@pubsub", "+@connection"),
-        *("-@dangerous", "-@admin", "-@scripting", "+info"),
-        # What reads or lists without naming a key is not covered by key patterns.
-        *("-scan", "-randomkey", "-dbsize", "-pubsub", "-select"),
-    ]
-    return " ".join([_login(username, password), *rules])
+    def options(self) -> Iterator[str]:
+        """The server's options; the default user is off, so whoever comes needs a login."""
+        yield from _options(bind=self.host)
+        if self.certificate is None:
+            yield from _options(port=self.port)
+            return
+        yield from _options(
+            port=0, tls_port=self.port, tls_auth_clients="no",
+            tls_cert_file=self.certificate, tls_key_file=self.key,
+        )  # fmt: skip
 
 
-def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order: int = 0) -> Child:
+def redis_child(
+    data_dir: Path, *, password: str, acl: Sequence[str] = (), door: Door | None = None, order: int = 0
+) -> Child:
     """The embedded server as a child to supervise.
 
     Args:
         data_dir: folder of its own, made here (0700): socket, logins, log.
         password: of the user `farm`, who may do everything; there is no other but those in `acl`.
-        acl: lines of `builder_acl`.
+        acl: lines of `farm.logins.builder_acl`.
+        door: where it listens beside its socket; nowhere without one.
         order: when to start it.
 
     Raises:
@@ -112,14 +99,13 @@ def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order
     program = find_server()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     data_dir.chmod(0o700)
-    farm = f"{_login('farm', password)} ~* &* +@all"
+    farm = f"{login('farm', password)} ~* &* +@all"
     _write_logins(data_dir / "users.acl", ["user default reset off", farm, *acl])
     return Child(
         name="redis",
         argv=[
             str(program.path),
             *_options(
-                port=0,
                 # Relative, for the server's folder: a deep one would not fit into a socket address.
                 unixsocket=_SOCKET,
                 unixsocketperm=700,
@@ -133,6 +119,7 @@ def redis_child(data_dir: Path, *, password: str, acl: Sequence[str] = (), order
                 daemonize="no",
                 loglevel="warning",
             ),
+            *(door.options() if door else _options(port=0)),
         ],
         env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
         cwd=data_dir,
@@ -178,10 +165,6 @@ def _version(path: Path) -> tuple[int, int, int] | None:
         return None
     found = _VERSION.search(answer.stdout)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
-
-
-def _login(username: str, password: str) -> str:
-    return f"user {username} reset on #{hashlib.sha256(password.encode()).hexdigest()}"
 
 
 def _write_logins(path: Path, lines: Iterable[str]) -> None:

@@ -17,18 +17,19 @@ import click
 
 import buildfarm
 from buildfarm import bootstrap, config, log
-from buildfarm.cli.address import Address, address_of, authority, front_options
+from buildfarm.cli.address import Address, address_of, authority, front_options, queue_url, server_certificate
 from buildfarm.cli.first_start import Secrets, make_folder, prepare, write_private
-from buildfarm.cli.redis_server import builder_acl, redis_child, redis_url, socket_file
+from buildfarm.cli.redis_server import Door, redis_child, redis_url, socket_file
 from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
 from buildfarm.errors import EnvironmentProblem, FarmError
+from buildfarm.farm.logins import builder_acl
 from buildfarm.farm.wire import queues_of_slot
 from buildfarm.sockets import short_socket_path
 from buildfarm.trust.client import SignerClient
 
 #: The platform family that this host's engine builds for, and the tiers that share it.
-_FAMILY = f"manylinux-{os.uname().machine}"
+FAMILY = f"manylinux-{os.uname().machine}"
 _TIERS = ("release", "dev", "untrusted")
 #: What a worker runs when the farm is stopped may take so long, in seconds; then it is cut off and done
 #: again after the next start.
@@ -55,32 +56,47 @@ SIGNER_UID = 65521
     help="Attempts that run at the same time on this host.",
 )
 @click.option(
+    "--queue-port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="Let builders of other hosts in: the queue server listens there too, by TLS where the farm does.",
+)
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
     default=None,
     help="Written when everything answers: URLs and the administrator's credentials, as JSON (mode 0600).",
 )
-def up(data: Path | None, host: str, port: int, builders: int, ready_file: Path | None) -> None:
+def up(
+    data: Path | None, host: str, port: int, builders: int, queue_port: int | None, ready_file: Path | None
+) -> None:
     """Run a whole farm on this machine."""
     log.configure("up")
     settings = config.load(**({"data": data} if data else {}))
     address = address_of(settings, host, port)
     changes = {"data": settings.data.absolute(), **_unless_set("public_url", address.url)}
     settings = settings.model_copy(update=changes)
+    queue = Address(host, queue_port, address.is_tls) if queue_port else None
+    if queue:
+        settings = settings.model_copy(update={"builder_redis": queue_url(settings, queue)})
     if ready_file:
         ready_file.unlink(missing_ok=True)
     make_folder(settings.data)
     with (settings.data / "run" / "lock").open("w") as lock:
-        _lock(lock.fileno(), settings.data)
+        lock_folder(lock.fileno(), settings.data)
         address.check_free()
-        raise SystemExit(_run(settings, address, builders, ready_file))
+        if queue:
+            queue.check_free()
+        raise SystemExit(_run(settings, address, queue, builders, ready_file))
 
 
-def _run(settings: Settings, address: Address, builders: int, ready_file: Path | None) -> int:
+def _run(
+    settings: Settings, address: Address, queue: Address | None, builders: int, ready_file: Path | None
+) -> int:
     docker_host = os.environ.get("DOCKER_HOST")
     kept = prepare(bootstrap.farm(settings), docker_host)
-    children = _children(settings, kept, address, builders, docker_host)
-    supervisor = Supervisor(children, on_event=_report, status_path=settings.data / "run" / "status.json")
+    children = _children(settings, kept, address, queue, builders, docker_host)
+    supervisor = Supervisor(children, on_event=report, status_path=settings.data / "run" / "status.json")
     supervisor.start(_START_S)
     facts = {
         "url": settings.public_url,
@@ -106,12 +122,19 @@ def _run(settings: Settings, address: Address, builders: int, ready_file: Path |
 
 
 def _children(
-    settings: Settings, kept: Secrets, address: Address, builders: int, docker_host: str | None
+    settings: Settings,
+    kept: Secrets,
+    address: Address,
+    queue: Address | None,
+    builders: int,
+    docker_host: str | None,
 ) -> list[Child]:
     run, logs = settings.data / "run", settings.data / "logs"
-    acl = builder_acl("builder", kept.builder_redis_password, [f"build.{_FAMILY}.{tier}" for tier in _TIERS])
+    acl = builder_acl("builder", kept.builder_redis_password, [f"build.{FAMILY}.{tier}" for tier in _TIERS])
     redis_dir = settings.data / "redis"
-    redis = redis_child(redis_dir, password=kept.redis_password, acl=[acl], order=0)
+    options = front_options(settings, address)
+    door = Door(queue.host, queue.port, *server_certificate(settings, queue)) if queue else None
+    redis = redis_child(redis_dir, password=kept.redis_password, acl=[acl], door=door, order=0)
     redis_socket = short_socket_path(socket_file(redis_dir))
     signer_dir = settings.data / "signer"
     signer_dir.mkdir(exist_ok=True)
@@ -125,7 +148,7 @@ def _children(
 
     signer = python(
         "signer", "buildfarm.trust.signer", "--data", str(signer_dir), "--socket", str(signer_socket),
-        "--url", settings.public_url, *_signer_user(), order=1, env=_environment(),
+        "--url", settings.public_url, *_signer_user(), order=1, env=environment(),
         ready=lambda: _signs(SignerClient(signer_socket, timeout_s=1.0)),
     )  # fmt: skip
     web_socket = short_socket_path(run / "web.sock")
@@ -135,8 +158,8 @@ def _children(
     )  # fmt: skip
     front = python(
         "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", web_socket,
-        *front_options(settings, address), "--drain-s", str(_STOP_S),
-        order=1, env=_environment(), ready=_asking(address), stop_grace_s=2.0,
+        *options, "--drain-s", str(_STOP_S),
+        order=1, env=environment(), ready=_asking(address), stop_grace_s=2.0,
     )  # fmt: skip
     ca_file = authority(settings, address)
     # Under a certificate of somebody else's only the public name is right.
@@ -159,7 +182,7 @@ def _children(
                 f"builder-{slot}",
                 "workers.builder",
                 order=2,
-                env=_environment(BUILDER_CONFIG=str(path), **trusted),
+                env=environment(BUILDER_CONFIG=str(path), **trusted),
                 stop_grace_s=_STOP_S,
             )
             for slot, path in enumerate(fleet)
@@ -186,8 +209,8 @@ def _builder(
         "redis_user": "builder",
         "docker_host": docker_host,
         "workdir": str(settings.data / "builder" / str(slot)),
-        "instance": f"{_farm_id(run)}-{slot}",
-        "queues": queues_of_slot([f"build.{_FAMILY}.{tier}" for tier in _TIERS], slot, slots),
+        "instance": f"{own_id(run)}-{slot}",
+        "queues": queues_of_slot([f"build.{FAMILY}.{tier}" for tier in _TIERS], slot, slots),
         "slots": slots,
     }
     write_private(path, json.dumps(facts))
@@ -199,24 +222,30 @@ def _control_environment(settings: Settings, redis: str, signer_socket: Path) ->
     path = settings.data / "run" / "settings.json"
     effective = settings.model_copy(update={"redis": redis, "signer_socket": str(signer_socket)})
     write_private(path, effective.model_dump_json())
-    return _environment(BUILDFARM_CONFIG=str(path))
+    return environment(BUILDFARM_CONFIG=str(path))
 
 
-def _environment(**more: str) -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """What children inherit: the machine's ways (PATH, proxies, CA files), and none of our variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     root = str(Path(buildfarm.__file__).resolve().parent.parent)
     return {**kept, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **more}
 
 
-def _farm_id(run: Path) -> str:
+def own_id(run: Path) -> str:
+    """What this installation's containers are known by in the engine; made at the first start."""
     path = run / "farm-id"
     if not path.exists():
         write_private(path, os.urandom(6).hex())
     return path.read_text()
 
 
-def _lock(descriptor: int, data: Path) -> None:
+def lock_folder(descriptor: int, data: Path) -> None:
+    """Keep the folder for this process.
+
+    Raises:
+        EnvironmentProblem: `data.in_use`.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -274,5 +303,6 @@ def _unless_set(name: str, value: str) -> dict[str, str]:
     )
 
 
-def _report(event: str, facts: dict[str, object]) -> None:
+def report(event: str, facts: dict[str, object]) -> None:
+    """Log what the supervisor tells."""
     log.get(__name__).info(f"child.{event}", **facts)

@@ -43,7 +43,8 @@ def obstacles(settings: Settings) -> Sequence[tuple[str, Callable[[Builder], boo
     return (
         ("not heard of", lambda one: one.seen_at is None or one.seen_at < since),
         ("drained", lambda one: one.drained_at is not None),
-        ("unfit by its self-test", lambda one: not is_fit(one)),
+        ("not tested so far", lambda one: one.facts.get("findings") is None),
+        ("unfit by its self-test", lambda one: bool(failed_checks(one))),
     )
 
 

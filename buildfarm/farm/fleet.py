@@ -10,6 +10,7 @@ from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.config import Settings
 from buildfarm.farm import crew, dispatch
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
@@ -19,7 +20,8 @@ from buildfarm.farm.rules import State
 class BuilderRow:
     """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself.
 
-    `state` is `takes_work`, `drained`, `unfit` (then `failed` has what its self-test found) or `untested`.
+    `state` is `takes work` or why it does not: `not heard of`, `drained`, `not tested so far`,
+    `unfit by its self-test`, with the bad findings in `failed`.
     """
 
     id: str
@@ -67,7 +69,7 @@ class QueueHealth:
     builders: tuple[BuilderRow, ...]
 
 
-def queue_health(session: Session) -> QueueHealth:
+def queue_health(session: Session, settings: Settings) -> QueueHealth:
     """Counts of what waits and runs, and who is there to run it."""
     live = [State.WAITING, State.QUEUED, State.RUNNING]
     counts = dict(
@@ -81,12 +83,13 @@ def queue_health(session: Session) -> QueueHealth:
         queued=counts.get(State.QUEUED, 0),
         running=counts.get(State.RUNNING, 0),
         oldest_wait_s=max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0,
-        builders=tuple(list_builders(session)),
+        builders=tuple(list_builders(session, settings)),
     )
 
 
-def list_builders(session: Session, name: str | None = None) -> list[BuilderRow]:
+def list_builders(session: Session, settings: Settings, name: str | None = None) -> list[BuilderRow]:
     """Every builder that joined, or the one of that name, by name."""
+    obstacles = crew.obstacles(settings)
     running = dict(
         session.execute(
             select(Attempt.builder_id, func.count())
@@ -102,7 +105,7 @@ def list_builders(session: Session, name: str | None = None) -> list[BuilderRow]
             created_at=builder.created_at,
             seen_at=builder.seen_at,
             drained_at=builder.drained_at,
-            state=_state(builder),
+            state=next((what for what, is_so in obstacles if is_so(builder)), "takes work"),
             running=running.get(builder.id, 0),
             failed=tuple(crew.failed_checks(builder)),
             facts=builder.facts,
@@ -111,14 +114,6 @@ def list_builders(session: Session, name: str | None = None) -> list[BuilderRow]
             select(Builder).where(Builder.name == name if name else true()).order_by(Builder.name)
         )
     ]
-
-
-def _state(builder: Builder) -> str:
-    if builder.drained_at:
-        return "drained"
-    if crew.failed_checks(builder):
-        return "unfit"
-    return "takes_work" if crew.is_fit(builder) else "untested"
 
 
 def list_images(session: Session) -> list[ImageRow]:

@@ -15,7 +15,7 @@ from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, StaleAttempt
-from buildfarm.farm import builds, claims, handover, jobs, leases, rules
+from buildfarm.farm import builds, claims, handover, jobs, leases, logins, rules
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.rules import Cause, State
@@ -39,6 +39,8 @@ def sweep(database: Database, queues: Queues, settings: Settings) -> None:
         if lost:
             _log.warning("keeper.taken_back", work=lost)
         handover.hand_over_waiting(database, queues)
+        with database.read() as session:
+            logins.keep_logins(session, settings, queues)
     except ExternalFailure as err:
         _log.warning("keeper.queue_away", code=err.code)
 

@@ -218,7 +218,8 @@ class Task(Work, Base):
 class Builder(Base):
     """A host process that runs attempts; known by its token, trusted with nothing else.
 
-    `facts` are what it says about itself: its queues, its slots. A drained one takes nothing more.
+    `facts` are what it says about itself: its queues, its slots, what its self-test found. A drained one
+    takes nothing more. `family` is the platforms of a host that joined by its token (`manylinux-x86_64`).
     """
 
     __tablename__ = "builder"
@@ -227,6 +228,7 @@ class Builder(Base):
     name: Mapped[str] = mapped_column(unique=True)
     token_id: Mapped[str] = mapped_column(ForeignKey("token.id"))
     tiers: Mapped[list[Any]]
+    family: Mapped[str | None]
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime | None]
     drained_at: Mapped[datetime | None]

@@ -114,6 +114,33 @@ class Queues:
                     pipeline.delete(Job.key_for(job_id))
                     pipeline.execute()
 
+    def admit(self, username: str, acl: str) -> None:
+        """Make or replace a login; `acl` is a line as in an ACL file, `user` and the name included.
+
+        Raises:
+            ExternalFailure: Redis cannot be reached (`queue.unreachable`).
+        """
+        with _reaching_redis():
+            self._acl("SETUSER", username, *acl.split(" ")[2:])
+
+    def expel(self, username: str) -> None:
+        """End a login, and the connections that use it.
+
+        Raises:
+            ExternalFailure: Redis cannot be reached (`queue.unreachable`).
+        """
+        with _reaching_redis():
+            self._acl("DELUSER", username)
+
+    def users(self) -> set[str]:
+        """The names that have a login.
+
+        Raises:
+            ExternalFailure: Redis cannot be reached (`queue.unreachable`).
+        """
+        with _reaching_redis():
+            return {as_text(name) for name in cast("list[bytes]", self._acl("USERS"))}
+
     def ping(self) -> bool:
         """Whether Redis answers."""
         try:
@@ -133,6 +160,9 @@ class Queues:
                 for name in names:
                     pipeline.llen(self._queue(name).key)
                 return dict(zip(names, cast("list[int]", pipeline.execute()), strict=True))
+
+    def _acl(self, *words: str) -> object:
+        return self._redis.execute_command("ACL", *words)  # type: ignore[no-untyped-call]
 
     def _queue(self, name: str) -> Queue:
         return Queue(name, connection=self._redis, serializer=self._wire)

@@ -173,9 +173,9 @@ def test_a_user_is_added_with_a_password_from_standard_input(run, monkeypatch):
 def test_builders_images_channels_projects_and_the_journal_are_listed(run):
     assert run("builder", "add", "builder-two", "--tier", "dev", "--json").json["token"].startswith("bft_")
     assert "builder-two" in run("builder", "list").out
-    assert "drained" in run("builder", "drain", "builder-two").out
+    assert run("builder", "drain", "builder-two").code == 0
     assert run("builder", "list", "--json").json["items"][1]["drained_at"]
-    assert "untested" in run("builder", "undrain", "builder-two").out
+    assert "drained" not in run("builder", "undrain", "builder-two").out
     assert run("builder", "drain", "nobody").code == 1
     assert "manylinux_2_28_x86_64" in run("image", "list").out
     assert "http://farm.example/staging/simple/" in run("channel", "list").out

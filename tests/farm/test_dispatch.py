@@ -188,8 +188,8 @@ def test_a_builder_takes_nothing_before_its_self_test_and_nothing_while_it_is_un
     assert posted(each_house, token, "builder/seen", untested).json["take"] is False
     assert seen(each_house, token, findings=(BAD,))["take"] is False
     with each_house.database.read() as session:
-        row = fleet.list_builders(session)[0]
-        assert (row.state, row.failed) == ("unfit", (BAD,))
+        row = fleet.list_builders(session, each_house.farm.settings)[0]
+        assert (row.state, row.failed) == ("unfit by its self-test", (BAD,))
     refused = posted(each_house, token, "claim", {"job": job_id, "attempt": 1})
     assert (refused.status_code, refused.json["code"]) == (409, "builder.unfit")
     assert seen(each_house, token, findings=(BAD | {"good": True},))["take"] is True

@@ -102,7 +102,7 @@ def test_a_builder_without_work_is_seen(open_house) -> None:
 
     def seen_at():
         with house.database.read() as session:
-            return fleet.list_builders(session)[0].seen_at
+            return fleet.list_builders(session, house.farm.settings)[0].seen_at
 
     assert seen_at() is None
     report = {"queues": ["build.manylinux-x86_64.dev.release"], "slots": 2, "findings": []}

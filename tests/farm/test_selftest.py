@@ -55,12 +55,12 @@ def test_a_builder_without_an_engine_is_shown_with_its_findings(house, serve, tm
 
     def row() -> fleet.BuilderRow:
         with house.database.read() as session:
-            return fleet.list_builders(session)[0]
+            return fleet.list_builders(session, house.farm.settings)[0]
 
     with (tmp_path / "builder.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "workers.builder"], env=env, stderr=log)
     try:
-        wait_for(lambda: row().state == "unfit", "the findings")
+        wait_for(lambda: row().state == "unfit by its self-test", "the findings")
         assert [one["name"] for one in row().failed] == ["engine"]
         assert row().facts["slots"] == 1
         assert b"builder.unfit" in (tmp_path / "builder.log").read_bytes()

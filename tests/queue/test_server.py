@@ -11,8 +11,9 @@ import pytest
 import redis
 from queue_harness import ALLOWED, alive, ran
 
-from buildfarm.cli.redis_server import builder_acl, find_server, redis_child, redis_url, socket_file
+from buildfarm.cli.redis_server import find_server, redis_child, redis_url, socket_file
 from buildfarm.errors import EnvironmentProblem, InvalidInput
+from buildfarm.farm.logins import builder_acl
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.wire import rq_job_id
 from buildfarm.sockets import LONGEST_SOCKET_PATH, short_socket_path

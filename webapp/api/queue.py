@@ -28,7 +28,7 @@ def show() -> Response:
     """What waits and runs, who is there to run it, and whether the farm is paused."""
     require("view")
     with farm().database.read() as session:
-        return answer(queue_health(session))
+        return answer(queue_health(session, farm().settings))
 
 
 @blueprint.put("/queue/pause")
@@ -39,7 +39,7 @@ def pause(json: NewPause) -> Response:
     with farm().database.begin() as session:
         dispatch.pause(session, actor=who.name, reason=json.reason)
         session.flush()
-        return answer(queue_health(session))
+        return answer(queue_health(session, farm().settings))
 
 
 @blueprint.delete("/queue/pause")
@@ -50,6 +50,6 @@ def resume() -> Response:
     with farm().database.begin() as session:
         dispatch.resume(session, actor=who.name)
         session.flush()
-        health = queue_health(session)
+        health = queue_health(session, farm().settings)
     hand_over()
     return answer(health)

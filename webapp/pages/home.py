@@ -53,7 +53,7 @@ def home() -> Response:
     """The farm at a glance."""
     require("view")
     with farm().database.read() as session:
-        health = queue_health(session)
+        health = queue_health(session, farm().settings)
         return page(
             "home.html",
             health=health,

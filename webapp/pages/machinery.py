@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as Redirect
 
 from buildfarm.farm import dispatch, registry
 from buildfarm.farm.fleet import list_images, queue_health
+from buildfarm.farm.logins import join_command
 from buildfarm.farm.show import list_builds
 from webapp.api.effects import hand_over
 from webapp.context import check_form, farm, require
@@ -21,9 +22,10 @@ def queue() -> Response:
     """Builders, waiting builds, images in use."""
     require("view")
     with farm().database.read() as session:
-        health = queue_health(session)
+        health = queue_health(session, farm().settings)
         return page(
-            "queue.html", health=health, sentence=home.sentence(health), images=list_images(session),
+            "queue.html", health=health, join=join_command(farm().settings.public_url),
+            sentence=home.sentence(health), images=list_images(session),
             queued=list_builds(session, state="queued")[0], running=list_builds(session, state="running")[0],
         )  # fmt: skip
 

@@ -564,6 +564,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("token_id", sa.String(), nullable=False),
         sa.Column("tiers", types.Json, nullable=False),
+        sa.Column("family", sa.String(), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("seen_at", types.UtcDateTime(), nullable=True),
         sa.Column("drained_at", types.UtcDateTime(), nullable=True),
