@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
-from buildfarm.errors import Forbidden, NotFound
+from buildfarm.errors import Forbidden, NotFound, Unauthenticated
 from buildfarm.farm.model import Builder, Image
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
@@ -82,8 +82,11 @@ def builder_of(session: Session, principal: Principal) -> Builder:
     """The builder whose token this is.
 
     Raises:
+        Unauthenticated: no token at all.
         Forbidden: `builder.token`, the token belongs to no builder.
     """
+    if principal.is_anonymous:
+        raise Unauthenticated("A builder's token is needed.", code="access.unauthenticated")
     builder = session.scalars(select(Builder).where(Builder.token_id == principal.id)).first()
     if builder is None:
         raise Forbidden("This is no token of a builder.", code="builder.token")

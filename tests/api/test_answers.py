@@ -338,7 +338,7 @@ def test_what_is_not_there_is_a_404_with_its_code(admin, path, code):
 
 def test_the_queue_health_counts_what_waits_and_since_when(full):
     with full.farm.database.read() as session:
-        health = queue_health(session)
+        health = queue_health(session, full.farm.settings)
         assert (health.queued, health.running, health.waiting) == (1, 0, 0)
         assert health.oldest_wait_s > 0
         assert [builder.name for builder in health.builders] == ["builder-one"]

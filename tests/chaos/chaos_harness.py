@@ -88,8 +88,10 @@ def listens(port: int) -> bool:
 class Farm:
     """A farm of one process tree, started by the command that users type."""
 
-    def __init__(self, folder: Path, *, builders: int = 1, **environment: str) -> None:
-        self.folder, self.data, self.builders = folder, folder / "data", builders
+    def __init__(
+        self, folder: Path, *, builders: int = 1, options: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        self.folder, self.data, self.builders, self.options = folder, folder / "data", builders, options
         self.port = free_port()
         self.environment = {**os.environ, **CLOCKS, **environment}
         self.process: subprocess.Popen[bytes] | None = None
@@ -121,7 +123,7 @@ class Farm:
         """`buildfarm up` on this farm's folder."""
         ready, builders = str(self.folder / "ready.json"), str(self.builders)
         command = [str(BUILDFARM), "up", "--data", str(self.data), "--port", str(port or self.port)]
-        command += ["--builders", builders, "--ready-file", ready, *more]
+        command += ["--builders", builders, "--ready-file", ready, *self.options, *more]
         with (self.folder / "up.log").open("ab") as out:
             return subprocess.Popen(
                 command, env=self.environment, stdout=out, stderr=out, start_new_session=True
