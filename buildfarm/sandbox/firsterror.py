@@ -10,17 +10,21 @@ from buildfarm.sandbox.classify import classify
 from buildfarm.sandbox.spec import FailureClass, Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_TELLING = re.compile(
-    r"(?:^|[\s:])(?:fatal )?error(?:\[\w+\])?: \S"  # compilers, rustc, uv, setuptools
-    r"|^\s*(?:ERROR|FATAL|Error)\b:? \S"  # pip, pytest, auditwheel
-    r"|^\S*meson\.build:\d+:\d+: ERROR: \S"
-    r"|^\s*CMake Error"
+# Two, since a pattern that may stand anywhere is tried at every character of every line.
+_ANYWHERE = re.compile(
+    r"[\s:](?:fatal )?error(?:\[\w+\])?: \S"  # compilers
     r"|: undefined reference to |\bld(?:\.\w+)?: cannot find "
-    r"|^\S*sh: (?:line )?\d+: \S+: (?:command )?not found$|^make(?:\[\d+\])?: \S+: No such file or directory$"
-    r"|^E   \S"  # pytest's first failing assertion
-    r"|^\s*\u00d7 \S"  # uv's resolver
-    r"|^verifying \S+: checksum mismatch$|: reading http://\S+: \d{3} "  # go
-    r"|: missing go\.sum entry|: no required module provides package"
+    r"|: reading http://\S+: \d{3} |: missing go\.sum entry|: no required module provides package"  # go
+)
+_AT_START = re.compile(
+    r"(?:fatal )?error(?:\[\w+\])?: \S"  # rustc, uv, setuptools
+    r"|\s*(?:ERROR|FATAL|Error)\b:? \S"  # pip, pytest, auditwheel
+    r"|\S*meson\.build:\d+:\d+: ERROR: \S"
+    r"|\s*CMake Error"
+    r"|\S*sh: (?:line )?\d+: \S+: (?:command )?not found$|make(?:\[\d+\])?: \S+: No such file or directory$"
+    r"|verifying \S+: checksum mismatch$"  # go
+    r"|E   \S"  # pytest's first failing assertion
+    r"|\s*\u00d7 \S"  # uv's resolver
 )
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 _REASONS = ("cause: ", "\u2570\u2500\u25b6 ")
@@ -101,4 +105,4 @@ class FirstError:
                 return False
             self._indent = None
             return _RAISED.match(bare) is not None
-        return _TELLING.search(line) is not None
+        return bool(_AT_START.match(line) or _ANYWHERE.search(line))
