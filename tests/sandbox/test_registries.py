@@ -74,6 +74,14 @@ def crate(name: str, body: str, **needs: str) -> tuple[bytes, str]:
     return data, json.dumps(line) + "\n"
 
 
+def crate_files(name: str, data: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            member.name.removeprefix(f"{name}-1.0.0/"): archive.extractfile(member).read().decode()
+            for member in archive.getmembers()
+        }
+
+
 def module(path: str, body: str, *needs: str) -> tuple[bytes, str, str]:
     """A Go module's zip, its go.mod, and its two lines of a go.sum."""
     mod = f"module {path}\n\ngo 1.21\n" + "".join(f"\nrequire {need} v1.0.0\n" for need in needs)
@@ -145,12 +153,42 @@ dependencies = ["leaf"]
 """,
 }
 
-GO_LEAF = module("go.example/Deep/leaf", "package leaf\n\nfunc One() int { return 1 }\n")
-GO_TWIG = module(
-    "go.example/twig",
-    'package twig\n\nimport "go.example/Deep/leaf"\n\nfunc Two() int { return leaf.One() + leaf.One() }\n',
-    "go.example/Deep/leaf",
-)
+#: What `cargo vendor` leaves, in short.
+RUST_VENDORED = {
+    ".cargo/config.toml": """
+[source.crates-io]
+replace-with = "vendored-sources"
+[source.vendored-sources]
+directory = "vendor"
+""",
+    **{
+        f"vendor/{name}/{path}": text
+        for name, data in (("leaf", LEAF), ("twig", TWIG))
+        for path, text in {
+            **crate_files(name, data),
+            ".cargo-checksum.json": json.dumps({"files": {}, "package": sha256(data)}),
+        }.items()
+    },
+}
+
+GO_LEAF_BODY = "package leaf\n\nfunc One() int { return 1 }\n"
+GO_TWIG_BODY = """package twig
+
+import "go.example/Deep/leaf"
+
+func Two() int { return leaf.One() + leaf.One() }
+"""
+GO_LEAF = module("go.example/Deep/leaf", GO_LEAF_BODY)
+GO_TWIG = module("go.example/twig", GO_TWIG_BODY, "go.example/Deep/leaf")
+#: What `go mod vendor` leaves.
+GO_VENDORED = {
+    "vendor/modules.txt": "".join(
+        f"# {path} v1.0.0\n## explicit; go 1.21\n{path}\n"
+        for path in ("go.example/Deep/leaf", "go.example/twig")
+    ),
+    "vendor/go.example/Deep/leaf/it.go": GO_LEAF_BODY,
+    "vendor/go.example/twig/it.go": GO_TWIG_BODY,
+}
 GO = {
     **hostile("""
 subprocess.run(["go", "build", "-o", "quick", "."], check=True)
@@ -229,6 +267,10 @@ def test_cargo_takes_the_crates_of_its_lock_file_by_the_door(on_trixie, farm_of)
     sentence = "This farm has no crates registry; an administrator sets mirror.crates_index."
     assert (outcome.state, outcome.cause, outcome.first_error) == ("failed", "policy", sentence)
 
+    without = farm_of(is_set=False)
+    outcome = on_trixie(RUST | RUST_VENDORED, without, system_packages=["rustc", "cargo"])
+    assert outcome.state == "succeeded", without.log
+
     other = farm_of()
     lock = RUST["Cargo.lock"].replace(sha256(LEAF), "0" * 64)
     outcome = on_trixie(RUST | {"Cargo.lock": lock}, other, system_packages=["rustc", "cargo"])
@@ -253,6 +295,10 @@ def test_go_takes_the_modules_of_its_sum_file_by_the_door(on_trixie, farm_of):
     sentence = "This farm has no Go module proxy; an administrator sets mirror.go_proxy."
     assert (outcome.state, outcome.cause) == ("failed", "policy")
     assert outcome.first_error == f"server response: {sentence}"
+
+    without = farm_of(is_set=False)
+    outcome = on_trixie(GO | GO_VENDORED, without, system_packages=["golang-go"])
+    assert outcome.state == "succeeded", without.log
 
     other = farm_of()
     sums = GO["go.sum"].replace(h1({"go.mod": GO_LEAF[1]}), h1({"go.mod": "other"}))
