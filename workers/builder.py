@@ -21,6 +21,8 @@ _log = log.get(__name__)
 _PAUSE_S = 5.0
 #: A host that was found fit is tested again after so many seconds.
 _TEST_S = 30.0
+#: Characters of what a finding says that the farm takes.
+_LONGEST = 1000
 
 
 class Presence:
@@ -63,7 +65,19 @@ class Presence:
 
     def _report(self) -> dict[str, object]:
         tested = self._findings
-        findings = None if tested is None else [finding.model_dump() for finding in tested]
+        findings = (
+            None
+            if tested is None
+            else [
+                {
+                    "name": one.name,
+                    "good": one.good,
+                    "value": one.value[:_LONGEST],
+                    "hint": one.hint[:_LONGEST],
+                }
+                for one in tested
+            ]
+        )
         return {"queues": sorted(self._own.queues), "slots": self._own.slots, "findings": findings}
 
     def _examine(self, orders: Orders) -> bool:
@@ -97,6 +111,7 @@ def main() -> int:
                 on_lost=lambda _job_id, _attempt: _clear_leftovers(own),
                 on_idle=presence.tell,
                 on_over=presence.hasten,
+                in_turn=own.slots == 1,
             )
         finally:
             _clear_leftovers(own)

@@ -13,6 +13,8 @@ from workers.builder_config import BuilderConfig
 _ROOM_BYTES = 1 << 30
 #: Times of log lines are the builder's; beyond this they could not be read beside the farm's.
 _SKEW_S = 30.0
+#: So many missing images are named.
+_TOLD = 5
 
 
 def examine(own: BuilderConfig, *, skew_s: float, images: Sequence[str]) -> list[Finding]:
@@ -53,6 +55,7 @@ def _images(own: BuilderConfig, images: Sequence[str]) -> Finding:
         return Finding(name="images", good=False, value=err.message, hint=err.hint)
     if not missing:
         return Finding(name="images", good=True, value=f"all {len(images)} of the farm's are here")
-    ids = ", ".join(image.removeprefix("sha256:")[:12] for image in missing)
+    ids = ", ".join(image.removeprefix("sha256:")[:12] for image in missing[:_TOLD])
+    ids += f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
     hint = "Load them from the farm's engine: docker save there, docker load here. See docs/operations.md."
     return Finding(name="images", good=False, value=f"missing: {ids}", hint=hint)

@@ -26,6 +26,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.utils import import_attribute, now
+from rq.worker.base import DequeueStrategy
 from rq.worker_registration import clean_worker_registry
 
 from buildfarm import log
@@ -257,6 +258,7 @@ def run_worker(
     on_lost: OnLost = lambda _work_id, _attempt: None,
     on_idle: OnIdle = lambda: True,
     on_over: OnOver = lambda: None,
+    in_turn: bool = False,
 ) -> int:
     """Work until SIGTERM or SIGINT, finishing what runs; a second signal ends that too.
 
@@ -269,6 +271,7 @@ def run_worker(
         on_lost: see `FarmWorker`.
         on_idle: likewise.
         on_over: likewise.
+        in_turn: look into the next queue after each piece of work, so that none of them waits for ever.
 
     Returns:
         Exit code: 0 after a stop that was asked for, 1 when Redis was lost at the start.
@@ -293,7 +296,7 @@ def run_worker(
             queues, connection, wire=Wire(allow), name=name, on_lost=on_lost, on_idle=on_idle, on_over=on_over
         )
         _logger.info("worker.started", worker=worker.name, queues=list(queues))
-        worker.work()
+        worker.work(dequeue_strategy=DequeueStrategy.ROUND_ROBIN if in_turn else DequeueStrategy.DEFAULT)
     except _OUTAGE as error:
         _logger.error("worker.no_redis", reason=str(error))
         return 1

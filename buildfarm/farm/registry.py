@@ -86,7 +86,7 @@ def builder_of(session: Session, principal: Principal) -> Builder:
         Forbidden: `builder.token`, the token belongs to no builder.
     """
     if principal.is_anonymous:
-        raise Unauthenticated("A builder's token is needed.", code="access.unauthenticated")
+        raise Unauthenticated("A builder's token is needed.")
     builder = session.scalars(select(Builder).where(Builder.token_id == principal.id)).first()
     if builder is None:
         raise Forbidden("This is no token of a builder.", code="builder.token")

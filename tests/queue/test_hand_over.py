@@ -277,3 +277,13 @@ def test_a_worker_that_rests_ends_when_it_is_told(server, make_worker, tmp_path)
     wait_for(lambda: (tmp_path / "rest").read_text(), "the worker to rest")
     worker.process.terminate()
     assert worker.process.wait(30) == 0
+
+
+def test_a_worker_that_is_alone_takes_the_queues_in_turn(server, queues, make_worker, tmp_path):
+    prefix = "build.manylinux-x86_64.dev"
+    for work_id in (A, B):
+        put(queues, "note", work_id, queue=f"{prefix}.interactive")
+    put(queues, "note", C, queue=f"{prefix}.background")
+    make_worker(server.url, *queues_of_slot([prefix], 0, 1), name="alone")
+    wait_for(lambda: len(ran(tmp_path)) == 3, "all of it")
+    assert ran(tmp_path) == [f"{work} 1 1" for work in (A, C, B)]

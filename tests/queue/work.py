@@ -20,4 +20,6 @@ if __name__ == "__main__":
             rest.write_text(rest.read_text() + "?")
         return not rest.exists()
 
-    sys.exit(run_worker(sys.argv[3:], sys.argv[1], ALLOWED, name=sys.argv[2], on_idle=may_work))
+    name = sys.argv[2]
+    in_turn = name == "alone"
+    sys.exit(run_worker(sys.argv[3:], sys.argv[1], ALLOWED, name=name, on_idle=may_work, in_turn=in_turn))
