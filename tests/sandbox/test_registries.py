@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import io
@@ -102,10 +103,11 @@ def h1(files: Mapping[str, str]) -> str:
 
 LEAF, LEAF_LINE = crate("leaf", "pub fn one() -> i64 { 1 }\n")
 TWIG, TWIG_LINE = crate("twig", "pub fn two() -> i64 { leaf::one() + leaf::one() }\n", leaf="1.0.0")
-REGISTRY = 'source = "registry+https://github.com/rust-lang/crates.io-index"\n'
 RUST = {
     **hostile("""
-subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
+locked = ["--locked"] if os.path.exists("Cargo.lock") else []
+subprocess.run(["cargo", "build", "--release", *locked], check=True)
+print("LOCK", repr(open("Cargo.lock").read()), flush=True)
 name = "quick-1-cp313-cp313-linux_x86_64.whl"
 with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
     wheel.write("target/release/libquick.so", "quick/libquick.so")
@@ -132,25 +134,6 @@ crate-type = ["cdylib"]
 twig = "1"
 """,
     "src/lib.rs": '#[no_mangle]\npub extern "C" fn quick_two() -> i64 { twig::two() }\n',
-    "Cargo.lock": f"""
-version = 3
-
-[[package]]
-name = "leaf"
-version = "1.0.0"
-{REGISTRY}checksum = "{sha256(LEAF)}"
-
-[[package]]
-name = "quick"
-version = "1.0.0"
-dependencies = ["twig"]
-
-[[package]]
-name = "twig"
-version = "1.0.0"
-{REGISTRY}checksum = "{sha256(TWIG)}"
-dependencies = ["leaf"]
-""",
 }
 
 #: What `cargo vendor` leaves, in short.
@@ -261,19 +244,25 @@ def test_cargo_takes_the_crates_of_its_lock_file_by_the_door(on_trixie, farm_of)
         ("cargo", "leaf", "1.0.0", sha256(LEAF)),
         ("cargo", "twig", "1.0.0", sha256(TWIG)),
     ]
+    (line,) = (line for line in farm.log.splitlines() if line.startswith("LOCK "))
+    lock = ast.literal_eval(line.removeprefix("LOCK "))
+    locked = farm_of()
+    outcome = on_trixie(RUST | {"Cargo.lock": lock}, locked, system_packages=["rustc", "cargo"])
+    assert outcome.state == "succeeded", locked.log
 
     without = farm_of(is_set=False)
-    outcome = on_trixie(RUST, without, system_packages=["rustc", "cargo"])
+    outcome = on_trixie(RUST | {"Cargo.lock": lock}, without, system_packages=["rustc", "cargo"])
     sentence = "This farm has no crates registry; an administrator sets mirror.crates_index."
     assert (outcome.state, outcome.cause, outcome.first_error) == ("failed", "policy", sentence)
 
     without = farm_of(is_set=False)
-    outcome = on_trixie(RUST | RUST_VENDORED, without, system_packages=["rustc", "cargo"])
+    vendored = RUST | RUST_VENDORED | {"Cargo.lock": lock}
+    outcome = on_trixie(vendored, without, system_packages=["rustc", "cargo"])
     assert outcome.state == "succeeded", without.log
 
     other = farm_of()
-    lock = RUST["Cargo.lock"].replace(sha256(LEAF), "0" * 64)
-    outcome = on_trixie(RUST | {"Cargo.lock": lock}, other, system_packages=["rustc", "cargo"])
+    changed = lock.replace(sha256(LEAF), "0" * 64)
+    outcome = on_trixie(RUST | {"Cargo.lock": changed}, other, system_packages=["rustc", "cargo"])
     assert (outcome.state, outcome.failure_class) == ("failed", "dependency-resolution")
     assert "checksum for `leaf v1.0.0` changed between lock files" in other.log
 
