@@ -286,3 +286,21 @@ def test_every_suite_s_interpreter_builds_its_own_wheel(engine, attempt):
             outcome, farm = attempt(C_PROJECT, interpreter=interpreter, build_image=image.image_id)
             assert outcome.state == "succeeded", farm.log
             assert all(f"-{interpreter}-{interpreter}-manylinux" in name for name in farm.artifacts)
+
+
+def test_what_the_sdist_s_build_leaves_in_the_source_is_not_in_the_wheel(attempt):
+    files = hostile(PURE_WHEEL.replace('wheel.writestr("calm.py", "")', 'wheel.write("calm.py")'))
+    files["calm.py"] = "clean = True\n"
+    files["backend.py"] += """
+def build_sdist(directory, config_settings=None):
+    import tarfile
+    with open("calm.py", "a") as file:
+        file.write("clean = False\\n")
+    with tarfile.open(os.path.join(directory, "calm-1.tar.gz"), "w:gz") as archive:
+        archive.add("calm.py", "calm-1/calm.py")
+    return "calm-1.tar.gz"
+"""
+    outcome, farm = attempt(files, build_sdist=True)
+    assert outcome.state == "succeeded", farm.log
+    with zipfile.ZipFile(io.BytesIO(farm.artifacts["calm-1-py3-none-any.whl"])) as wheel:
+        assert wheel.read("calm.py") == b"clean = True\n"

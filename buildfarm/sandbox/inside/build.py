@@ -127,7 +127,6 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         name: steps.filled(given, plan) if isinstance(given, list) else steps.filled([given], plan)[0]
         for name, given in plan["config_settings"].items()
     }
-    # The sdist first: what a build of the wheel leaves in the source must not get into it.
     wanted = [kind for kind in ("sdist", "wheel") if plan[kind]]
     for kind in wanted:
         hook = f"get_requires_for_build_{kind}"
@@ -138,6 +137,10 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     steps.mark("build")
     os.mkdir(steps.OUT)
     for kind in wanted:
+        if kind != wanted[0]:
+            # What one build leaves in the source must not get into the other: it would be another version.
+            steps.unpack_source(environment)
+            backend = _Backend(system, project, environment)
         name = backend.call(f"build_{kind}", steps.OUT, settings)
         if not isinstance(name, str):
             raise RuntimeError(f"the backend's build_{kind} named no file")

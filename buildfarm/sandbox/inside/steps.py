@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -116,7 +117,10 @@ def run(command: list[str], environment: dict[str, str], cwd: str = "/work") -> 
 
 
 def unpack_source(environment: dict[str, str]) -> None:
-    """Unpack the snapshot's one top directory to /src; owner and setuid bits do not survive."""
+    """Unpack the snapshot's one top directory to /src, emptied before; owner and setuid bits are lost."""
+    with os.scandir(SOURCE) as entries:
+        for entry in entries:
+            shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
     run(
         [
             "tar",
