@@ -99,7 +99,7 @@ def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str
 
 def prepare() -> None:
     """The environment that the backend is installed into."""
-    steps.make_environment()
+    steps.make_ready()
 
 
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:

@@ -39,7 +39,7 @@ def prepare() -> None:
         python = script.readline().removeprefix("#!").strip()
     if not os.path.basename(python).startswith("python"):
         raise RuntimeError("the image has no auditwheel")
-    environment = steps.clean_environment({"environment": {}, "source_date_epoch": 0, "compile_cache": False})
+    environment = steps.clean_environment(steps.NOTHING)
     command = [python, "-B", "-c", _AUDITWHEEL]
     _loaded.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd="/work", env=environment))
 

@@ -38,6 +38,9 @@ _CCACHE = {
     "CCACHE_SLOPPINESS": "include_file_mtime,include_file_ctime",
 }
 
+#: A plan that says nothing, for what runs before there is one.
+NOTHING: dict[str, Any] = {"environment": {}, "source_date_epoch": 0, "compile_cache": False}
+
 
 class FailedError(Exception):
     """A command ended badly; carries the exit code the container shall end with."""
@@ -153,6 +156,16 @@ def filled(command: list[str], plan: dict[str, Any], **more: str) -> list[str]:
 def make_environment(place: str = ENV) -> None:
     """A virtual environment of this interpreter with nothing in it."""
     venv.EnvBuilder(symlinks=True).create(place)
+
+
+def make_ready() -> None:
+    """The environment that things are installed into, before anything of the attempt is known."""
+    make_environment()
+    # uv asks an interpreter about itself once; here that is nobody's time.
+    command = ["uv", "pip", "list", "--quiet", "--python", f"{ENV}/bin/python"]
+    subprocess.run(
+        command, env=clean_environment(NOTHING), cwd="/work", check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def install(requirements: list[str], environment: dict[str, str], place: str = ENV) -> None:

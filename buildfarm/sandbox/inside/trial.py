@@ -45,7 +45,7 @@ def _copy(path: str, folder: str) -> None:
 
 def prepare() -> None:
     """The environment that the wheel is installed into."""
-    steps.make_environment()
+    steps.make_ready()
 
 
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
