@@ -95,6 +95,7 @@ def _page_file(file: UploadFile, facts: FileFacts) -> PageFile:
         metadata_sha256=facts.metadata_sha256,
         bundle_sha256=None,
         provenance_sha256=None,
+        reproduced_sha256=None,
         yanked=None,
     )
 

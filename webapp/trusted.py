@@ -71,6 +71,12 @@ def build_type() -> Response:
     return page("trust/buildtype.html", path=request.path)
 
 
+@blueprint.get(uris.REPRODUCED_PATH)
+def reproduced() -> Response:
+    """What a statement on a second build says (in-toto: a predicate type SHOULD resolve)."""
+    return page("trust/reproduced.html", path=request.path)
+
+
 def _size(name: str) -> int:
     text = request.args.get(name, "")
     if not text.isascii() or not text.isdecimal() or len(text) > _LONGEST_SIZE:

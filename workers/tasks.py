@@ -61,7 +61,8 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
             claims.heartbeat(session, Task, *claim)
 
     if task.kind == "compare":
-        serial = Comparer(farm.database, farm.blobs).compare(task.subject, claim, beat)
+        comparer = Comparer(farm.database, farm.blobs, farm.signer, farm.settings)
+        serial = comparer.compare(task.subject, claim, beat)
     else:
         publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
         serial = publisher.publish(task.subject, claim, beat)

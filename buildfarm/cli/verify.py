@@ -26,9 +26,9 @@ from buildfarm.cli import pinned
 from buildfarm.errors import EnvironmentProblem, FarmError, IntegrityFailure, InvalidInput, NotFound
 from buildfarm.trust import pin
 from buildfarm.trust.evidence import project_of
-from buildfarm.trust.remote import BUNDLE_SUFFIX, RemoteIndex
-from buildfarm.trust.report import Check, Origin, Policy
-from buildfarm.trust.verify import verify_bundle
+from buildfarm.trust.remote import BUNDLE_SUFFIX, REPRODUCED_SUFFIX, RemoteIndex
+from buildfarm.trust.report import Check, Origin, Policy, Report
+from buildfarm.trust.verify import verify_bundle, verify_reproduction
 from buildfarm.trust.watch import LogWatch
 
 _OK, _FAILED, _NO_PROVENANCE, _UNDECIDED = range(4)
@@ -42,6 +42,8 @@ class _File:
     filename: str
     content: Path | str
     bundle: bytes | None
+    #: Bundles about second builds, one a line.
+    reproductions: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Verdict:
     hint: str = ""
     checks: tuple[Check, ...] = ()
     origin: Origin | None = None
+    reproduced: tuple[Origin, ...] = ()
 
 
 @dataclass
@@ -123,7 +126,9 @@ def verify(
 def _files(what: str, bundle_path: Path | None, index: RemoteIndex | None) -> Iterator[_File]:
     path, release = Path(what), _RELEASE.fullmatch(what)
     if path.is_file():
-        yield _File(path.name, path, _bundle_of(path, bundle_path, index))
+        beside = path.with_name(path.name + REPRODUCED_SUFFIX)
+        again = beside.read_bytes() if beside.is_file() else b""
+        yield _File(path.name, path, _bundle_of(path, bundle_path, index), again)
     elif release is None:
         raise InvalidInput(
             f"{what} is neither a file nor PROJECT==VERSION.", code="verify.what", hint="Check the spelling."
@@ -151,7 +156,7 @@ def _release(index: RemoteIndex, project: str, version: str) -> Iterator[_File]:
             hint="Check name, version and channel (--index).",
         )
     for each in listed:
-        yield _File(each.filename, index.sha256(each), index.bundle(each))
+        yield _File(each.filename, index.sha256(each), index.bundle(each), index.reproductions(each))
 
 
 def _version(filename: str) -> Version | None:
@@ -198,13 +203,30 @@ def _judge(file: _File, trusted: pin.Pinned, policy: Policy, watch: LogWatch) ->
     checks = report.checks
     if report.ok and report.checkpoint is not None:
         checks += (watch.check(report.log_id, report.checkpoint),)
+    again = [
+        verify_reproduction(each, report.sha256, file.filename, trusted.root, policy)
+        for each in file.reproductions.splitlines()
+    ]
+    checks += tuple(_reproduced(each, watch) for each in again)
     verified = all(check.ok for check in checks)
     return _Verdict(
         file.filename,
         _OK if verified else _FAILED,
         checks=checks,
         origin=report.origin if verified else None,
+        reproduced=tuple(each.origin for each in again if each.origin) if verified else (),
     )
+
+
+def _reproduced(report: Report, watch: LogWatch) -> Check:
+    """One line about a statement on a second build."""
+    failed = [check for check in report.checks if not check.ok]
+    if not failed and report.checkpoint is not None:
+        failed = [check for check in (watch.check(report.log_id, report.checkpoint),) if not check.ok]
+    if failed:
+        why = f"a statement on a second build fails {failed[0].name}: {failed[0].detail}"
+        return Check("reproduced", False, why, failed[0].expected, failed[0].got, failed[0].hint)
+    return Check("reproduced", ok=True, detail=f"by {report.origin.host}" if report.origin else "")
 
 
 def _as_json(outcome: _Outcome) -> dict[str, Any]:
@@ -222,6 +244,7 @@ def _as_json(outcome: _Outcome) -> dict[str, Any]:
                 "hint": verdict.hint,
                 "checks": [check.as_json() for check in verdict.checks],
                 "origin": None if verdict.origin is None else asdict(verdict.origin),
+                "reproduced": [asdict(each) for each in verdict.reproduced],
             }
             for verdict in outcome.verdicts
         ],
@@ -264,6 +287,7 @@ def _print_origin(origin: Origin) -> None:
         ("commit", origin.commit),
         ("for", origin.target),
         ("by", origin.builder),
+        ("host", origin.host),
         ("with", f"{origin.dependencies} build dependenc{plural}"),
         ("signed", f"{origin.signed_at}, entry {origin.log_index} of the log"),
     ):

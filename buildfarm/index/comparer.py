@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.farm import builds, claims
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Comparison, Job, Task
 from buildfarm.farm.rules import BUILD, State, advance
+from buildfarm.index.attesting import Attester, attestation_of
+from buildfarm.index.model import Attestation, File
+from buildfarm.index.provenance import reproduction_facts
 from buildfarm.journal.record import record
 from buildfarm.storage.blobs import Blobs
+from buildfarm.trust import root
+from buildfarm.trust.client import SignerClient
+from buildfarm.trust.report import Policy
+from buildfarm.trust.verify import verify_reproduction
 from buildfarm.wheels.differences import differences
 
 #: Names the actor of what the farm does by itself.
@@ -39,6 +49,8 @@ class Comparer:
 
     database: Database
     blobs: Blobs
+    signer: SignerClient
+    settings: Settings
 
     def compare(self, build_id: str, task: tuple[str, int], beat: Callable[[], None]) -> int:
         """Compare under the claim `task` = (id, attempt); returns the journal serial.
@@ -47,6 +59,7 @@ class Comparer:
 
         Raises:
             StaleAttempt: the claim is no longer held.
+            FarmError: the signer is away or refuses.
         """
         with self.database.read() as session:
             pairs = _pairs(session, build_id)
@@ -54,21 +67,77 @@ class Comparer:
         for pair in pairs:
             told[pair.first.filename] = self._differences(pair)
             beat()
+        self._attest([pair for pair in pairs if pair.is_equal], beat)
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.hold(session, build_id)
             rows = [_row(session, build_id, pair, told[pair.first.filename]) for pair in pairs]
             session.add_all(rows)
+            self._show(session, rows)
             build.state = advance(BUILD, State(build.state), State.COMPARED)
             build.finished_at = clock.now()
             _record(session, build, rows)
         return int(session.info["serial"])
+
+    def _attest(self, pairs: list[Pair], beat: Callable[[], None]) -> None:
+        """Have it signed that the same bytes were made twice, of files whose first build has a statement."""
+        attester, made = Attester(self.database, self.blobs, self.signer), []
+        for first, second in ((pair.first, pair.second) for pair in pairs):
+            with self.database.read() as session:
+                if second is None or attestation_of(session, first) is None:
+                    continue
+                project, version = _release_of(first.filename)
+                facts = reproduction_facts(session, second, first, project, version, self.settings)
+            attester.attest(second, facts)
+            made.append(second)
+            beat()
+        attester.prove(lambda session: [_attestation(session, one) for one in made])
+        self._demand_verified(made)
+
+    def _demand_verified(self, made: list[Artifact]) -> None:
+        if not made:
+            return
+        trusted = root.load(self.signer.health()["documents"][root.TRUSTED_ROOT].encode())
+        policy = Policy(trusted.homes | {self.settings.public_url})
+        with self.database.read() as session:
+            proofs = [(one, _attestation(session, one).bundle_sha256 or "") for one in made]
+        for one, proof in proofs:
+            bundle = self.blobs.read(proof)
+            verify_reproduction(bundle, one.sha256, one.filename, trusted, policy).demand()
+
+    def _show(self, session: Session, rows: list[Comparison]) -> None:
+        """Put the statements about second builds beside the published files, one a line."""
+        for row in rows:
+            # Of two comparisons of one file the later one must see the earlier one's statement.
+            file = session.get(File, row.filename, with_for_update=True)
+            if row.is_equal and file is not None and file.sha256 == row.sha256:
+                digests = session.scalars(
+                    select(Attestation.bundle_sha256)
+                    .where(Attestation.filename == row.filename, Attestation.file_sha256 == row.sha256)
+                    .where(Attestation.is_reproduction, Attestation.bundle_sha256.is_not(None))
+                    .order_by(Attestation.serial)
+                )
+                lines = b"".join(self.blobs.read(digest or "") + b"\n" for digest in digests)
+                file.reproduced_sha256 = self.blobs.put_bytes(lines) if lines else None
 
     def _differences(self, pair: Pair) -> list[dict[str, str]]:
         if pair.second is None or pair.is_equal:
             return []
         first, second = self.blobs.path(pair.first.sha256), self.blobs.path(pair.second.sha256)
         return [asdict(one) for one in differences(first, second, pair.first.filename)]
+
+
+def _attestation(session: Session, artifact: Artifact) -> Attestation:
+    return session.get_one(Attestation, (artifact.job_id, artifact.attempt, artifact.filename))
+
+
+def _release_of(filename: str) -> tuple[str, str]:
+    """Project and version of a file that was validated before."""
+    if filename.endswith(".whl"):
+        project, version, *_ = parse_wheel_filename(filename, validate_order=False)
+    else:
+        project, version = parse_sdist_filename(filename)
+    return project, str(version)
 
 
 def _pairs(session: Session, build_id: str) -> list[Pair]:

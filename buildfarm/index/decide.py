@@ -29,6 +29,7 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", re.ASCII)
 _SIDES = {
     ".provenance": "application/vnd.pypi.integrity.v1+json",
     ".sigstore.json": "application/vnd.dev.sigstore.bundle.v0.3+json",
+    ".reproduced.jsonl": "application/jsonl",
 }
 _JSON, _XML = "application/json", "text/xml; charset=utf-8"
 

@@ -107,6 +107,8 @@ class File(Judged, Base):
     attempt: Mapped[int | None]
     bundle_sha256: Mapped[str | None]
     provenance_sha256: Mapped[str | None]
+    #: The bundles of second builds that made the same bytes, one a line.
+    reproduced_sha256: Mapped[str | None]
     yanked: Mapped[str | None] = mapped_column(Text)
     withdrawn_at: Mapped[datetime | None]
     release: Mapped[Release] = relationship(back_populates="files")
@@ -128,7 +130,10 @@ class ChannelEntry(Base):
 
 
 class Attestation(Base):
-    """What the signer answered for one file of an attempt; the bundle once its checkpoint is signed."""
+    """What the signer answered for one file of an attempt; the bundle once its checkpoint is signed.
+
+    `is_reproduction`: it is about a second build that made the same bytes, and no provenance of the file.
+    """
 
     __tablename__ = "attestation"
 
@@ -136,6 +141,7 @@ class Attestation(Base):
     attempt: Mapped[int] = mapped_column(primary_key=True)
     filename: Mapped[str] = mapped_column(primary_key=True)
     file_sha256: Mapped[str]
+    is_reproduction: Mapped[bool] = mapped_column(default=False)
     answer: Mapped[dict[str, Any]]
     serial: Mapped[int | None] = mapped_column(Serial)
     bundle_sha256: Mapped[str | None]

@@ -38,6 +38,7 @@ class PageFile:
     metadata_sha256: str | None
     bundle_sha256: str | None
     provenance_sha256: str | None
+    reproduced_sha256: str | None
     yanked: str | None
 
 
@@ -174,7 +175,7 @@ def _files(session: Session, where: ColumnElement[bool]) -> Iterator[_Shown]:
             Release.project, ChannelEntry.channel, Release.key, Release.version, Release.summary,
             Release.created_at, ChannelEntry.since, File.filename, File.sha256, File.size, File.uploaded_at,
             File.requires_python, File.metadata_sha256, File.bundle_sha256, File.provenance_sha256,
-            File.yanked,
+            File.reproduced_sha256, File.yanked,
         )
         .join(File, File.release_id == Release.id)
         .join(ChannelEntry, ChannelEntry.filename == File.filename)

@@ -196,6 +196,8 @@ def _sides(file: PageFile) -> Iterator[tuple[str, str]]:
         yield ".provenance", file.provenance_sha256
     if file.bundle_sha256:
         yield ".sigstore.json", file.bundle_sha256
+    if file.reproduced_sha256:
+        yield ".reproduced.jsonl", file.reproduced_sha256
 
 
 @lru_cache(maxsize=100_000)

@@ -7,7 +7,7 @@ itself wrote.
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import importlib.metadata
 from typing import Any
 
 from sqlalchemy import select
@@ -19,13 +19,34 @@ from buildfarm.farm import sdists
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.sources.model import Source
 from buildfarm.trust import facts
-from buildfarm.wheels.facts import FileFacts
 
 
 def build_facts(
-    session: Session, artifact: Artifact, file: FileFacts, settings: Settings
+    session: Session, artifact: Artifact, project: str, version: str, settings: Settings
 ) -> facts.BuildFacts:
     """Everything the signer may say about one artifact. The same rows give the same facts."""
+    return facts.BuildFacts(**_facts(session, artifact, project, version, settings))
+
+
+def reproduction_facts(
+    session: Session, artifact: Artifact, first: Artifact, project: str, version: str, settings: Settings
+) -> facts.ReproductionFacts:
+    """What it may say about an artifact of a second build that has the bytes of `first`."""
+    attempt = session.get_one(Attempt, (first.job_id, first.attempt))
+    return facts.ReproductionFacts(
+        **_facts(session, artifact, project, version, settings),
+        first_attempt_url=_attempt_url(settings.public_url, attempt),
+        first_builder=session.get_one(Builder, attempt.builder_id).name,
+    )
+
+
+def _attempt_url(url: str, attempt: Attempt) -> str:
+    return f"{url}/jobs/{attempt.job_id}/attempts/{attempt.number}"
+
+
+def _facts(
+    session: Session, artifact: Artifact, project: str, version: str, settings: Settings
+) -> dict[str, Any]:
     job = session.get_one(Job, artifact.job_id)
     attempt = session.get_one(Attempt, (artifact.job_id, artifact.attempt))
     build = session.get_one(Build, job.build_id)
@@ -33,45 +54,45 @@ def build_facts(
     builder = session.get_one(Builder, attempt.builder_id)
     url = settings.public_url
     is_git = source.scm != sdists.SCM
-    source_uri = f"git+{source.url}" if is_git else f"{source.url}/{file.project}"
+    source_uri = f"git+{source.url}" if is_git else f"{source.url}/{project}"
     limits = {key: str(value) for key, value in sorted(job.spec["limits"].items())}
-    return facts.BuildFacts(
-        attempt_key=f"{job.id}/{attempt.number}",
-        filename=artifact.filename,
-        project=file.project,
-        version=file.version,
-        source_uri=source_uri,
-        ref=build.ref,
-        commit=build.commit or "",
-        recipe_uri=source_uri,
-        recipe_path=build.recipe_path or "",
-        recipe_sha256=build.recipe_sha256 or "",
-        target=job.target,
-        trigger=build.trigger,
-        delivery_id=build.delivery_id or "",
-        channel=build.channel,
-        limits=limits,
-        network="none",
-        source_date_epoch=int(job.spec["source_date_epoch"]),
-        image_uri=f"docker://{url.split('://', 1)[-1]}/images/{job.target}",
-        image_sha256=str(job.spec["build_image"]).removeprefix("sha256:"),
-        system_packages=tuple(job.spec.get("system_packages", ())),
-        derived_image_sha256=_derived_image(job, attempt),
-        snapshot_sha256=build.snapshot_sha256 or "",
-        dependencies=_dependencies(session, artifact),
-        builder_name=builder.name,
-        builder_tier=_tier(job.queue),
-        tiers_shared=settings.tiers_shared,
-        compile_cache="compile_cache" in job.spec,
-        build_url=f"{url}/builds/{build.id}",
-        attempt_url=f"{url}/jobs/{job.id}/attempts/{attempt.number}",
-        started_at=attempt.started_at,
-        finished_at=attempt.finished_at or clock.now(),
-        log_url=f"{url}/api/v1/jobs/{job.id}/log?attempt={attempt.number}",
-        log_sha256=attempt.log_sha256 or "",
-        identity=f"{url}/projects/{file.project}/recipes/{build.recipe_name}",
-        farm_version=version("buildfarm"),
-    )
+    return {
+        "attempt_key": f"{job.id}/{attempt.number}",
+        "filename": artifact.filename,
+        "project": project,
+        "version": version,
+        "source_uri": source_uri,
+        "ref": build.ref,
+        "commit": build.commit or "",
+        "recipe_uri": source_uri,
+        "recipe_path": build.recipe_path or "",
+        "recipe_sha256": build.recipe_sha256 or "",
+        "target": job.target,
+        "trigger": build.trigger,
+        "delivery_id": build.delivery_id or "",
+        "channel": build.channel,
+        "limits": limits,
+        "network": "none",
+        "source_date_epoch": int(job.spec["source_date_epoch"]),
+        "image_uri": f"docker://{url.split('://', 1)[-1]}/images/{job.target}",
+        "image_sha256": str(job.spec["build_image"]).removeprefix("sha256:"),
+        "system_packages": tuple(job.spec.get("system_packages", ())),
+        "derived_image_sha256": _derived_image(job, attempt),
+        "snapshot_sha256": build.snapshot_sha256 or "",
+        "dependencies": _dependencies(session, artifact),
+        "builder_name": builder.name,
+        "builder_tier": _tier(job.queue),
+        "tiers_shared": settings.tiers_shared,
+        "compile_cache": "compile_cache" in job.spec,
+        "build_url": f"{url}/builds/{build.id}",
+        "attempt_url": _attempt_url(url, attempt),
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at or clock.now(),
+        "log_url": f"{url}/api/v1/jobs/{job.id}/log?attempt={attempt.number}",
+        "log_sha256": attempt.log_sha256 or "",
+        "identity": f"{url}/projects/{project}/recipes/{build.recipe_name}",
+        "farm_version": importlib.metadata.version("buildfarm"),
+    }
 
 
 def _derived_image(job: Job, attempt: Attempt) -> str | None:

@@ -6,44 +6,35 @@ the signer and the same bundle. Whatever dies in between, clients see all files 
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, InvalidInput
+from buildfarm.errors import FarmError, Forbidden, InvalidInput
 from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Task
 from buildfarm.farm.rules import BUILD, State, advance
 from buildfarm.index import agreement, channels, names, namespaces, shadows, status, supplements
 from buildfarm.index.admission import demand_verified
+from buildfarm.index.attesting import Attester, attestation_of
 from buildfarm.index.files import demand_free, release_of
 from buildfarm.index.model import Attestation, File, Project, Release
 from buildfarm.index.provenance import build_facts
-from buildfarm.journal.log import head, store_checkpoint
 from buildfarm.journal.record import record
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
-from buildfarm.trust import bundle as bundles
 from buildfarm.trust import root
 from buildfarm.trust.client import SignerClient
-from buildfarm.trust.messages import EntryProof
-from buildfarm.trust.mint import Attested
 from buildfarm.wheels.facts import Expectation, FileFacts
 from buildfarm.wheels.validate import validate_in_sandbox
 
 #: Names the actor of what the farm does by itself.
 FARM = "farm"
-#: How often another publisher may get its checkpoint in before ours.
-_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -130,70 +121,18 @@ class Publisher:
             names.make_local(session, [display_name], session.get_one(Source, source.id), actor=FARM)
 
     def _attest(self, artifact: Artifact, file: FileFacts) -> None:
-        key = (artifact.job_id, artifact.attempt, artifact.filename)
         with self.database.read() as session:
-            if session.get(Attestation, key) or _earlier(session, artifact):
+            if attestation_of(session, artifact):
                 return
-            facts = build_facts(session, artifact, file, self.settings)
-        with self.blobs.open(artifact.sha256) as content:
-            attested = self.signer.attest(facts, content.fileno())
-        # A publisher that lost its claim may be here too; the signer gave both the same answer.
-        with contextlib.suppress(IntegrityError), self.database.begin() as session:
-            row = Attestation(
-                job_id=key[0],
-                attempt=key[1],
-                filename=key[2],
-                file_sha256=attested.file_sha256,
-                answer=attested.as_json(),
-            )
-            session.add(row)
-            session.flush()
-            record(
-                session,
-                "attest",
-                filename=artifact.filename,
-                sha256=attested.file_sha256,
-                leaf=attested.entry_body,
-                on_serial=_note_serial(row),
-            )
+            facts = build_facts(session, artifact, file.project, file.version, self.settings)
+        self._attester.attest(artifact, facts)
 
     def _prove(self, artifacts: list[Artifact]) -> None:
-        """Have a checkpoint signed over what is durable, and store the bundles that it proves."""
-        for _round in range(_ROUNDS):
-            try:
-                self._prove_once(artifacts)
-            except Conflict as err:
-                # Another publisher had a later state signed meanwhile: prove in the present one.
-                if err.code != "checkpoint.behind":
-                    raise
-            else:
-                return
-        raise ExternalFailure("Other publishers kept moving the log's checkpoint.", code="signer.contended")
+        self._attester.prove(lambda session: [_attestation(session, one) for one in artifacts])
 
-    def _prove_once(self, artifacts: list[Artifact]) -> None:
-        with self.database.read() as session:
-            every = [_attestation(session, artifact) for artifact in artifacts]
-            rows = [row for row in every if not row.bundle_sha256]
-            if not rows:
-                return
-            log = head(session)
-            attested = [Attested.from_json(row.answer) for row in rows]
-            indexes = [(row.serial or 0) - 1 for row in rows]
-            proofs = [log.inclusion(index) for index in indexes]
-            entries = [
-                EntryProof(entry_body_sha256=_sha256(item.entry_body), log_index=index, inclusion_proof=proof)
-                for item, index, proof in zip(attested, indexes, proofs, strict=True)
-            ]
-            checkpoint = self.signer.checkpoint(log.size, log.root, log.consistency, entries)
-        stored = []
-        for item, index, proof in zip(attested, indexes, proofs, strict=True):
-            bundle = bundles.assemble(item, checkpoint, index, proof)
-            stored.append((self.blobs.put_bytes(bundle), self.blobs.put_bytes(bundles.provenance(bundle))))
-        with self.database.begin() as session:
-            store_checkpoint(session, log.size, checkpoint.note)
-            for row, (bundle_sha256, provenance_sha256) in zip(rows, stored, strict=True):
-                fresh = session.get_one(Attestation, (row.job_id, row.attempt, row.filename))
-                fresh.bundle_sha256, fresh.provenance_sha256 = bundle_sha256, provenance_sha256
+    @property
+    def _attester(self) -> Attester:
+        return Attester(self.database, self.blobs, self.signer)
 
     def _demand_verified(self, artifacts: list[Artifact]) -> None:
         """Check what is about to be shown as a stranger would: clients must not be the first to find out."""
@@ -288,29 +227,8 @@ class Publisher:
         return file
 
 
-def _earlier(session: Session, artifact: Artifact) -> Attestation | None:
-    """The statement that was made of these very bytes under this name, by whichever attempt."""
-    return session.scalars(
-        select(Attestation).where(
-            Attestation.filename == artifact.filename, Attestation.file_sha256 == artifact.sha256
-        )
-    ).first()
-
-
 def _attestation(session: Session, artifact: Artifact) -> Attestation:
-    own = session.get(Attestation, (artifact.job_id, artifact.attempt, artifact.filename))
-    found = own or _earlier(session, artifact)
+    found = attestation_of(session, artifact)
     if found is None:
         raise FarmError(f"{artifact.filename} has no statement.", code="publish.unattested")
     return found
-
-
-def _note_serial(row: Attestation) -> Callable[[int], None]:
-    def note(serial: int) -> None:
-        row.serial = serial
-
-    return note
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

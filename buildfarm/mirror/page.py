@@ -22,7 +22,8 @@ _HTML_TYPES = {"text/html", "application/vnd.pypi.simple.v1+html"}
 _JSON_TYPES = {"application/vnd.pypi.simple.v1+json", "application/json"}
 #: What wheels and sdists of every age are called; never a path, nor what stands beside a file.
 _FILENAME = re.compile(
-    r"(?!.*\.(?:metadata|provenance|sigstore\.json)$)[A-Za-z0-9][A-Za-z0-9._+!-]{0,220}", re.ASCII
+    r"(?!.*\.(?:metadata|provenance|sigstore\.json|reproduced\.jsonl)$)[A-Za-z0-9][A-Za-z0-9._+!-]{0,220}",
+    re.ASCII,
 )
 #: PEP 792; what another word means nobody can say.
 STATUSES = ("active", "archived", "quarantined", "deprecated")

@@ -11,7 +11,7 @@ from typing import Any
 
 from buildfarm.errors import Conflict, ExternalFailure
 from buildfarm.trust import wire
-from buildfarm.trust.facts import BuildFacts
+from buildfarm.trust.facts import BuildFacts, ReproductionFacts
 from buildfarm.trust.messages import CheckpointRequest, EntryProof, SignedCheckpoint
 from buildfarm.trust.mint import Attested
 
@@ -31,15 +31,17 @@ class SignerClient:
         """Have a file's statement made; the same facts and bytes get the same answer again.
 
         Args:
-            facts: what the control zone's records say about the build.
+            facts: what the control zone's records say about the build, or about a second one.
             file: an open descriptor of the file; the signer reads it from its start.
 
         Raises:
-            Conflict: the file has another statement already (`signer.second_statement`).
+            Conflict: the file has another statement already (`signer.second_statement`); of a second
+                build, that the first one's statement is not there (`signer.not_built`).
             InvalidInput: the facts do not agree with each other or with the farm's URL.
             ExternalFailure: the signer is not there.
         """
-        answer = self._ask({"verb": "attest", "facts": facts.model_dump_json()}, file)
+        kind = "reproduction" if isinstance(facts, ReproductionFacts) else "facts"
+        answer = self._ask({"verb": "attest", kind: facts.model_dump_json()}, file)
         return Attested.from_json(answer)
 
     def checkpoint(

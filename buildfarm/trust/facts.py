@@ -150,3 +150,11 @@ class BuildFacts(_Facts):
             msg = "the attempt finished before it started"
             raise ValueError(msg)
         return self
+
+
+class ReproductionFacts(BuildFacts):
+    """The facts of a second build that made a file with the same bytes, and which build it repeats."""
+
+    #: The first attempt's `invocationId` and builder.
+    first_attempt_url: Uri
+    first_builder: Word

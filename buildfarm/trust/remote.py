@@ -20,6 +20,8 @@ from buildfarm.errors import ExternalFailure, Unauthenticated
 
 DEFAULT_CHANNEL = "dev"
 BUNDLE_SUFFIX = ".sigstore.json"
+#: Bundles about second builds that made the same bytes, one a line.
+REPRODUCED_SUFFIX = ".reproduced.jsonl"
 _SIMPLE = "application/vnd.pypi.simple.v1+json"
 #: Seconds to connect, seconds of silence.
 _TIMEOUT = (10, 60)
@@ -104,6 +106,14 @@ class RemoteIndex:
             ExternalFailure, Unauthenticated: see `files`.
         """
         return self._document(file.url + BUNDLE_SUFFIX, "application/json")
+
+    def reproductions(self, file: RemoteFile) -> bytes:
+        """The bundles about second builds of a file, one a line; empty where there is none.
+
+        Raises:
+            ExternalFailure, Unauthenticated: see `files`.
+        """
+        return self._document(file.url + REPRODUCED_SUFFIX, "application/jsonl") or b""
 
     def sha256(self, file: RemoteFile) -> str:
         """Digest of a file's bytes, read through once and not kept.

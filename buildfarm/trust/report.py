@@ -57,6 +57,10 @@ class Origin:
     #: When it was signed, RFC 3339.
     signed_at: str
     log_index: int
+    #: The name of the builder's host.
+    host: str
+    #: The run that this one repeated; empty for a build that repeats none.
+    reproduces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

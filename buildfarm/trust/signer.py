@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from buildfarm import log
 from buildfarm.errors import EnvironmentProblem, FarmError, Forbidden, InvalidInput
 from buildfarm.trust import isolation, wire
-from buildfarm.trust.facts import BuildFacts
+from buildfarm.trust.facts import BuildFacts, ReproductionFacts
 from buildfarm.trust.messages import CheckpointRequest
 from buildfarm.trust.vault import Vault
 
@@ -115,7 +115,10 @@ class Service:
         return answer
 
     def _attest(self, message: dict[str, Any], file: int) -> dict[str, Any]:
-        facts = BuildFacts.model_validate_json(_text(message, "facts"))
+        if "reproduction" in message:
+            facts: BuildFacts = ReproductionFacts.model_validate_json(_text(message, "reproduction"))
+        else:
+            facts = BuildFacts.model_validate_json(_text(message, "facts"))
         return self._vault.attest(facts, file).as_json()
 
     def _refused(self, verb: object, error: FarmError) -> dict[str, Any]:

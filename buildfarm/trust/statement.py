@@ -1,5 +1,7 @@
 """The in-toto Statement v1 with SLSA Provenance v1 that a build's file gets.
 
+What is said of a second build that made the same bytes has the same parts, and names the first one.
+
 One statement has one subject, whose name is the exact file name: the bytes under another name are
 another claim. Sources: in-toto attestation framework v1 (statement.md), SLSA 1.2 build provenance.
 """
@@ -13,7 +15,7 @@ import rfc8785
 
 from buildfarm.clock import iso_seconds
 from buildfarm.trust import uris
-from buildfarm.trust.facts import BuildFacts, Dependency
+from buildfarm.trust.facts import BuildFacts, Dependency, ReproductionFacts
 
 
 def builder_id(facts: BuildFacts, public_url: str) -> str:
@@ -35,13 +37,27 @@ def compose(facts: BuildFacts, file_sha256: str, public_url: str) -> bytes:
         {
             "_type": uris.STATEMENT_TYPE,
             "subject": [{"name": facts.filename, "digest": {"sha256": file_sha256}}],
-            "predicateType": uris.PREDICATE_TYPE,
+            "predicateType": predicate_type(facts, public_url),
             "predicate": {
                 "buildDefinition": _definition(facts, public_url),
                 "runDetails": _run(facts, public_url),
+                **_reproduces(facts),
             },
         }
     )
+
+
+def predicate_type(facts: BuildFacts, public_url: str) -> str:
+    """What kind of statement is made of these facts."""
+    if isinstance(facts, ReproductionFacts):
+        return public_url + uris.REPRODUCED_PATH
+    return uris.PREDICATE_TYPE
+
+
+def _reproduces(facts: BuildFacts) -> dict[str, Any]:
+    if not isinstance(facts, ReproductionFacts):
+        return {}
+    return {"reproduces": {"invocationId": facts.first_attempt_url, "builder": facts.first_builder}}
 
 
 def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:

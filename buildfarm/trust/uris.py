@@ -3,6 +3,8 @@
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
+#: Type, under the farm's URL, of what is said of a file that a second build made with the same bytes.
+REPRODUCED_PATH = "/predicates/reproduced/v1"
 BUILD_TYPE_PATH = "/buildtypes/python-wheel/v1"
 #: Builds in containers of their own; what another security property has gets another path (SLSA 1.2).
 BUILDER_PATH = "/builders/container-isolated/v1"

@@ -24,7 +24,7 @@ from buildfarm import clock
 from buildfarm.errors import Conflict, EnvironmentProblem, Forbidden, IntegrityFailure, InvalidInput
 from buildfarm.journal import merkle
 from buildfarm.trust import certificates, entry, keys, note, root
-from buildfarm.trust.facts import BuildFacts
+from buildfarm.trust.facts import BuildFacts, ReproductionFacts
 from buildfarm.trust.messages import CheckpointRequest, EntryProof, SignedCheckpoint
 from buildfarm.trust.mint import Attested, FileDigest, facts_digest, mint
 from buildfarm.trust.record import Record
@@ -52,8 +52,8 @@ class Vault:
         self._lock = threading.Lock()
         self._record = Record(data / _RECORD)
         self._store = keys.open_or_create(data, self._url)
-        #: (file digest, file name) -> (digest of the facts, offset in the record)
-        self._statements: dict[tuple[str, str], tuple[str, int]] = {}
+        #: (file digest, file name, attempt of a second build) -> (digest of the facts, offset in the record)
+        self._statements: dict[tuple[str, str, str], tuple[str, int]] = {}
         #: digest of an entry -> offset in the record
         self._entries: dict[str, int] = {}
         self._last: note.Checkpoint | None = None
@@ -69,19 +69,24 @@ class Vault:
     def attest(self, facts: BuildFacts, file: int) -> Attested:
         """Sign the statement about one file, or give again what was signed for the same facts.
 
+        A file has one statement about its build, and one for each second build that made the same bytes.
+
         Args:
-            facts: what the control zone's records say about the build.
+            facts: what the control zone's records say about the build, or about a second one.
             file: descriptor of the file, whose bytes are read here; its offset is left alone.
 
         Raises:
             InvalidInput: the descriptor is no file, or a URL does not belong to this farm.
-            Conflict: another statement exists for this file and name.
+            Conflict: another statement exists for this file and name; of a second build, none of a first.
             EnvironmentProblem: the issuing CA is not valid now.
         """
         self._demand_own_urls(facts)
         digest = _digest(file)
-        claim, facts_sha256 = (digest.sha256, facts.filename), facts_digest(facts)
+        again = facts.attempt_key if isinstance(facts, ReproductionFacts) else ""
+        claim, facts_sha256 = (digest.sha256, facts.filename, again), facts_digest(facts)
         with self._lock:
+            if again:
+                self._demand_first(digest.sha256, facts)
             known = self._statements.get(claim)
             if known is not None and (recorded := self._again(facts, known, facts_sha256)):
                 return recorded
@@ -108,6 +113,7 @@ class Vault:
                 "attest": attested.as_json(),
                 "attempt": facts.attempt_key,
                 "name": facts.filename,
+                "again": again,
                 "facts_sha256": facts_sha256,
                 "entry_sha256": hashlib.sha256(attested.entry_body).hexdigest(),
             }
@@ -164,12 +170,21 @@ class Vault:
 
     def _learn(self, offset: int, line: dict[str, Any]) -> None:
         if "attest" in line:
-            claim = (line["attest"]["file_sha256"], line["name"])
+            claim = (line["attest"]["file_sha256"], line["name"], line.get("again", ""))
             self._statements[claim] = (line["facts_sha256"], offset)
             self._entries[line["entry_sha256"]] = offset
         else:
             last = line["checkpoint"]
             self._last = note.Checkpoint(self._store.origin, last["size"], bytes.fromhex(last["root"]))
+
+    def _demand_first(self, file_sha256: str, facts: BuildFacts) -> None:
+        """A second build can only repeat a first one, which had a statement of this signer."""
+        first = self._statements.get((file_sha256, facts.filename, ""))
+        if first is None or self._record.at(first[1])["attempt"] == facts.attempt_key:
+            raise Conflict(
+                f"There is no statement about {facts.filename} with these bytes by an earlier build.",
+                code="signer.not_built",
+            )
 
     def _again(self, facts: BuildFacts, known: tuple[str, int], facts_sha256: str) -> Attested | None:
         """What was signed for these facts; None where its issuing CA was taken out of the key store.
@@ -197,6 +212,7 @@ class Vault:
             ("build_url", facts.build_url, home),
             ("attempt_url", facts.attempt_url, home),
             ("log_url", facts.log_url, home),
+            *_first_urls(facts, home),
         ):
             if not value.startswith(prefix):
                 raise InvalidInput(
@@ -266,6 +282,12 @@ class Vault:
             fresh.write_bytes(data)
             fresh.chmod(0o644)
             fresh.replace(target)
+
+
+def _first_urls(facts: BuildFacts, home: str) -> list[tuple[str, str, str]]:
+    if isinstance(facts, ReproductionFacts):
+        return [("first_attempt_url", facts.first_attempt_url, home)]
+    return []
 
 
 def _issued(leaf: x509.Certificate, by: x509.Certificate) -> bool:

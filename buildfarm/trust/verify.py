@@ -87,13 +87,31 @@ def verify_bundle(
     Raises:
         InvalidInput: the file cannot be read.
     """
-    sha256 = file_sha256(file)
+    return _report(_Verification, bundle, file_sha256(file), filename, root, policy)
+
+
+def verify_reproduction(
+    bundle: bytes, file: Path | bytes | str, filename: str, root: TrustedRoot, policy: Policy
+) -> Report:
+    """The same for a statement that a second build made the file with the same bytes.
+
+    The report's origin is the second build; its `reproduces` is the run that it repeated.
+
+    Raises:
+        InvalidInput: the file cannot be read.
+    """
+    return _report(_Reproduction, bundle, file_sha256(file), filename, root, policy)
+
+
+def _report(
+    kind: type[_Verification], bundle: bytes, sha256: str, filename: str, root: TrustedRoot, policy: Policy
+) -> Report:
     try:
         parsed = parse(bundle)
     except InvalidInput as error:
         check = Check("bundle", ok=False, detail=error.message, hint=error.hint)
         return Report(filename, sha256, (check,), None, None, b"")
-    return _Verification(parsed, root, sha256, filename, policy).report()
+    return kind(parsed, root, sha256, filename, policy).report()
 
 
 def file_sha256(file: Path | bytes | str) -> str:
@@ -344,7 +362,22 @@ class _Verification(Evidence):
             dependencies=sum(uri.startswith(("pkg:pypi/", "pkg:cargo/", "pkg:golang/")) for uri in uris),
             signed_at=iso_seconds(self.time),
             log_index=self.bundle.log_index,
+            host=str(self.definition()["internalParameters"]["builder"]),
+            reproduces=str(self.statement["predicate"].get("reproduces", {}).get("invocationId", "")),
         )
+
+
+class _Reproduction(_Verification):
+    """The checks of a statement about a second build."""
+
+    def _predicate_type(self) -> str:
+        demand_equal("This is no in-toto statement.", uris.STATEMENT_TYPE, self.statement["_type"])
+        expected = self.issuer + uris.REPRODUCED_PATH
+        demand_equal("The statement is not about a second build.", expected, self.statement["predicateType"])
+        first, own = self.statement["predicate"]["reproduces"]["invocationId"], self.run()["metadata"]
+        if first == own["invocationId"] or not str(first).startswith(f"{self.issuer}/jobs/"):
+            raise failed("The statement names no other run of this farm that it repeats.", "", first)
+        return expected
 
 
 def _made(name: str, check: Callable[[], str]) -> Check:

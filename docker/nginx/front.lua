@@ -32,6 +32,7 @@ local readlink, text_of = ffi.C.readlink, ffi.string
 local types = {
     [".provenance"] = "application/vnd.pypi.integrity.v1+json",
     [".sigstore.json"] = "application/vnd.dev.sigstore.bundle.v0.3+json",
+    [".reproduced.jsonl"] = "application/jsonl",
 }
 
 local front = {}

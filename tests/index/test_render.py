@@ -157,7 +157,8 @@ def test_the_json_api_has_every_release_and_the_files_of_the_newest(releases: li
 
 def test_html_is_frozen_one_anchor_per_line() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
-    file = PageFile("a-1.whl", "0" * 64, 3, moment, ">=3.9,<4", "1" * 64, "2" * 64, "3" * 64, '"><script>')
+    digests = ("1" * 64, "2" * 64, "3" * 64, None)
+    file = PageFile("a-1.whl", "0" * 64, 3, moment, ">=3.9,<4", *digests, '"><script>')
     rendering = ProjectRendering("a", ROOT)
     page = html_of(rendering.forms(runs([PageRelease("1", 1, None, moment, (file,))]), Marking(1))).decode()
     assert page.startswith("<!DOCTYPE html>")

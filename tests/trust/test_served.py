@@ -54,6 +54,7 @@ def test_sizes_that_the_log_never_had_are_refused(house, query):
         (uris.SHARED_BUILDER_PATH, "Build L2"),
         (uris.CACHED_BUILDER_PATH, "its compilers had a cache"),
         (uris.BUILD_TYPE_PATH, "externalParameters"),
+        (uris.REPRODUCED_PATH, "reproduces.invocationId"),
     ],
 )
 def test_what_statements_refer_to_resolves_without_a_login(house, path, said):

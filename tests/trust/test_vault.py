@@ -10,6 +10,7 @@ import stat
 import pytest
 
 from buildfarm.errors import Conflict, EnvironmentProblem, Forbidden, IntegrityFailure, InvalidInput
+from buildfarm.trust.facts import ReproductionFacts
 from buildfarm.trust.vault import Vault
 from buildfarm.trust.verify import verify_bundle
 
@@ -286,3 +287,40 @@ def test_the_trusted_root_stays_the_same_until_a_rotation(kit, vault, tmp_path):
     vault = Vault(tmp_path / "signer", kit.FARM)
     assert path.read_bytes() == after
     vault.close()
+
+
+def second_facts(kit, **changes) -> ReproductionFacts:
+    values = kit.make_facts(attempt_key="job_2/1", builder_name="builder-2").model_dump()
+    first = {"first_attempt_url": f"{kit.FARM}/jobs/job_1/attempts/1", "first_builder": "builder-1"}
+    return ReproductionFacts.model_validate(values | first | changes)
+
+
+def test_second_builds_are_attested_beside_the_first_one_and_after_it_alone(kit, vault, tmp_path):
+    with pytest.raises(Conflict) as refused:
+        kit.attest(vault, tmp_path, b"bytes", second_facts(kit))
+    assert refused.value.code == "signer.not_built"
+    kit.attest(vault, tmp_path, b"bytes", kit.make_facts())
+    for data, facts in (
+        (b"other", second_facts(kit)),
+        (b"bytes", second_facts(kit, attempt_key="job_1/1")),
+        (b"bytes", second_facts(kit, filename="demo-1.0-py3-none-any.whl")),
+    ):
+        with pytest.raises(Conflict) as refused:
+            kit.attest(vault, tmp_path, data, facts)
+        assert refused.value.code == "signer.not_built"
+    made = kit.attest(vault, tmp_path, b"bytes", second_facts(kit))
+    assert kit.attest(vault, tmp_path, b"bytes", second_facts(kit)) == made
+    kit.attest(vault, tmp_path, b"bytes", second_facts(kit, attempt_key="job_3/1"))
+    again = reopened(kit, vault, tmp_path)
+    assert kit.attest(again, tmp_path, b"bytes", second_facts(kit)) == made
+    assert again.health()["attested"] == 3
+    with pytest.raises(Conflict):
+        kit.attest(again, tmp_path, b"bytes", second_facts(kit, commit="0" * 40))
+
+
+def test_a_second_build_repeats_a_run_of_this_farm(kit, vault, tmp_path):
+    kit.attest(vault, tmp_path, b"bytes", kit.make_facts())
+    elsewhere = second_facts(kit, first_attempt_url="https://other.example/jobs/1")
+    with pytest.raises(InvalidInput) as refused:
+        kit.attest(vault, tmp_path, b"bytes", elsewhere)
+    assert refused.value.code == "signer.foreign_url"
