@@ -51,6 +51,7 @@ def show(release: str, *, as_json: bool) -> None:
             "bytes": "size",
             "channels": lambda row: "withdrawn" if row["withdrawn_at"] else " ".join(row["channels"]),
             "provenance": lambda row: "provenance" if row["has_provenance"] else "",
+            "built twice": lambda row: _compared(row["comparisons"]),
             "from": lambda row: _origin(row["origin"]),
         }
         print_part("Files", found["files"], columns)
@@ -119,6 +120,12 @@ def _say(found: dict[str, Any], what: str, *, as_json: bool) -> None:
 
 def _duration(file: Mapping[str, Any]) -> int | None:
     return file["check"]["milliseconds"] if file["check"] else None
+
+
+def _compared(rows: list[dict[str, Any]]) -> str:
+    builders = {row["rebuilt_builder"] for row in rows if row["is_equal"]}
+    told = [f"reproduced by {len(builders)}"] if builders else []
+    return ", ".join(told + ["differs"] * any(not row["is_equal"] for row in rows))
 
 
 def _step(following: dict[str, str] | None) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm.farm.model import Build, Job
+from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_files
 from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.journal.model import JournalRow
 from buildfarm.mirror.model import Supplement
@@ -54,6 +55,13 @@ class FileRow:
     refused: str | None
     findings: list[dict[str, str]]
     check: Check | None
+    #: What building the same bytes a second time has shown, the newest last.
+    comparisons: tuple[ComparisonRow, ...] = ()
+
+    @property
+    def reproduced_by(self) -> int:
+        """How many builders made the same bytes again."""
+        return len({one.rebuilt_builder for one in self.comparisons if one.is_equal})
 
 
 def files_of_build(session: Session, build_id: str) -> list[FileRow]:
@@ -101,6 +109,7 @@ def live_entries(session: Session, filenames: Iterable[str]) -> Entries:
 def file_rows(session: Session, files: Sequence[File], entries: Entries) -> list[FileRow]:
     """The read models of files; `entries` are those of `live_entries`."""
     origins = _origins(session, files)
+    compared = comparisons_of_files(session, (file.sha256 for file in files))
     return [
         FileRow(
             filename=file.filename,
@@ -118,6 +127,7 @@ def file_rows(session: Session, files: Sequence[File], entries: Entries) -> list
             refused=file.refused,
             findings=file.findings,
             check=file.check,
+            comparisons=tuple(compared.get((file.filename, file.sha256), ())),
         )
         for file in files
     ]

@@ -179,3 +179,16 @@ def test_a_build_of_the_same_bytes_keeps_the_first_builds_provenance(press) -> N
 def published_source(house) -> str:
     with house.database.read() as session:
         return session.scalars(select(Build.source_id)).first()
+
+
+def test_a_release_shows_who_made_the_same_bytes_and_what_differed(press) -> None:
+    name, data = press.wheel()
+    build_id = published(press, (name, data))
+    compare(press, second(press, build_id, (name, data), on="two"))
+    compare(press, second(press, build_id, (name, press.wheel(code="x = 2\n")[1]), on="three"))
+    viewer = press.client(press.token("view"))
+    page = viewer.get("/projects/widget/1.0").text
+    assert "reproduced by 1 builder<" in page
+    assert "<code>widget/__init__.py</code> content" in page
+    (file,) = viewer.get("/api/v1/releases/widget/1.0").json["files"]
+    assert [row["is_equal"] for row in file["comparisons"]] == [True, False]
