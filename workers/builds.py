@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from functools import partial
 
 from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import check_engine
 from buildfarm.sandbox.prestart import restock
-from buildfarm.sandbox.spec import AttemptSpec
+from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
 from workers import builder_config
 from workers.farm_client import FarmClient
 
@@ -44,15 +45,19 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             workdir=own.workdir,
             instance=own.instance,
             nudge=nudge,
+            report=partial(_report, farm),
         )
-        try:
-            state = farm.finish(outcome.model_dump(mode="json"))
-        except (StaleAttempt, ExternalFailure) as err:
-            # Nobody waits for this outcome: the attempt was replaced, or the lease will run out.
-            _log.warning("attempt.outcome_lost", code=err.code, outcome=outcome.state)
-            return
-        _log.info("attempt.reported", outcome=outcome.state, cause=outcome.cause, job_state=state)
         restock(told, outcome, docker_host=own.docker_host, workdir=own.workdir, instance=own.instance)
+
+
+def _report(farm: FarmClient, outcome: AttemptOutcome) -> None:
+    try:
+        state = farm.finish(outcome.model_dump(mode="json"))
+    except (StaleAttempt, Conflict, Forbidden, ExternalFailure) as err:
+        # Nobody waits for this outcome: the attempt was replaced, or the lease will run out.
+        _log.warning("attempt.outcome_lost", code=err.code, outcome=outcome.state)
+        return
+    _log.info("attempt.reported", outcome=outcome.state, cause=outcome.cause, job_state=state)
 
 
 def _engine_answers(docker_host: str | None) -> bool:

@@ -123,7 +123,8 @@ class Stand:
         keep: bool = True,
         **more: Any,
     ) -> float:
-        """Build, repair and test a wheel as a builder does; wall seconds of the attempt.
+        """Build, repair and test a wheel as a builder does; wall seconds of the attempt
+        until it is reported.
 
         `keep` starts containers for the next one afterwards, as a builder does; that is not in the seconds.
 
@@ -153,13 +154,16 @@ class Stand:
         )
         workdir = self.workdir / slot
         began = time.monotonic()
-        outcome = run_attempt(spec, farm, docker_host=self.host, workdir=workdir, instance=INSTANCE)
-        seconds = time.monotonic() - began
+        ended: list[float] = []
+        outcome = run_attempt(
+            spec, farm, docker_host=self.host, workdir=workdir, instance=INSTANCE,
+            report=lambda _: ended.append(time.monotonic()),
+        )  # fmt: skip
         if outcome.state != "succeeded":
             raise SystemExit(f"bench: {source.name}: {outcome.first_error}\n{farm.log[-3000:]}")
         if keep:
             restock(spec, outcome, docker_host=self.host, workdir=workdir, instance=INSTANCE)
-        return seconds
+        return ended[0] - began
 
     def peer_image(self, interpreter: str = "cp311") -> str:
         """Our builder image as cibuildwheel wants it."""

@@ -112,6 +112,7 @@ def _again(job: Job, build: Build) -> Job:
         build_id=build.id,
         target=job.target,
         required=job.required,
-        spec=job.spec,
+        # What another build had compiled would prove nothing.
+        spec={key: value for key, value in job.spec.items() if key != "compile_cache"},
         **jobs.queued_values(build.source_id, queue, build.created_at),
     )

@@ -15,7 +15,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -51,6 +51,7 @@ def run_attempt(
     workdir: Path,
     instance: str,
     nudge: threading.Event | None = None,
+    report: Callable[[AttemptOutcome], None] = lambda _: None,
 ) -> AttemptOutcome:
     """Build, repair, test and hand over what `spec` describes.
 
@@ -63,6 +64,7 @@ def run_attempt(
         docker_host: the engine, on this machine; None follows the environment.
         workdir: a directory on this machine's disk; the attempt makes its own below it.
         instance: the builder's name, put on each container for the janitor.
+        report: is given the outcome as soon as it is known, before containers are removed.
         nudge: when it is set, the farm is asked at once whether to go on, not at the next heartbeat.
     """
     root = workdir.resolve() / f"{spec.job_id}_{spec.attempt}"
@@ -70,7 +72,7 @@ def run_attempt(
         try:
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(mode=0o700, parents=True)
-            return _Attempt(spec, farm, root, instance, nudge or threading.Event()).run(docker_host)
+            return _Attempt(spec, farm, root, instance, nudge or threading.Event()).run(docker_host, report)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -94,6 +96,7 @@ class _Attempt:
         self._deadline = time.monotonic() + spec.limits.seconds
         self._cancelled = threading.Event()
         self._ended = threading.Event()
+        self._engine: dict[str, str] = {}
         # Beside the working directories of a host's builders, which share it.
         place = root.parent.parent / "compile-cache" / (spec.compile_cache or "")
         self._cache = CompileCache(place) if spec.compile_cache else None
@@ -101,47 +104,52 @@ class _Attempt:
         self._timeline = Timeline()
         self._log = LogStream(farm, spec.limits.log_bytes, self._timeline.enter)
 
-    def run(self, docker_host: str | None) -> AttemptOutcome:
+    def run(self, docker_host: str | None, report: Callable[[AttemptOutcome], None]) -> AttemptOutcome:
         """Do all of it and tell how it went."""
         self._log.enter("image" if self._spec.needs_images else "source")
         threading.Thread(target=self._beat, daemon=True).start()
-        engine: dict[str, str] = {}
-        verdict = Verdict("succeeded", None, None)
+        with ExitStack() as leftovers:
+            verdict = self._verdict(docker_host, leftovers)
+            phase = self._log.phase
+            self._timeline.close(None)
+            verdict = self._close_log(verdict)
+            self._ended.set()
+            self._nudge.set()
+            outcome = AttemptOutcome(
+                state=verdict.state,
+                cause=verdict.cause,
+                failure_class=verdict.failure_class,
+                first_error=verdict.first_error,
+                error_line=verdict.error_line,
+                phase=None if verdict.state == "succeeded" else phase,
+                phases=self._timeline.reports,
+                engine=self._engine,
+            )
+            report(outcome)
+        if self._cache:
+            self._cache.trim()
+        return outcome
+
+    def _verdict(self, docker_host: str | None, leftovers: ExitStack) -> Verdict:
+        """Go through the steps; what is still to be removed is in `leftovers`."""
         try:
-            with connect(docker_host) as client:
-                facts = client.version()
-                engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
-                images = self._images(docker_host)
-                with _Stages(client, self) as stages:
-                    self._steps(stages, images)
+            client = leftovers.enter_context(connect(docker_host))
+            facts = client.version()
+            self._engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
+            images = self._images(docker_host)
+            self._steps(leftovers.enter_context(_Stages(client, self)), images)
         except _OverError as over:
-            verdict = over.verdict
+            return over.verdict
         except StaleAttempt:
-            verdict = Verdict("cancelled", None, "The attempt is no longer current.")
+            return Verdict("cancelled", None, "The attempt is no longer current.")
         except FarmError as error:
             _log.warning("attempt_broken", code=error.code, reason=error.message)
-            verdict = _infrastructure(error)
+            return _infrastructure(error)
         except Exception as error:  # noqa: BLE001 - the builder must report, whatever it is
             _log.warning("attempt_broken", exc_info=True)
             sentence = f"The builder itself failed: {type(error).__name__}: {error}"
-            verdict = Verdict("failed", "engine", " ".join(sentence.split()))
-        phase = self._log.phase
-        self._timeline.close(None)
-        verdict = self._close_log(verdict)
-        self._ended.set()
-        self._nudge.set()
-        if self._cache:
-            self._cache.trim()
-        return AttemptOutcome(
-            state=verdict.state,
-            cause=verdict.cause,
-            failure_class=verdict.failure_class,
-            first_error=verdict.first_error,
-            error_line=verdict.error_line,
-            phase=None if verdict.state == "succeeded" else phase,
-            phases=self._timeline.reports,
-            engine=engine,
-        )
+            return Verdict("failed", "engine", " ".join(sentence.split()))
+        return Verdict("succeeded", None, None)
 
     def open_stage(self, client: docker.APIClient, script: Script, image: str) -> Stage:
         """Take or start the container of one step; called from a thread of its own."""
@@ -368,7 +376,8 @@ class _Stages:
         self._client = client
         self._attempt = attempt
         self._stack = ExitStack()
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=3))
+        # One after the other: the first is needed at once, the others later.
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=1))
         self._opened: dict[str, Future[Stage]] = {}
 
     def __enter__(self) -> _Stages:

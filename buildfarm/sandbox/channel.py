@@ -35,6 +35,7 @@ SOCKET_NAME = "farm.sock"
 MAX_UNKNOWN = 16
 
 _CACHE = "/cache/"
+_TOO_LATE = "the last word was said"
 _CHUNK = 256 * 1024
 _MAX_FACTS = 64 * 1024
 _MAX_DRAINED = 1024 * 1024
@@ -69,6 +70,11 @@ class Traffic:
     index_refusals: int = 0
     #: Projects, crates and Go modules that were asked for and are nowhere, in the order of their asking.
     unknown: list[str] = field(default_factory=list)
+
+    @property
+    def has_ended_well(self) -> bool:
+        """Whether the container's last word was that all went well; it hands out nothing after that."""
+        return self.facts.get("exit_code") == 0
 
     @property
     def is_probing(self) -> bool:
@@ -158,8 +164,9 @@ class Channel:
         facts = json.loads(body)
         if not isinstance(facts, dict):
             raise ValueError("facts are an object")
+        with self._lock:
+            self.traffic.facts = facts
         self._on_facts()
-        self.traffic.facts = facts
 
     def take_output(self, filename: str, size: int, body: _Readable) -> str | None:
         """Store one finished file; the answer says why it was refused, None that it was taken.
@@ -193,6 +200,8 @@ class Channel:
             path.unlink()
             return f"{filename} ended {left} bytes early"
         with self._lock:
+            if self.traffic.facts:
+                return _TOO_LATE
             self.traffic.outputs.append(Output(path, filename, digest.hexdigest()))
         return None
 
@@ -200,6 +209,8 @@ class Channel:
         if not is_distribution(filename):
             return f"{filename[:80]!r} is not the name of a wheel or an sdist"
         with self._lock:
+            if self.traffic.facts:
+                return _TOO_LATE
             if filename in self._names:
                 return f"{filename} was handed out twice"
             if len(self._names) >= self._limits.output_count:

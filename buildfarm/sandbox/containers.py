@@ -49,6 +49,7 @@ class Container:
         self.image_id = image_id
         self.usage = usage
         self._drained = threading.Event()
+        self._woken = threading.Event()
         self._broken: FarmError | None = None
 
     @property
@@ -56,14 +57,26 @@ class Container:
         """Whether its output is at its end."""
         return self._drained.is_set()
 
-    def watch(self, should_stop: Callable[[], Stop | None]) -> Ended:
+    def wake(self) -> None:
+        """Have `watch` look at once."""
+        self._woken.set()
+
+    def watch(self, should_stop: Callable[[], Stop | None], is_over: Callable[[], bool]) -> Ended:
         """Wait for the end, asking `should_stop` several times a second; kill when it says so.
+
+        A container that `is_over` has ended well and said so. Its process is not waited for where the kernel
+        tells what it used: nothing of what it may still do is looked at.
 
         Raises:
             ExternalFailure: the engine went away, or what it sent could not be taken.
         """
         stopped: Stop | None = None
-        while not self._drained.wait(0.2):
+        while not self._drained.is_set():
+            if not stopped and self.usage.oom_kills is not None and is_over():
+                return Ended(0, None, bool(self.usage.oom_kills), self.usage.pids_refused or 0)
+            if self._woken.wait(0.2):
+                self._woken.clear()
+                continue
             self.usage.sample()
             if stopped is None and (stopped := should_stop()):
                 self.kill()
@@ -99,6 +112,7 @@ class Container:
             self._broken = error
         finally:
             self._drained.set()
+            self._woken.set()
 
 
 def start(

@@ -24,6 +24,7 @@ _log = log.get(__name__)
 
 #: How a script inside a container says that another phase begins: this and a phase name, as a line.
 MARK = b"\x1ephase:"
+OVER = b"\x1eover"
 
 _ORDER = get_args(Phase)
 
@@ -181,6 +182,8 @@ class LogStream:
             self._omitted += len(self._tail.popleft())
 
     def _line(self, line: bytes, *, reserved: bool = False) -> None:
+        if line == OVER:
+            return
         if line.startswith(MARK):
             for phase in self._allowed:
                 if line == MARK + phase.encode():

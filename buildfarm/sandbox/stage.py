@@ -20,11 +20,13 @@ from buildfarm.sandbox import prestart
 from buildfarm.sandbox.channel import Channel, Traffic
 from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Container, Ended, Stop, using
+from buildfarm.sandbox.logstream import OVER
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.prestart import Kind
 from buildfarm.sandbox.spec import AttemptSpec
 
 _PAUSE_S = 0.01
+_LAST = OVER + b"\n"
 
 
 class Stage:
@@ -61,6 +63,8 @@ class Stage:
         self._feed = feed
         self._turn = threading.Event()
         self._over = False
+        self._tail = b""
+        self._said_all = threading.Event()
         folder = root / kind.script
         started = prestart.take(client, kind, root.parent, folder) or prestart.start_one(
             client, kind, folder, instance
@@ -102,7 +106,10 @@ class Stage:
         self._turn.set()
         self._tell(json.dumps(whole).encode(), should_stop)
         traffic = self._channel.traffic
-        ended = self.container.watch(lambda: should_stop() or ("probing" if traffic.is_probing else None))
+        ended = self.container.watch(
+            lambda: should_stop() or ("probing" if traffic.is_probing else None),
+            lambda: self._said_all.is_set() and traffic.has_ended_well,
+        )
         return ended, traffic
 
     def close(self) -> None:
@@ -130,8 +137,14 @@ class Stage:
     def _hold(self, data: bytes) -> None:
         """Keep early output back: the log belongs to one container at a time."""
         self._turn.wait()
-        if not self._over:
-            self._feed(data)
+        if self._over:
+            return
+        self._feed(data)
+        self._tail = (self._tail + data)[-len(_LAST) :]
+        if self._tail == _LAST:
+            self._said_all.set()
+            self.container.wake()
 
     def _sample(self) -> None:
         self.container.usage.sample()
+        self.container.wake()

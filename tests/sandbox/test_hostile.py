@@ -54,7 +54,7 @@ def limits(**changes):
         ("output-is-a-fifo", {}, "failed", "user_code", "no regular file"),
         ("output-with-a-newline", {}, "failed", "limit", "not the name"),
         ("abuses-the-door", {}, "failed", "limit", "not the name"),
-        ("forges-facts", {}, "failed", "checks", "holds no compiled code"),
+        ("forges-facts", {}, "failed", "limit", "the last word was said"),
     ],
 )
 def test_it_ends_with_the_right_verdict(attempt, project, changes, state, cause, sentence):

@@ -9,7 +9,7 @@ import subprocess
 import tomllib
 from typing import Any
 
-from buildfarm.sandbox.inside import door, program, steps
+from buildfarm.sandbox.inside import archives, door, program, steps
 
 _LEGACY: dict[str, Any] = {
     "requires": ["setuptools>=40.8.0"],
@@ -144,5 +144,8 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         name = backend.call(f"build_{kind}", steps.OUT, settings)
         if not isinstance(name, str):
             raise RuntimeError(f"the backend's build_{kind} named no file")
-        door.put_file(os.path.join(steps.OUT, os.path.basename(name)))
+        made = os.path.join(steps.OUT, os.path.basename(name))
+        if kind == "sdist" and os.path.isfile(made) and not os.path.islink(made):
+            archives.normalise(made, plan["source_date_epoch"])
+        door.put_file(made)
     return {}

@@ -38,6 +38,8 @@ _CCACHE = {
     "CCACHE_SLOPPINESS": "include_file_mtime,include_file_ctime",
 }
 
+#: The last line of output; then come the facts, and nothing more.
+OVER = "\x1eover"
 #: A plan that says nothing, for what runs before there is one.
 NOTHING: dict[str, Any] = {"environment": {}, "source_date_epoch": 0, "compile_cache": False}
 
