@@ -10,7 +10,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
 from buildfarm.sandbox.images import Finding, check_engine
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
-from buildfarm.sandbox.prestart import forget
+from buildfarm.sandbox.prestart import forget, refill
 from workers import builder_config
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient, Orders
@@ -94,6 +94,28 @@ class Presence:
         return before is None or was_fit == bool(bad)
 
 
+class Spares:
+    """Starts containers for the next attempt when there is nothing else to do.
+
+    Not at once after an attempt: then its files are being published, perhaps on this machine, and the next
+    job may be there already.
+    """
+
+    def __init__(self, own: BuilderConfig) -> None:
+        self._own = own
+        self._looked = False
+
+    def wait(self) -> None:
+        """An attempt has just ended."""
+        self._looked = False
+
+    def tend(self) -> None:
+        """Called before each look for work, which lasts some seconds when there is none."""
+        if self._looked:
+            refill(docker_host=self._own.docker_host, workdir=self._own.workdir, instance=self._own.instance)
+        self._looked = True
+
+
 def main() -> int:
     """Work until told to stop; waits for its engine first."""
     log.configure("builder")
@@ -102,6 +124,16 @@ def main() -> int:
         presence = Presence(own)
         _begin_clean(own, presence)
         janitor = start_janitor(own.docker_host, own.instance)
+        spares = Spares(own)
+
+        def idle() -> bool:
+            spares.tend()
+            return presence.tell()
+
+        def over() -> None:
+            spares.wait()
+            presence.hasten()
+
         try:
             return run_worker(
                 own.queues,
@@ -109,8 +141,8 @@ def main() -> int:
                 {RUN_BUILD},
                 name=own.redis_user,
                 on_lost=lambda _job_id, _attempt: _clear_leftovers(own),
-                on_idle=presence.tell,
-                on_over=presence.hasten,
+                on_idle=idle,
+                on_over=over,
                 in_turn=own.slots == 1,
             )
         finally:

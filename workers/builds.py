@@ -11,7 +11,7 @@ from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import check_engine
-from buildfarm.sandbox.prestart import restock
+from buildfarm.sandbox.prestart import remember
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
 from workers import builder_config
 from workers.farm_client import FarmClient
@@ -47,7 +47,7 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             nudge=nudge,
             report=partial(_report, farm),
         )
-        restock(told, outcome, docker_host=own.docker_host, workdir=own.workdir, instance=own.instance)
+        remember(told, outcome, own.workdir)
 
 
 def _report(farm: FarmClient, outcome: AttemptOutcome) -> None:

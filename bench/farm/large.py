@@ -41,10 +41,12 @@ def _plain(stand: Stand, source: Path) -> float:
     house = stand.wheelhouse
     script = _PLAIN.format(python="/opt/python/cp311-cp311/bin/python")
     began = time.monotonic()
-    subprocess.run(
+    done = subprocess.run(
         ["docker", "run", "--rm", "--network", "none", "--volume", f"{source}:/in:ro",
-         "--volume", f"{house}:{house}:ro", "--env", f"UV_FIND_LINKS={house}", "--env", "UV_NO_INDEX=1",
+         "--volume", f"{house}:{house}:ro", "--env", f"UV_FIND_LINKS={house}", "--env", "UV_OFFLINE=1",
          image, "bash", "-c", script],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        capture_output=True, text=True,
     )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"the plain build failed: {done.stderr[-2000:]}")
     return time.monotonic() - began

@@ -20,7 +20,7 @@ from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import list_images
 from buildfarm.sandbox.janitor import reap
 from buildfarm.sandbox.port import IndexAnswer
-from buildfarm.sandbox.prestart import restock
+from buildfarm.sandbox.prestart import refill, remember
 from buildfarm.sandbox.spec import AttemptSpec
 from tests.tour.stage import fetch_sdist
 
@@ -162,7 +162,8 @@ class Stand:
         if outcome.state != "succeeded":
             raise SystemExit(f"bench: {source.name}: {outcome.first_error}\n{farm.log[-3000:]}")
         if keep:
-            restock(spec, outcome, docker_host=self.host, workdir=workdir, instance=INSTANCE)
+            remember(spec, outcome, workdir)
+            refill(docker_host=self.host, workdir=workdir, instance=INSTANCE)
         return ended[0] - began
 
     def peer_image(self, interpreter: str = "cp311") -> str:

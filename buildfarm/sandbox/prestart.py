@@ -1,18 +1,19 @@
 """Containers that are started ahead of their use: image and isolation, nothing of any attempt.
 
 Each is used once. It lies as a folder below the builder's working directory, and whoever moves the folder
-has it: what is mounted in the container goes along. A builder leaves some behind for its next attempt, of
-the kinds that the last one needed, so that the engine's work is off the way from push to wheel.
+has it: what is mounted in the container goes along. A builder that has nothing to do starts some, of the
+kinds that its last attempts used, so that the engine's work is off the way from push to wheel.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,7 @@ _LIFE_S = 3600
 #: How many wait at most below one working directory.
 _MOST = 6
 _READY = "ready"
+_WANTED = "ready-wanted"
 _ID = "container"
 _PACKAGE = "buildfarm.sandbox.inside"
 _ENTER = f"import sys; sys.path.insert(0, {policy.SCRIPTS_DIR!r}); from {_PACKAGE}.enter import main; main()"
@@ -125,39 +127,55 @@ def take(client: docker.APIClient, kind: Kind, workdir: Path, into: Path) -> Sta
     return None
 
 
-def restock(
-    spec: AttemptSpec, outcome: AttemptOutcome, *, docker_host: str | None, workdir: Path, instance: str
-) -> None:
-    """Leave a container behind of each kind that an attempt used; the oldest go when there are too many.
-
-    To be called when the attempt was reported. What cannot be started is not missed: the next attempt starts
-    its own.
-    """
-    try:
-        with connect(docker_host) as client:
-            for kind in _used(spec, outcome):
-                _leave(client, kind, workdir, instance)
-            waiting = sorted((workdir / _READY).glob("*-*"), key=lambda folder: folder.stat().st_mtime)
-            for folder in waiting[:-_MOST]:
-                remove(client, (folder / _ID).read_text())
-                shutil.rmtree(folder, ignore_errors=True)
-    except (FarmError, OSError) as error:
-        _log.info("container_not_prestarted", reason=str(error))
-
-
-def _used(spec: AttemptSpec, outcome: AttemptOutcome) -> set[Kind]:
-    return {
+def remember(spec: AttemptSpec, outcome: AttemptOutcome, workdir: Path) -> None:
+    """Note which kinds of containers an attempt used: the next one will want the same."""
+    used = {
         Kind(_SCRIPTS[report.phase], report.image_id, spec.interpreter, spec.limits)
         for report in outcome.phases
         if report.image_id and report.phase in _SCRIPTS
     }
+    known = [kind for kind in _wanted(workdir) if kind not in used]
+    lines = [json.dumps(asdict(kind) | {"limits": kind.limits.model_dump()}) for kind in (*used, *known)]
+    part = workdir / f"{_WANTED}.part"
+    part.write_text("\n".join(lines[:_MOST]))
+    part.rename(workdir / _WANTED)
+
+
+def refill(*, docker_host: str | None, workdir: Path, instance: str) -> None:
+    """Start a container of each kind that is wanted and of which none waits; others end.
+
+    To be called when there is nothing else to do. What cannot be started is not missed: the next attempt
+    starts its own.
+    """
+    wanted = _wanted(workdir)
+    waiting = {folder.name.partition("-")[0]: folder for folder in (workdir / _READY).glob("*-*")}
+    missing = [kind for kind in wanted if kind.key not in waiting]
+    unwanted = waiting.keys() - {kind.key for kind in wanted}
+    if not (missing or unwanted):
+        return
+    try:
+        with connect(docker_host) as client:
+            for key in unwanted:
+                remove(client, (waiting[key] / _ID).read_text())
+                shutil.rmtree(waiting[key], ignore_errors=True)
+            for kind in missing:
+                _leave(client, kind, workdir, instance)
+    except (FarmError, OSError) as error:
+        _log.info("container_not_prestarted", reason=str(error))
+
+
+def _wanted(workdir: Path) -> list[Kind]:
+    try:
+        lines = (workdir / _WANTED).read_text().splitlines()
+    except OSError:
+        return []
+    told = [json.loads(line) for line in lines]
+    return [Kind(**{**one, "limits": Limits.model_validate(one["limits"])}) for one in told]
 
 
 def _leave(client: docker.APIClient, kind: Kind, workdir: Path, instance: str) -> None:
     ready = workdir / _READY
     ready.mkdir(mode=0o700, exist_ok=True)
-    if any(ready.glob(f"{kind.key}-*")):
-        return
     name = uuid.uuid4().hex[:12]
     making = workdir / f"{_READY}-{name}"
     try:
@@ -171,6 +189,7 @@ def _leave(client: docker.APIClient, kind: Kind, workdir: Path, instance: str) -
 
 def forget(workdir: Path) -> None:
     """Remove the folders of containers that are gone: a builder's last life left them."""
+    (workdir / _WANTED).unlink(missing_ok=True)
     for folder in workdir.glob(f"{_READY}*"):
         shutil.rmtree(folder, ignore_errors=True)
 

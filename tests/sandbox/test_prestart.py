@@ -9,7 +9,7 @@ import docker
 from buildfarm.sandbox import prestart
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.janitor import reap
-from buildfarm.sandbox.prestart import restock
+from buildfarm.sandbox.prestart import refill, remember
 from tests.sandbox.conftest import C_PROJECT, INSTANCE, FakeFarm, hostile, source_tar
 
 pytestmark = pytest.mark.engine
@@ -27,7 +27,8 @@ def stand(engine, spec_of, tmp_path, wheelhouse):
             farm = FakeFarm(source, wheelhouse)
             spec = spec_of(source, **changes)
             outcome = run_attempt(spec, farm, docker_host=engine, workdir=self.workdir, instance=INSTANCE)
-            restock(spec, outcome, docker_host=engine, workdir=self.workdir, instance=INSTANCE)
+            remember(spec, outcome, self.workdir)
+            refill(docker_host=engine, workdir=self.workdir, instance=INSTANCE)
             return outcome, farm
 
         def waiting(self):
