@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from buildfarm.errors import IntegrityFailure
-from buildfarm.index import publish
+from buildfarm.index import attesting
 from buildfarm.index.model import ChannelEntry, File, Promotion
 from buildfarm.journal.record import size
 
@@ -48,8 +48,8 @@ def refused(house, code):
 
 
 def test_a_bundle_that_does_not_verify_is_not_published(signed, monkeypatch):
-    house, assemble = signed.house, publish.bundles.assemble
-    monkeypatch.setattr(publish.bundles, "assemble", lambda *parts: flipped(assemble(*parts)))
+    house, assemble = signed.house, attesting.bundles.assemble
+    monkeypatch.setattr(attesting.bundles, "assemble", lambda *parts: flipped(assemble(*parts)))
     with pytest.raises(IntegrityFailure) as error:
         signed.publish(house.wheel())
     assert error.value.code == "verify.envelope-signature"
