@@ -10,7 +10,7 @@ from buildfarm.sandbox.images import Finding, check_engine, missing_images
 from workers.builder_config import BuilderConfig
 
 #: An attempt's sources, logs and files pass through the work folder.
-_ROOM_BYTES = 1 << 30
+_ROOM_BYTES = 256 << 20
 #: Times of log lines are the builder's; beyond this they could not be read beside the farm's.
 _SKEW_S = 30.0
 #: So many missing images are named.

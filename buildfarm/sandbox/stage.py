@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ class Stage:
             lambda: should_stop() or ("probing" if traffic.is_probing else None),
             lambda: self._said_all.is_set() and traffic.has_ended_well,
         )
+        if ended.stopped is None and traffic.is_probing:  # it ended before anybody stopped it
+            ended = replace(ended, stopped="probing")
         return ended, traffic
 
     def close(self) -> None:

@@ -52,6 +52,7 @@ def test_what_hostile_projects_do_stays_with_them_and_is_told(farm):
         for folder, name in (("asks-for-names", "backend.py"), ("common", "calm.py"))
     }
     victim, thief = farm.connect("victim"), become(farm.connect("thief"), {"backend.py": THIEF})
+    probing["buildfarm.toml"] = "build.sdist = false\n"
     prober = become(farm.connect("prober"), probing).build()
     victim.build().published_once()
 
