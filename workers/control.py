@@ -9,6 +9,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm import handover
 from buildfarm.farm.keeper import give_back_task
 from buildfarm.farm.wire import CONTROL_QUEUES, RUN_TASK
+from buildfarm.wheels import descriptions, validate
 from workers.worker import run_worker
 
 _log = log.get(__name__)
@@ -21,6 +22,8 @@ def main() -> int:
     """Work until told to stop."""
     log.configure("worker")
     try:
+        for sandbox in (validate.sandbox, descriptions.sandbox):
+            sandbox.share()
         return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)
     except EnvironmentProblem as err:
         print(err, file=sys.stderr)

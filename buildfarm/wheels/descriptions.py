@@ -13,7 +13,7 @@ from buildfarm.wheels.rules import RULES, shown
 from buildfarm.wheels.sandbox import Sandbox
 
 RULE = RULES["M-10"].id
-_sandbox = Sandbox("buildfarm.wheels.rendering", wall_seconds=10.0)
+sandbox = Sandbox("buildfarm.wheels.rendering", wall_seconds=10.0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Description:
 def render(metadata: bytes) -> Description:
     """The description of a METADATA or PKG-INFO, rendered in a child of its own."""
     try:
-        fields = json.loads(_sandbox.ask(metadata))
+        fields = json.loads(sandbox.ask(metadata))
         return Description(str(fields["html"]), str(fields["problem"]))
     except (ValueError, KeyError, TypeError, RecursionError):  # no answer, half of one, or nonsense
         return Description("", "it cannot be rendered within the limits of time and memory")

@@ -1,7 +1,7 @@
 """The farm's side of a sandbox: asks the forking process of `child.py`, awaits one answer.
 
 Each process that asks has one such process beside it, started by its first question. It ends when its
-socket does, whatever becomes of this process. A forked process has its own.
+socket does, whatever becomes of this process. A forked process has its own, unless its parent shares.
 """
 
 from __future__ import annotations
@@ -29,15 +29,31 @@ class Sandbox:
 
     def __init__(self, module: str, packages: Path = _PACKAGES, wall_seconds: float = _WALL_SECONDS) -> None:
         self._module, self._packages, self._wall_seconds = module, packages, wall_seconds
+        self._is_shared = False
+        self._requests: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.forget()
         # What a forked process inherits belongs to its parent.
-        os.register_at_fork(after_in_child=self.forget)
+        os.register_at_fork(after_in_child=self._inherit)
+
+    def share(self) -> None:
+        """Start now, for every process that is forked from this one: each would pay for the imports.
+
+        Questions of several processes do not meet: each brings the socket for its answer.
+        """
+        self._running()
+        self._is_shared = True
+
+    def _inherit(self) -> None:
+        requests = self._requests
+        self.forget()
+        if self._is_shared:
+            self._requests = requests
 
     def forget(self) -> None:
         """Start with none."""
         self._lock = threading.Lock()
-        self._requests: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._requests = self._process = None
 
     def ask(self, asked: bytes, *files: int) -> bytes:
         """What the child answers, of at most one open file; nothing when it crashed or ran into a limit."""
@@ -51,11 +67,11 @@ class Sandbox:
     def close(self) -> None:
         """End the forking process; the next question starts another."""
         with self._lock:
-            if self._requests is None or self._process is None:
-                return
-            self._requests.close()
-            with self._process as process:
-                process.kill()
+            if self._requests is not None:
+                self._requests.close()
+            if self._process is not None:
+                with self._process as process:
+                    process.kill()
             self._requests = self._process = None
 
     @contextlib.contextmanager

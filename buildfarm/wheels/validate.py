@@ -27,7 +27,7 @@ from buildfarm.wheels.stream import Budget, HashedStream, too_large
 from buildfarm.wheels.tools import tools
 from buildfarm.wheels.wheel import check_wheel
 
-_sandbox = Sandbox("buildfarm.wheels.checking")
+sandbox = Sandbox("buildfarm.wheels.checking")
 
 
 def validate(source: Path | int, expectation: Expectation) -> FileFacts:
@@ -88,7 +88,7 @@ def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
         LimitExceeded: as `validate`.
     """
     with path.open("rb") as file:
-        facts = _read_answer(_sandbox.ask(expectation.to_json().encode(), file.fileno()))
+        facts = _read_answer(sandbox.ask(expectation.to_json().encode(), file.fileno()))
     if expectation.origin == "mirror":
         return facts
     return replace(facts, findings=[*facts.findings, *descriptions.judged(facts.metadata)])

@@ -166,7 +166,7 @@ def test_a_renderer_that_dies_is_a_description_that_is_not_shown(monkeypatch, tm
     fake.parent.mkdir(parents=True)
     fake.write_text(PROGRAM.format(packages=str(Path(rendering.__file__).parents[2]), body=body))
     sandbox = Sandbox("buildfarm.wheels.rendering", tmp_path)
-    monkeypatch.setattr(descriptions, "_sandbox", sandbox)
+    monkeypatch.setattr(descriptions, "sandbox", sandbox)
     found = descriptions.render(metadata("a"))
     sandbox.close()
     assert found.problem == "it cannot be rendered within the limits of time and memory"
@@ -177,7 +177,7 @@ def test_it_renders_the_same_where_its_user_cannot_read_the_program(closed_progr
     asked = [(RST, "text/x-rst"), (MARKDOWN, "text/markdown"), (RST.replace("lua", "nonsense"), "text/x-rst")]
     here = [rendering.render(metadata(*one)) for one in asked]
     sandbox = Sandbox("buildfarm.wheels.rendering", closed_program)
-    monkeypatch.setattr(descriptions, "_sandbox", sandbox)
+    monkeypatch.setattr(descriptions, "sandbox", sandbox)
     try:
         found = [descriptions.render(metadata(*one)) for one in asked]
     finally:

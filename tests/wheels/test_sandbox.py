@@ -65,7 +65,7 @@ def child_that(monkeypatch, tmp_path):
         fake.parent.mkdir(parents=True)
         fake.write_text(program.format(packages=str(PACKAGES), body=body))
         sandboxes.append(Sandbox("buildfarm.wheels.checking", tmp_path, wall_seconds))
-        monkeypatch.setattr(room, "_sandbox", sandboxes[-1])
+        monkeypatch.setattr(room, "sandbox", sandboxes[-1])
 
     yield replaced
     for sandbox in sandboxes:
@@ -119,7 +119,7 @@ def test_a_child_that_fails_is_a_refusal_with_a_sentence(sandboxed, child_that, 
 def test_a_child_that_hangs_is_ended(sandboxed, child_that):
     child_that("time.sleep(60)", wall_seconds=1.0)
     sandboxed.refusal(sandboxed.wheel())
-    forking = room._sandbox._process.pid
+    forking = room.sandbox._process.pid
     deadline = time.monotonic() + 10
     while Path(f"/proc/{forking}/task/{forking}/children").read_text():
         assert time.monotonic() < deadline
@@ -134,8 +134,8 @@ def test_a_forking_process_that_cannot_start_is_a_refusal(sandboxed, child_that)
 def test_a_forking_process_that_was_killed_is_replaced(sandboxed):
     good = sandboxed.wheel()
     facts = sandboxed.check(good)
-    room._sandbox._process.send_signal(signal.SIGKILL)
-    room._sandbox._process.wait()
+    room.sandbox._process.send_signal(signal.SIGKILL)
+    room.sandbox._process.wait()
     assert sandboxed.check(good) == facts
 
 
@@ -143,9 +143,9 @@ def test_a_forked_process_starts_its_own(sandboxed):
     sandboxed.check(sandboxed.wheel())
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if room._sandbox._process is None else 1)
+        os._exit(0 if room.sandbox._process is None else 1)
     assert os.waitpid(pid, 0)[1] == 0
-    assert room._sandbox._process is not None
+    assert room.sandbox._process is not None
 
 
 def test_a_process_with_thousands_of_connections_checks_files(sandboxed):
@@ -212,7 +212,7 @@ def test_the_program_may_lie_where_the_childs_user_cannot_read(
     sandboxed, compile_c, monkeypatch, closed_program
 ):
     sandbox = Sandbox("buildfarm.wheels.checking", closed_program)
-    monkeypatch.setattr(room, "_sandbox", sandbox)
+    monkeypatch.setattr(room, "sandbox", sandbox)
     code = compile_c(needs="libc.so.6")
     try:
         for tag, module in (
