@@ -29,7 +29,7 @@ INSTANCE = f"bench{os.getpid()}"
 #: What the projects need to be built and tested, for both sides the newest that pip finds here.
 _NEEDED = (
     "setuptools", "wheel", "pip", "packaging", "build[uv]", "auditwheel", "cython", "cython<3.1", "cppy",
-    "expandvars", "setuptools-scm", "meson-python", "meson", "ninja", "pybind11", "numpy", "cffi",
+    "expandvars", "setuptools-scm", "meson-python", "meson", "ninja", "pybind11", "numpy", "cffi", "cffi<2",
     "pkgconfig", "pythran", "tomli", "typing_extensions", "pycparser", "setuptools<81", "vcs_versioning",
 )  # fmt: skip
 
