@@ -172,7 +172,6 @@ def supersede(session: Session, build: Build) -> list[str]:
         .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
         .where(Build.compares_id.is_(None))
         .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
-        .where(Build.compares_id.is_(None))
         .order_by(Build.id)
     ).all()
     ended = []

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.errors import Conflict, NotFound
-from buildfarm.farm import builds, jobs
+from buildfarm.farm import builds, crew, jobs
 from buildfarm.farm.model import Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
@@ -22,8 +22,6 @@ from buildfarm.ids import new_id
 TRIGGER = "compare"
 #: How long a job waits for a builder other than the first one's.
 ELSEWHERE = timedelta(minutes=10)
-#: A builder that was silent for this many of its signs of life is not waited for.
-_SILENT_BEATS = 3
 
 
 def start(session: Session, build_id: str, *, actor: str) -> Build:
@@ -95,7 +93,7 @@ def demand_elsewhere(session: Session, builder: Builder, job_id: str, *, seen_s:
     if session.get_one(Attempt, (first.id, first.attempt)).builder_id != builder.id:
         return
     tier = job.queue.split(".")[2]
-    heard = clock.now() - timedelta(seconds=_SILENT_BEATS * seen_s)
+    heard = clock.now() - timedelta(seconds=crew.SILENCES * seen_s)
     others = session.scalars(select(Builder).where(Builder.id != builder.id, Builder.seen_at > heard))
     if any(tier in other.tiers for other in others):
         raise Conflict(

@@ -18,7 +18,7 @@ from buildfarm.farm.model import Attempt, Builder, Job
 from buildfarm.farm.rules import State
 
 #: A builder that has kept silent for so many of its intervals counts as away.
-_SILENCES = 3
+SILENCES = 3
 
 
 def serves(builder: Builder, queue: str) -> bool:
@@ -38,7 +38,7 @@ def is_fit(builder: Builder) -> bool:
 
 def obstacles(settings: Settings) -> Sequence[tuple[str, Callable[[Builder], bool]]]:
     """What keeps a builder that serves a queue from its work, in words and as a test, the gravest first."""
-    patience = timedelta(seconds=_SILENCES * settings.timing.builder_seen_s)
+    patience = timedelta(seconds=SILENCES * settings.timing.builder_seen_s)
     since = clock.now() - patience
     return (
         ("not heard of", lambda one: one.seen_at is None or one.seen_at < since),

@@ -16,9 +16,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from buildfarm.sandbox.phases import Timeline
 from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.prestart import Kind, Script
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, FailureClass, Phase
-from buildfarm.sandbox.stage import Stage
+from buildfarm.sandbox.stage import Stage, Stages
 from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape, some
 
 _log = log.get(__name__)
@@ -137,7 +137,7 @@ class _Attempt:
             facts = client.version()
             self._engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
             images = self._images(docker_host)
-            self._steps(leftovers.enter_context(_Stages(client, self)), images)
+            self._steps(leftovers.enter_context(Stages(partial(self._open_stage, client))), images)
         except _OverError as over:
             return over.verdict
         except StaleAttempt:
@@ -151,7 +151,7 @@ class _Attempt:
             return Verdict("failed", "engine", " ".join(sentence.split()))
         return Verdict("succeeded", None, None)
 
-    def open_stage(self, client: docker.APIClient, script: Script, image: str) -> Stage:
+    def _open_stage(self, client: docker.APIClient, script: Script, image: str) -> Stage:
         """Take or start the container of one step; called from a thread of its own."""
         return Stage(
             client,
@@ -193,7 +193,7 @@ class _Attempt:
         self._log.say(f"image {image}")
         return image
 
-    def _steps(self, stages: _Stages, images: tuple[str, str | None]) -> None:
+    def _steps(self, stages: Stages, images: tuple[str, str | None]) -> None:
         spec = self._spec
         build_image, test_image = images
         self._log.enter("source")
@@ -225,7 +225,7 @@ class _Attempt:
         self._log.say(f"source sha256:{digest}")
         return source
 
-    def _build(self, stages: _Stages, source: Path) -> list[Output]:
+    def _build(self, stages: Stages, source: Path) -> list[Output]:
         spec = self._spec
         plan = {
             "subdirectory": spec.subdirectory,
@@ -247,7 +247,7 @@ class _Attempt:
         self._judge(ended, traffic, missing=missing, wrong=wrong)
         return traffic.outputs
 
-    def _repair(self, stages: _Stages, wheel: Output, source: Path) -> Output:
+    def _repair(self, stages: Stages, wheel: Output, source: Path) -> Output:
         self._log.enter("repair")
         if not is_native(wheel.filename):
             self._log.say(f"{wheel.filename} is pure: nothing to repair")
@@ -269,7 +269,7 @@ class _Attempt:
         self._judge(ended, traffic, missing=missing, wrong=wrong)
         return traffic.outputs[0] if self._spec.repair else wheel
 
-    def _test(self, stages: _Stages, wheel: Output, source: Path) -> None:
+    def _test(self, stages: Stages, wheel: Output, source: Path) -> None:
         test = self._spec.test
         if test is None:
             return
@@ -285,8 +285,8 @@ class _Attempt:
 
     def _run(
         self,
-        stages: _Stages,
-        script: str,
+        stages: Stages,
+        script: Script,
         plan: Mapping[str, Any],
         inputs: Mapping[str, Path],
         marks: frozenset[Phase] = frozenset(),
@@ -367,43 +367,6 @@ class _Attempt:
                 return _infrastructure(error)
             return replace(verdict, error_line=None)  # the farm may not have that line
         return verdict
-
-
-class _Stages:
-    """Opens stages ahead of their use and closes them off the way; none is left at the end."""
-
-    def __init__(self, client: docker.APIClient, attempt: _Attempt) -> None:
-        self._client = client
-        self._attempt = attempt
-        self._stack = ExitStack()
-        # One after the other: the first is needed at once, the others later.
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=1))
-        self._opened: dict[str, Future[Stage]] = {}
-
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        with self._stack:
-            for future in self._opened.values():
-                self._pool.submit(self._close, future)
-
-    def open(self, script: Script, image: str) -> None:
-        """Begin to start a container."""
-        self._opened[script] = self._pool.submit(self._attempt.open_stage, self._client, script, image)
-
-    def take(self, script: str) -> Stage:
-        """The stage, once its container runs."""
-        return self._opened[script].result()
-
-    def dismiss(self, script: str) -> None:
-        """Close a stage in the background."""
-        self._pool.submit(self._opened.pop(script).result().close)
-
-    @staticmethod
-    def _close(future: Future[Stage]) -> None:
-        if future.exception() is None:
-            future.result().close()
 
 
 def _infrastructure(error: FarmError) -> Verdict:

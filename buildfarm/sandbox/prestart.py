@@ -115,12 +115,12 @@ def take(client: docker.APIClient, kind: Kind, workdir: Path, into: Path) -> Sta
     """A waiting container of a kind, its folder moved to `into`; None when there is none that runs."""
     for folder in (workdir / _READY).glob(f"{kind.key}-*"):
         try:
-            age = time.time() - folder.stat().st_mtime
+            is_old = _is_old(folder)
             folder.rename(into)
         except OSError:  # another attempt was quicker
             continue
         started = Started((into / _ID).read_text(), into)
-        if age < _LIFE_S and is_running(client, started.container_id):
+        if not is_old and is_running(client, started.container_id):
             return started
         remove(client, started.container_id)
         shutil.rmtree(into)
@@ -142,26 +142,36 @@ def remember(spec: AttemptSpec, outcome: AttemptOutcome, workdir: Path) -> None:
 
 
 def refill(*, docker_host: str | None, workdir: Path, instance: str) -> None:
-    """Start a container of each kind that is wanted and of which none waits; others end.
+    """Start a container of each kind that is wanted and of which none waits; others, and old ones, end.
 
-    To be called when there is nothing else to do. What cannot be started is not missed: the next attempt
-    starts its own.
+    To be called when there is nothing else to do. What cannot be started is not missed, and not tried again
+    before the next attempt, which starts its own.
     """
-    wanted = _wanted(workdir)
-    waiting = {folder.name.partition("-")[0]: folder for folder in (workdir / _READY).glob("*-*")}
-    missing = [kind for kind in wanted if kind.key not in waiting]
-    unwanted = waiting.keys() - {kind.key for kind in wanted}
+    wanted = {kind.key: kind for kind in _wanted(workdir)}
+    folders = list((workdir / _READY).glob("*-*"))
+    kept = {_key_of(folder) for folder in folders if not _is_old(folder)} & wanted.keys()
+    unwanted = [folder for folder in folders if _is_old(folder) or _key_of(folder) not in kept]
+    missing = [kind for key, kind in wanted.items() if key not in kept]
     if not (missing or unwanted):
         return
     try:
         with connect(docker_host) as client:
-            for key in unwanted:
-                remove(client, (waiting[key] / _ID).read_text())
-                shutil.rmtree(waiting[key], ignore_errors=True)
+            for folder in unwanted:
+                remove(client, (folder / _ID).read_text())
+                shutil.rmtree(folder, ignore_errors=True)
             for kind in missing:
                 _leave(client, kind, workdir, instance)
     except (FarmError, OSError) as error:
         _log.info("container_not_prestarted", reason=str(error))
+        (workdir / _WANTED).unlink(missing_ok=True)
+
+
+def _key_of(folder: Path) -> str:
+    return folder.name.partition("-")[0]
+
+
+def _is_old(folder: Path) -> bool:
+    return time.time() - folder.stat().st_mtime > _LIFE_S
 
 
 def _wanted(workdir: Path) -> list[Kind]:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Container, Ended, Stop, using
 from buildfarm.sandbox.logstream import OVER
 from buildfarm.sandbox.port import FarmPort
-from buildfarm.sandbox.prestart import Kind
+from buildfarm.sandbox.prestart import Kind, Script
 from buildfarm.sandbox.spec import AttemptSpec
 
 _PAUSE_S = 0.01
@@ -151,3 +152,43 @@ class Stage:
     def _sample(self) -> None:
         self.container.usage.sample()
         self.container.wake()
+
+
+class Stages:
+    """Opens stages ahead of their use and closes them off the way; none is left at the end.
+
+    Args:
+        open_stage: makes the stage of a script in an image; called in a thread.
+    """
+
+    def __init__(self, open_stage: Callable[[Script, str], Stage]) -> None:
+        self._open_stage = open_stage
+        self._stack = ExitStack()
+        # One after the other: the first is needed at once, the others later.
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        self._opened: dict[Script, Future[Stage]] = {}
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._stack:
+            for future in self._opened.values():
+                self._pool.submit(self._close, future)
+
+    def open(self, script: Script, image: str) -> None:
+        """Begin to start a container."""
+        self._opened[script] = self._pool.submit(self._open_stage, script, image)
+
+    def take(self, script: Script) -> Stage:
+        """The stage, once its container runs."""
+        return self._opened[script].result()
+
+    def dismiss(self, script: Script) -> None:
+        """Close a stage in the background."""
+        self._pool.submit(self._opened.pop(script).result().close)
+
+    @staticmethod
+    def _close(future: Future[Stage]) -> None:
+        if future.exception() is None:
+            future.result().close()

@@ -1,11 +1,13 @@
 """Containers that wait for the next attempt: one use each, found by kind, gone when their builder goes."""
 
 import os
+import shutil
 import time
 
 import pytest
 
 import docker
+from buildfarm.errors import ExternalFailure
 from buildfarm.sandbox import prestart
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.janitor import reap
@@ -85,6 +87,36 @@ def test_a_waiting_container_that_has_died_or_is_old_is_not_used(stand, engine):
     assert again.state == "succeeded", farm.log
     assert used(again).isdisjoint({died, old})
     assert stand.alive() == stand.waiting()
+
+
+def test_old_ones_are_replaced_while_there_is_nothing_to_do(stand, engine):
+    stand.build(C_PROJECT)
+    waiting = stand.waiting()
+    past = time.time() - 2 * 3600
+    for folder in stand.workdir.glob("ready/*"):
+        os.utime(folder, (past, past))
+    refill(docker_host=engine, workdir=stand.workdir, instance=INSTANCE)
+    assert len(stand.waiting()) == len(waiting)
+    assert stand.waiting().isdisjoint(waiting)
+    assert stand.alive() == stand.waiting()
+
+
+def test_what_cannot_be_started_is_not_tried_again_and_again(stand, engine, monkeypatch):
+    stand.build(C_PROJECT)
+    reap(engine, INSTANCE)
+    for folder in stand.workdir.glob("ready/*"):
+        shutil.rmtree(folder)
+    tried = []
+
+    def refuse(*_arguments):
+        tried.append(1)
+        raise ExternalFailure("The engine refuses.")
+
+    monkeypatch.setattr(prestart, "start_one", refuse)
+    for _look in range(3):
+        refill(docker_host=engine, workdir=stand.workdir, instance=INSTANCE)
+    assert len(tried) == 1
+    assert stand.alive() == set()
 
 
 def test_no_more_than_a_few_wait(stand, monkeypatch):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import tomllib
@@ -113,6 +114,7 @@ def main() -> int:
         (FOLDER / folder).mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     os.environ.setdefault("DEMO_PORT", "0")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the farm of this run ends with it
     with farm(FOLDER) as ready:
         world = World(ready)
         for name in names:

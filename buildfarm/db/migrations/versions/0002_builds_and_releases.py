@@ -1,0 +1,462 @@
+"""The tables that refer to those of 0001: tokens, builds, releases and their files.
+
+Revision: 0002, after 0001, made 2026-11-24 14:55:53.170779.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from buildfarm.db import types
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=True),
+        sa.Column("scm", sa.String(), nullable=False),
+        sa.Column("received_at", types.UtcDateTime(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("kind", sa.String(), nullable=True),
+        sa.Column("ref", sa.String(), nullable=True),
+        sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=True),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("headers", types.Json, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("body_sha256", sa.String(), nullable=False),
+        sa.Column("steps", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_delivery_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+        sa.UniqueConstraint("source_id", "key", name=op.f("uq_delivery_source_id_key")),
+    )
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_delivery_source_id"), ["source_id"], unique=False)
+
+    op.create_table(
+        "release",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["project"], ["project.name"], name=op.f("fk_release_project")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_release")),
+        sa.UniqueConstraint("project", "key", name=op.f("uq_release_project_key")),
+    )
+    op.create_table(
+        "source_credential",
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("username", sa.String(), nullable=False),
+        sa.Column("password", sa.String(), nullable=True),
+        sa.Column("ssh_key", sa.Text(), nullable=True),
+        sa.Column("known_hosts", sa.Text(), nullable=False),
+        sa.Column("ca", sa.Text(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_credential_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_credential")),
+    )
+    op.create_table(
+        "source_secret",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_secret_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_source_secret")),
+    )
+    with op.batch_alter_table("source_secret", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_source_secret_source_id"), ["source_id"], unique=False)
+
+    op.create_table(
+        "token",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=True),
+        sa.Column("scopes", types.Json, nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=True),
+        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
+        sa.Column("revoked_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_token_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
+        sa.UniqueConstraint("digest", name=op.f("uq_token_digest")),
+    )
+    op.create_table(
+        "upload_session",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("creator", sa.String(), nullable=True),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("notices", types.Json, nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=False),
+        sa.Column("ended_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["channel"], ["channel.name"], name=op.f("fk_upload_session_channel")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_upload_session")),
+        sa.UniqueConstraint("token", name=op.f("uq_upload_session_token")),
+    )
+    with op.batch_alter_table("upload_session", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_upload_session_live",
+            ["channel", "project", "key"],
+            unique=True,
+            sqlite_where=sa.text("status = 'open'"),
+            postgresql_where=sa.text("status = 'open'"),
+        )
+        batch_op.create_index(batch_op.f("ix_upload_session_project"), ["project"], unique=False)
+
+    op.create_table(
+        "web_session",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("csrf", sa.String(), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_web_session_user_id")),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_web_session")),
+    )
+    op.create_table(
+        "build",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=True),
+        sa.Column("compares_id", sa.String(), nullable=True),
+        sa.Column("trigger", sa.String(), nullable=False),
+        sa.Column("ref", sa.String(), nullable=False),
+        sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=True),
+        sa.Column("recipe_name", sa.String(), nullable=True),
+        sa.Column("recipe_path", sa.String(), nullable=True),
+        sa.Column("recipe_sha256", sa.String(), nullable=True),
+        sa.Column("recipe", types.Json, nullable=True),
+        sa.Column("not_followed", types.Json, nullable=True),
+        sa.Column("snapshot_sha256", sa.String(), nullable=True),
+        sa.Column("commit_time", sa.Integer(), nullable=True),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=True),
+        sa.Column("version", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("first_error", sa.Text(), nullable=True),
+        sa.Column("cancel_requested_at", types.UtcDateTime(), nullable=True),
+        sa.Column("superseded_by", sa.String(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=True),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["compares_id"], ["build.id"], name=op.f("fk_build_compares_id")),
+        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
+        sa.ForeignKeyConstraint(["superseded_by"], ["build.id"], name=op.f("fk_build_superseded_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_build")),
+        sa.UniqueConstraint("source_id", "number", name=op.f("uq_build_source_id_number")),
+    )
+    with op.batch_alter_table("build", schema=None) as batch_op:
+        batch_op.create_index("ix_build_collapse", ["source_id", "commit"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_compares_id"), ["compares_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_source_id"), ["source_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_state"), ["state"], unique=False)
+
+    op.create_table(
+        "builder",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("tiers", types.Json, nullable=False),
+        sa.Column("family", sa.String(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("seen_at", types.UtcDateTime(), nullable=True),
+        sa.Column("drained_at", types.UtcDateTime(), nullable=True),
+        sa.Column("facts", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["token.id"], name=op.f("fk_builder_token_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_builder")),
+        sa.UniqueConstraint("name", name=op.f("uq_builder_name")),
+    )
+    op.create_table(
+        "upload_file",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("session_id", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("hashes", types.Json, nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("notice", sa.Text(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=True),
+        sa.Column("attestations", sa.Text(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["upload_session.id"], name=op.f("fk_upload_file_session_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_upload_file")),
+    )
+    with op.batch_alter_table("upload_file", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_upload_file_live",
+            ["session_id", "filename"],
+            unique=True,
+            sqlite_where=sa.text("status <> 'canceled'"),
+            postgresql_where=sa.text("status <> 'canceled'"),
+        )
+        batch_op.create_index(batch_op.f("ix_upload_file_session_id"), ["session_id"], unique=False)
+
+    op.create_table(
+        "file",
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("release_id", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("requires_python", sa.String(), nullable=True),
+        sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("uploaded_at", types.UtcDateTime(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=True),
+        sa.Column("job_id", sa.String(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=True),
+        sa.Column("bundle_sha256", sa.String(), nullable=True),
+        sa.Column("provenance_sha256", sa.String(), nullable=True),
+        sa.Column("reproduced_sha256", sa.String(), nullable=True),
+        sa.Column("yanked", sa.Text(), nullable=True),
+        sa.Column("withdrawn_at", types.UtcDateTime(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
+        sa.Column("refused", sa.Text(), nullable=True),
+        sa.Column("refused_by", sa.String(), nullable=True),
+        sa.Column("rules_version", sa.Integer(), nullable=False),
+        sa.Column("check_ms", sa.Integer(), nullable=True),
+        sa.Column("check_tools", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_file_build_id")),
+        sa.ForeignKeyConstraint(["release_id"], ["release.id"], name=op.f("fk_file_release_id")),
+        sa.PrimaryKeyConstraint("filename", name=op.f("pk_file")),
+    )
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_file_build_id"), ["build_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_release_id"), ["release_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_rules_version"), ["rules_version"], unique=False)
+        batch_op.create_index(batch_op.f("ix_file_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
+        "job",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("urgency", sa.Integer(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("required", sa.Boolean(), nullable=False),
+        sa.Column("spec", types.Json, nullable=False),
+        sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("failure_class", sa.String(), nullable=True),
+        sa.Column("phase", sa.String(), nullable=True),
+        sa.Column("first_error", sa.Text(), nullable=True),
+        sa.Column("error_line", sa.Integer(), nullable=True),
+        sa.Column("deadline_at", types.UtcDateTime(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("queue", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("hand_over", sa.Integer(), nullable=False),
+        sa.Column("handed_over_at", types.UtcDateTime(), nullable=True),
+        sa.Column("heartbeat_at", types.UtcDateTime(), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=True),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_job_build_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_job_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
+        sa.UniqueConstraint("build_id", "target", name=op.f("uq_job_build_id_target")),
+    )
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
+        batch_op.create_index(
+            "ix_job_dispatch", ["source_id", "state", "handed_over_at", "urgency", "id"], unique=False
+        )
+        batch_op.create_index("ix_job_outbox", ["state", "handed_over_at", "id"], unique=False)
+
+    op.create_table(
+        "attempt",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("builder_id", sa.String(), nullable=False),
+        sa.Column("token_digest", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(), nullable=False),
+        sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.Column("log_bytes", sa.Integer(), nullable=False),
+        sa.Column("log_lines", sa.Integer(), nullable=False),
+        sa.Column("log_sha256", sa.String(), nullable=True),
+        sa.Column("outcome", types.Json, nullable=True),
+        sa.ForeignKeyConstraint(["builder_id"], ["builder.id"], name=op.f("fk_attempt_builder_id")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_attempt_job_id")),
+        sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_attempt")),
+        sa.UniqueConstraint("token_digest", name=op.f("uq_attempt_token_digest")),
+    )
+    op.create_table(
+        "channel_entry",
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("since", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("until", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.ForeignKeyConstraint(["channel"], ["channel.name"], name=op.f("fk_channel_entry_channel")),
+        sa.ForeignKeyConstraint(["filename"], ["file.filename"], name=op.f("fk_channel_entry_filename")),
+        sa.PrimaryKeyConstraint("channel", "filename", "since", name=op.f("pk_channel_entry")),
+    )
+    with op.batch_alter_table("channel_entry", schema=None) as batch_op:
+        batch_op.create_index("ix_channel_entry_live", ["filename", "channel", "until"], unique=False)
+        batch_op.create_index("ix_channel_entry_newest", ["channel", "since", "filename"], unique=False)
+
+    op.create_table(
+        "artifact",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_artifact_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_artifact")),
+    )
+    op.create_table(
+        "comparison",
+        sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("builder", sa.String(), nullable=False),
+        sa.Column("rebuilt_sha256", sa.String(), nullable=True),
+        sa.Column("rebuilt_job_id", sa.String(), nullable=True),
+        sa.Column("rebuilt_attempt", sa.Integer(), nullable=True),
+        sa.Column("rebuilt_builder", sa.String(), nullable=True),
+        sa.Column("is_equal", sa.Boolean(), nullable=False),
+        sa.Column("differences", types.Json, nullable=False),
+        sa.Column("compared_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_comparison_build_id")),
+        sa.PrimaryKeyConstraint("build_id", "filename", name=op.f("pk_comparison")),
+    )
+    with op.batch_alter_table("comparison", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_comparison_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
+        "dependency",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("ecosystem", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("served_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_dependency_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_dependency")),
+    )
+    op.create_table(
+        "log_segment",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("start", sa.Integer(), nullable=False),
+        sa.Column("received", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("received_size", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("phase", sa.String(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("times", types.Json, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_log_segment_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "start", name=op.f("pk_log_segment")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("log_segment")
+    op.drop_table("dependency")
+    with op.batch_alter_table("comparison", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_comparison_sha256"))
+
+    op.drop_table("comparison")
+    op.drop_table("artifact")
+    with op.batch_alter_table("channel_entry", schema=None) as batch_op:
+        batch_op.drop_index("ix_channel_entry_newest")
+        batch_op.drop_index("ix_channel_entry_live")
+
+    op.drop_table("channel_entry")
+    op.drop_table("attempt")
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index("ix_job_outbox")
+        batch_op.drop_index("ix_job_dispatch")
+        batch_op.drop_index(batch_op.f("ix_job_build_id"))
+
+    op.drop_table("job")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_file_sha256"))
+        batch_op.drop_index(batch_op.f("ix_file_rules_version"))
+        batch_op.drop_index(batch_op.f("ix_file_release_id"))
+        batch_op.drop_index(batch_op.f("ix_file_build_id"))
+
+    op.drop_table("file")
+    with op.batch_alter_table("upload_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upload_file_session_id"))
+        batch_op.drop_index(
+            "ix_upload_file_live",
+            sqlite_where=sa.text("status <> 'canceled'"),
+            postgresql_where=sa.text("status <> 'canceled'"),
+        )
+
+    op.drop_table("upload_file")
+    op.drop_table("builder")
+    with op.batch_alter_table("build", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_build_state"))
+        batch_op.drop_index(batch_op.f("ix_build_source_id"))
+        batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
+        batch_op.drop_index(batch_op.f("ix_build_compares_id"))
+        batch_op.drop_index("ix_build_collapse")
+
+    op.drop_table("build")
+    op.drop_table("web_session")
+    with op.batch_alter_table("upload_session", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_upload_session_project"))
+        batch_op.drop_index(
+            "ix_upload_session_live",
+            sqlite_where=sa.text("status = 'open'"),
+            postgresql_where=sa.text("status = 'open'"),
+        )
+
+    op.drop_table("upload_session")
+    op.drop_table("token")
+    with op.batch_alter_table("source_secret", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
+
+    op.drop_table("source_secret")
+    op.drop_table("source_credential")
+    op.drop_table("release")
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
+
+    op.drop_table("delivery")
