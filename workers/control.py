@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from buildfarm import bootstrap, config, log
+from buildfarm import config, log
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm import handover
 from buildfarm.farm.keeper import give_back_task
 from buildfarm.farm.wire import CONTROL_QUEUES, RUN_TASK
 from buildfarm.wheels import descriptions, validate
+from workers.tasks import own_farm
 from workers.worker import run_worker
 
 _log = log.get(__name__)
@@ -24,15 +25,24 @@ def main() -> int:
     try:
         for sandbox in (validate.sandbox, descriptions.sandbox):
             sandbox.share()
+        _rehearse()
         return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)
     except EnvironmentProblem as err:
         print(err, file=sys.stderr)
         return 2
 
 
+def _rehearse() -> None:
+    """Make ready what every task needs, for the processes that do them; without a database they do it."""
+    try:
+        own_farm().database.rehearse()
+    except FarmError as err:
+        _log.warning("worker.not_rehearsed", code=err.code)
+
+
 def _give_back(task_id: str, attempt: int) -> None:
     """The process that did this task was killed: let it be done again now, not when its lease lapses."""
-    farm = bootstrap.farm(config.load())
+    farm = own_farm()
     try:
         give_back_task(farm.database, farm.settings, task_id, attempt)
         handover.try_hand_over(farm.database, farm.queues)

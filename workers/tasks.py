@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
@@ -22,12 +23,18 @@ _log = log.get(__name__)
 _WAITS_FOR = frozenset({"signer.down", "signer.closed", "signer.contended"})
 
 
+@cache
+def own_farm() -> Farm:
+    """This process's farm; one that is forked from a process that has it finds it made."""
+    return bootstrap.farm(config.load())
+
+
 def run_task(task_id: str, attempt: int, hand_over: int) -> None:
     """Claim the task and do it; every end is written to its row.
 
     What shall be tried again is left to the keeper's next round: at once, it would fail at once.
     """
-    farm = bootstrap.farm(config.load())
+    farm = own_farm()
     with farm.database.read() as session:
         task = session.get(Task, task_id)
     if task is None:

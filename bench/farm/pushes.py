@@ -31,6 +31,7 @@ def rows(stand: Stand) -> Iterator[Row]:
         upstream, version = fetch_sdist(PROJECT, folder / "upstream", "3.0.4")
         bare, clone = make_repositories(upstream, version, "bench", folder)
         (clone / "buildfarm.toml").write_text(RECIPE)
+        git(clone, "add", "buildfarm.toml")
         tour.command("source", "add", "bench", f"file://{bare}", "--project", PROJECT)
         tour.command("source", "hook", "bench", "--into", bare / "hooks")
         samples: dict[str, list[float]] = {}

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from buildfarm.db.types import Base
 from buildfarm.errors import EnvironmentProblem, ExternalFailure, StorageFull
 
 
@@ -87,6 +88,19 @@ class Database:
         except SQLAlchemyError:
             return False
         return True
+
+    def rehearse(self) -> None:
+        """Ask every table for a row that it has not, once for readers and once for writers.
+
+        What SQLAlchemy makes of tables and queries at their first use takes longer than most work does;
+        processes that are forked from this one find it made. No connection is left open.
+        """
+        for unit in (self.read, self.begin):
+            with unit() as session:
+                for mapper in Base.registry.mappers:
+                    absent = ("" if column.type.python_type is str else 0 for column in mapper.primary_key)
+                    session.get(mapper.class_, tuple(absent))
+        self.close()
 
     def close(self) -> None:
         """Give all connections back."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from buildfarm import clock
 from buildfarm.db import engine
@@ -155,3 +156,19 @@ def test_a_full_disk_is_no_outage_but_said_to_be_what_it_is(sqlite_url):
         write()
     assert full.value.code == "database.full"
     database.close()
+
+
+def test_what_was_rehearsed_is_compiled_no_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.rehearse()
+    compiled = []
+    compile_it = SQLCompiler.__init__
+    monkeypatch.setattr(
+        SQLCompiler, "__init__", lambda self, *a, **kw: (compiled.append(a), compile_it(self, *a, **kw))[1]
+    )
+    for unit in (database.read, database.begin):
+        with unit() as session:
+            assert session.get(Channel, "dev") is None
+    assert not compiled
+    with database.read() as session:
+        session.scalars(select(Follower.node)).all()
+    assert compiled
