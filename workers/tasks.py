@@ -9,12 +9,11 @@ from functools import cache
 
 from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
-from buildfarm.errors import ExternalFailure, FarmError, IntegrityFailure, StaleAttempt
-from buildfarm.farm import claims, handover, plan
-from buildfarm.farm.keeper import fail_or_retry_task
+from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
+from buildfarm.farm import claims, handover
+from buildfarm.farm.keeper import fail_or_retry_task, fail_task
 from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
-from buildfarm.farm.rules import Cause
 from buildfarm.index.comparer import Comparer
 from buildfarm.index.publish import Publisher
 
@@ -77,8 +76,7 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
 
 
 def _end(farm: Farm, task_id: str, attempt: int, err: FarmError) -> None:
-    again = isinstance(err, ExternalFailure)
-    _log.warning("task.failed", code=err.code, message=err.message, again=again)
+    _log.warning("task.failed", code=err.code, message=err.message, again=isinstance(err, ExternalFailure))
     with farm.database.begin() as session:
         task = session.get_one(Task, task_id)
         if task.attempt != attempt:
@@ -86,22 +84,12 @@ def _end(farm: Farm, task_id: str, attempt: int, err: FarmError) -> None:
         try:
             if err.code in _WAITS_FOR:
                 claims.put_down(session, Task, task_id, attempt)
-            elif again:
-                fail_or_retry_task(session, task, str(err), attempts_max=farm.settings.limits.attempts)
+            elif isinstance(err, ExternalFailure):
+                fail_or_retry_task(session, task, err, attempts_max=farm.settings.limits.attempts)
             else:
-                plan.fail(session, task, err, cause_of(err))
+                fail_task(session, task, err)
         except StaleAttempt:
             session.rollback()
-
-
-def cause_of(err: FarmError) -> Cause:
-    """Whose fault an error of control work is."""
-    if isinstance(err, ExternalFailure | IntegrityFailure):
-        return Cause.INFRASTRUCTURE
-    kind = err.code.split(".")[0]
-    if kind in {"recipe", "target", "metadata", "source", "ref", "sdist"}:
-        return Cause.USER_CODE
-    return Cause.CHECKS if kind == "file" and err.code != "file.exists" else Cause.POLICY
 
 
 @contextmanager

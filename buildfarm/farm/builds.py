@@ -9,10 +9,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.errors import Conflict, NotFound
+from buildfarm.errors import Conflict, FarmError, NotFound
+from buildfarm.farm import failures
 from buildfarm.farm.claims import queued_values
 from buildfarm.farm.model import Artifact, Build, Job, Task
-from buildfarm.farm.rules import BUILD, FINAL, Cause, State, advance, fold
+from buildfarm.farm.rules import BUILD, FINAL, State, advance, fold
 from buildfarm.ids import new_id
 from buildfarm.sources.model import Source
 
@@ -133,18 +134,30 @@ def settle(session: Session, build_id: str) -> State:
         build.finished_at = now
         worst = _telling_job(session, build_id)
         if worst is not None:
-            build.cause = worst.cause
+            build.cause, build.failure_class = worst.cause, worst.failure_class
         if worst is not None and build.superseded_by is None:
             build.first_error = f"{worst.target}: {worst.first_error}" if worst.first_error else None
     return new
 
 
-def end(session: Session, build_id: str, state: State, *, cause: Cause | None, error: str | None) -> None:
+def fail(session: Session, build_id: str, error: FarmError) -> None:
     """End a build that has no running jobs: it could not be planned, or not be published."""
+    build = _end(session, build_id, State.FAILED, str(error))
+    build.failure_class = failures.class_of(error)
+    build.cause = failures.cause_of(build.failure_class)
+
+
+def leave(session: Session, build_id: str, sentence: str) -> None:
+    """End a build that has no running jobs: nobody wants it any more."""
+    _end(session, build_id, State.CANCELLED, sentence)
+
+
+def _end(session: Session, build_id: str, state: State, sentence: str) -> Build:
     session.flush()
     build = hold(session, build_id)
     build.state = advance(BUILD, State(build.state), state)
-    build.cause, build.first_error, build.finished_at = cause, error, clock.now()
+    build.first_error, build.finished_at = sentence, clock.now()
+    return build
 
 
 def cancel(session: Session, build_id: str, *, actor: str) -> Build:
@@ -203,7 +216,7 @@ def _call_off(session: Session, build: Build, sentence: str) -> None:
     if session.execute(select(Job.id).where(Job.build_id == build_id)).first():
         settle(session, build_id)
     else:
-        end(session, build_id, State.CANCELLED, cause=None, error=sentence)
+        leave(session, build_id, sentence)
 
 
 def overdue(session: Session, now: datetime) -> list[Job]:

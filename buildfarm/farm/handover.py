@@ -138,11 +138,13 @@ def _refuse(database: Database, waiting: Waiting, err: InvalidInput) -> None:
         if waiting.kind is Task:
             claims.refuse(session, *claim, error=sentence)
             task = session.get_one(Task, waiting.id)
-            builds.end(session, task.subject, State.FAILED, cause=Cause.INFRASTRUCTURE, error=sentence)
+            builds.fail(session, task.subject, ExternalFailure(sentence, code="farm.queue"))
         else:
             job = session.get_one(Job, waiting.id)
             builds.hold(session, job.build_id)
-            claims.refuse(session, *claim, cause=Cause.INFRASTRUCTURE, first_error=sentence)
+            claims.refuse(
+                session, *claim, cause=Cause.INFRASTRUCTURE, failure_class="farm", first_error=sentence
+            )
             builds.settle(session, job.build_id)
 
 

@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import ExternalFailure, StaleAttempt
+from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
 from buildfarm.farm import builds, claims, handover, jobs, leases, logins, rules
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.queue import Queues
-from buildfarm.farm.rules import Cause, State
+from buildfarm.farm.rules import State
 
 _log = log.get(__name__)
 
@@ -64,9 +64,8 @@ def _requeue_lapsed_tasks(
         with database.begin() as session:
             task = session.get_one(Task, task_id)
             if rules.is_silent(task.state, task.heartbeat_at, heard_since, clock.now(), patience):
-                fail_or_retry_task(
-                    session, task, "The worker fell silent.", attempts_max=settings.limits.attempts
-                )
+                silent = ExternalFailure("The worker fell silent.", code="farm.worker_lost")
+                fail_or_retry_task(session, task, silent, attempts_max=settings.limits.attempts)
                 _log.warning("keeper.task_lost", task_id=task_id, kind=task.kind)
 
 
@@ -75,21 +74,30 @@ def give_back_task(database: Database, settings: Settings, task_id: str, attempt
     with database.begin() as session:
         task = session.get(Task, task_id)
         if task is not None and task.attempt == attempt and task.state == State.RUNNING:
-            sentence = "The process that did it was killed."
-            fail_or_retry_task(session, task, sentence, attempts_max=settings.limits.attempts)
+            killed = ExternalFailure("The process that did it was killed.", code="farm.worker_lost")
+            fail_or_retry_task(session, task, killed, attempts_max=settings.limits.attempts)
             _log.warning("task.given_back", task_id=task_id, kind=task.kind)
 
 
-def fail_or_retry_task(session: Session, task: Task, sentence: str, *, attempts_max: int) -> None:
-    """A fault of the farm's own: the task gets another attempt, or its build ends with the sentence."""
+def fail_or_retry_task(session: Session, task: Task, error: ExternalFailure, *, attempts_max: int) -> None:
+    """A fault of the farm's own: the task gets another attempt, or its build ends with the error."""
     try:
         if task.attempt < attempts_max:
             claims.requeue(session, Task, task.id, task.attempt)
-            return
-        claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=sentence)
+        else:
+            fail_task(session, task, error)
     except StaleAttempt:
         return
-    builds.end(session, task.subject, State.FAILED, cause=Cause.INFRASTRUCTURE, error=sentence)
+
+
+def fail_task(session: Session, task: Task, error: FarmError) -> None:
+    """End a build whose control task met an error that another try would meet again.
+
+    Raises:
+        StaleAttempt: the task moved on meanwhile.
+    """
+    claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(error))
+    builds.fail(session, task.subject, error)
 
 
 def _end_overdue(database: Database, heard_since: datetime) -> None:

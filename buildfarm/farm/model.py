@@ -64,6 +64,7 @@ class Build(Base):
     version: Mapped[str | None]
     state: Mapped[str] = mapped_column(index=True)
     cause: Mapped[str | None]
+    failure_class: Mapped[str | None]
     first_error: Mapped[str | None] = mapped_column(Text)
     cancel_requested_at: Mapped[datetime | None]
     superseded_by: Mapped[str | None] = mapped_column(ForeignKey("build.id"))

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import EnvironmentProblem, FarmError, InvalidInput
+from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.farm import builds, claims, jobs, registry, sdists, unserved, versions
 from buildfarm.farm.model import Build, Job, Task
-from buildfarm.farm.rules import Cause, State
+from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
 from buildfarm.mirror.upstream import Upstream
 from buildfarm.recipes.catalog import Catalog, load_catalog
@@ -124,7 +124,7 @@ class Planner:
         if not images:
             sentence = "The farm has no image to build in."
             error = EnvironmentProblem(sentence, code="image.none", hint=_NO_IMAGES)
-            builds.end(session, build.id, State.FAILED, cause=Cause.INFRASTRUCTURE, error=str(error))
+            builds.fail(session, build.id, error)
             return
         try:
             targets = plan_targets(
@@ -134,14 +134,14 @@ class Planner:
                 catalog=_catalog(self.settings),
             )
         except InvalidInput as err:
-            builds.end(session, build.id, State.FAILED, cause=Cause.POLICY, error=str(err))
+            builds.fail(session, build.id, err)
             return
         if build.trigger == sdists.BY_RULE:
             targets = self._missing(session, build, targets)
         for target in targets:
             session.add(_job(build, source, snapshot, recipe, target))
         if build.trigger == sdists.BY_RULE and all(target.skip_reason for target in targets):
-            builds.end(session, build.id, State.CANCELLED, cause=None, error=_NOTHING_LEFT)
+            builds.leave(session, build.id, _NOTHING_LEFT)
             return
         builds.settle(session, build.id)
 
@@ -191,12 +191,6 @@ def _recipes(
 def _catalog(settings: Settings) -> Catalog | None:
     path = settings.recipes / "targets.toml"
     return load_catalog(str(path), path.read_text()) if path.is_file() else None
-
-
-def fail(session: Session, task: Task, err: FarmError, cause: Cause) -> None:
-    """End a build whose control task met an error that another try would meet again."""
-    claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(err))
-    builds.end(session, task.subject, State.FAILED, cause=cause, error=str(err))
 
 
 def _sibling(session: Session, build: Build) -> Build:

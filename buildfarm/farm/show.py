@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
 from buildfarm.farm.difference import Difference, since_good
+from buildfarm.farm.failures import next_step
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.farm.rules import State
-from buildfarm.sandbox.failures import FAILURES
-from buildfarm.sandbox.spec import FailureClass
 from buildfarm.sources.model import Source
 
 
@@ -33,7 +32,7 @@ class JobMark:
 
 @dataclass(frozen=True)
 class BuildRow:
-    """A build as lists show it."""
+    """A build as lists show it; `failure_class` and `next_step` tell what ended it and what to do then."""
 
     id: str
     number: int
@@ -51,7 +50,9 @@ class BuildRow:
     version: str | None
     state: str
     cause: str | None
+    failure_class: str | None
     first_error: str | None
+    next_step: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -267,10 +268,15 @@ def _facts(build: Build, source: str) -> dict[str, Any]:
     """What a row and a detail have in common, by field."""
     same = (
         "id", "number", "trigger", "ref", "commit", "title", "actor", "delivery_id", "compares_id",
-        "channel", "project",
-        "version", "state", "cause", "first_error", "created_at", "started_at", "finished_at",
+        "channel", "project", "version", "state", "cause", "failure_class", "first_error",
+        "created_at", "started_at", "finished_at",
     )  # fmt: skip
-    return {name: getattr(build, name) for name in same} | {"source": source, "recipe": build.recipe_name}
+    derived = {
+        "source": source,
+        "recipe": build.recipe_name,
+        "next_step": next_step(build.failure_class),
+    }
+    return {name: getattr(build, name) for name in same} | derived
 
 
 def _marks(session: Session, build_ids: list[str]) -> dict[str, list[JobMark]]:
@@ -315,7 +321,7 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
             phase=job.phase,
             first_error=job.first_error,
             error_line=job.error_line,
-            next_step=_next_step(job.failure_class),
+            next_step=next_step(job.failure_class),
             attempt=job.attempt,
             queue=job.queue,
             build_image=job.spec.get("build_image"),
@@ -331,11 +337,6 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
     ]
 
 
-def _next_step(failure_class: str | None) -> str | None:
-    known = FAILURES.get(cast("FailureClass", failure_class))
-    return known.next_step if known else None
-
-
 def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
     outcome = attempt.outcome or {}
     return AttemptRow(
@@ -346,7 +347,7 @@ def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
         failure_class=outcome.get("failure_class"),
         first_error=outcome.get("first_error"),
         error_line=outcome.get("error_line"),
-        next_step=_next_step(outcome.get("failure_class")),
+        next_step=next_step(outcome.get("failure_class")),
         phase=outcome.get("phase"),
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,

@@ -29,6 +29,7 @@ from buildfarm.journal.model import Checkpoint, JournalRow
 from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 from buildfarm.trust.client import SignerClient
+from workers import tasks
 
 pytestmark = pytest.mark.system
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -175,6 +176,39 @@ def test_a_broken_wheel_is_never_attested(press) -> None:
         publish(press, build_id)
     assert caught.value.code.startswith("file.")
     assert journal(press) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "failure_class", "cause"),
+    [("broken", "files", "checks"), ("mixed", "files", "checks"), ("foreign", "name", "policy"),
+     ("other bytes", "file-exists", "policy")],
+)  # fmt: skip
+def test_a_publish_that_is_refused_ends_its_build_with_a_class(
+    press, monkeypatch, made: str, failure_class: str, cause: str
+) -> None:
+    monkeypatch.setattr(tasks.config, "load", lambda: press.farm.settings)
+    settings = press.farm.settings.model_copy(update={"signer_socket": str(press.socket)})
+    monkeypatch.setattr(tasks.bootstrap, "farm", lambda _settings: replace(press.farm, settings=settings))
+    source, wheel = press.source(), press.wheel()
+    if made == "other bytes":
+        publish(press, press.built(source, wheel))
+    if made == "foreign":
+        source = press.source("thief", projects=("gadget",))
+    files = {
+        "broken": [(wheel[0], wheel[1][:-9])],
+        "mixed": [wheel, press.wheel("gadget")],
+        "foreign": [wheel],
+        "other bytes": [press.wheel(code="x = 2\n")],
+    }
+    build_id = press.built(source, *files[made], ref="refs/tags/v2")
+    with press.database.read() as session:
+        task = session.scalars(select(Task).where(Task.subject == build_id, Task.kind == "publish")).one()
+    tasks.run_task(task.id, task.attempt, 1)
+    client = press.client(press.token("admin"))
+    build = client.get(f"/api/v1/builds/{build_id}").json
+    assert (build["state"], build["failure_class"], build["cause"]) == ("failed", failure_class, cause)
+    assert build["next_step"]
+    assert "Not published" in client.get(f"/builds/{build_id}", headers={"Accept": "text/html"}).text
 
 
 def test_without_a_signer_a_build_waits_and_is_published_later(press, signer) -> None:

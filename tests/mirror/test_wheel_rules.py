@@ -149,7 +149,7 @@ def test_what_was_begun_or_failed_is_not_tried_again_but_a_new_target_is(house) 
     jobs = planned(house, "1.1")
     assert run(house) == ["1.1"]
     with house.database.begin() as session:
-        builds.end(session, jobs[0].build_id, State.FAILED, cause=None, error="It breaks.")
+        builds.fail(session, jobs[0].build_id, InvalidInput("It breaks."))
     assert run(house) == ["1.1"]
     assert f"It was begun as {jobs[0].build_id}, which is failed." in str(verdicts(house)["1.1"])
     with house.database.begin() as session:
@@ -181,7 +181,7 @@ def test_a_failed_build_can_be_asked_for_by_hand(house) -> None:
     run(house)
     with house.database.begin() as session:
         build = session.scalars(select(Build)).one()
-        builds.end(session, build.id, State.FAILED, cause=None, error="It breaks.")
+        builds.fail(session, build.id, InvalidInput("It breaks."))
     again = house.farm.supplementer.request("all", "gadget", "1.1", actor="bob")
     assert again != build.id
 

@@ -249,8 +249,9 @@ def _history(
     _job(session, failed, TARGETS[4], State.CANCELLED, builder, required=False)
     seed.failed_job = bad.id
     build("cancelled", gadget, State.CANCELLED, 18, 5, first_error="Cancelled by ada.", trigger="manual")
+    ended = {"cause": "user_code", "failure_class": "ref"}
     unplanned = "The repository has no such branch or tag (any more)."
-    build("unplanned", gadget, State.FAILED, 15, 3, cause="user_code", first_error=unplanned, commit=None)
+    build("unplanned", gadget, State.FAILED, 15, 3, first_error=unplanned, commit=None, **ended)
     build("built", gadget, State.BUILT, 5, 0)
     running = build("running", widget, State.RUNNING, 1, 0, title="Read compressed lists")
     live = _job(session, running, TARGETS[0], State.RUNNING, builder, phase="build")

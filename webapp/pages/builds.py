@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect
 from werkzeug.wrappers import Response as Redirect
 
 from buildfarm.farm import builds
-from buildfarm.farm.rules import FINAL
+from buildfarm.farm.rules import FINAL, State, fold
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
 from buildfarm.farm.waiting import waits_of
 from buildfarm.index.showfiles import files_of_build
@@ -64,7 +64,7 @@ def show_one(build_id: str) -> Response:
         build = build_detail(session, build_id)
         return page(
             "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
-            quotes=_quotes(build), files=files_of_build(session, build_id),
+            quotes=_quotes(build), own_end=_ended_by_itself(build), files=files_of_build(session, build_id),
             served=served(build.jobs), waits=waits_of(session, build_id, farm().settings),
         )  # fmt: skip
 
@@ -116,6 +116,12 @@ def _sides(target: str) -> tuple[str, str]:
     """Interpreter and platform of a target such as `cp313-manylinux_2_28_x86_64`."""
     interpreter, _, platform = target.partition("-")
     return interpreter, platform or "any"
+
+
+def _ended_by_itself(build: BuildDetail) -> bool:
+    """Whether it failed before it had jobs or after they went well, so that no job tells why."""
+    by_jobs = fold((State(job.state), job.required) for job in build.jobs) if build.jobs else None
+    return build.state == State.FAILED and by_jobs is not State.FAILED
 
 
 def _quotes(build: BuildDetail) -> list[JobRow]:

@@ -157,6 +157,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("cause", sa.String(), nullable=True),
+        sa.Column("failure_class", sa.String(), nullable=True),
         sa.Column("first_error", sa.Text(), nullable=True),
         sa.Column("cancel_requested_at", types.UtcDateTime(), nullable=True),
         sa.Column("superseded_by", sa.String(), nullable=True),
