@@ -98,10 +98,8 @@ def claim() -> Response:
     principal = verdicts().principal(request.headers.get("Authorization"))
     with farm().database.begin() as session:
         builder = registry.builder_of(session, principal)
-        seen_s = farm().settings.timing.builder_seen_s
         refusal = dispatch.turn_away(session, builder, body.job, body.attempt, farm().settings)
         if refusal is None:
-            comparisons.demand_elsewhere(session, builder, body.job, seen_s=seen_s)
             claimed = jobs.claim(session, builder, principal, body.job, body.attempt)
     if refusal is not None:
         handover.try_hand_over(farm().database, farm().queues)

@@ -123,7 +123,7 @@ def cancel(build_id: str, *, as_json: bool) -> None:
 def compare(build_id: str, *, wait: bool, as_json: bool) -> None:
     """Build the files of BUILD_ID once more from the same inputs, and compare them byte for byte.
 
-    The second build publishes nothing, and runs on another builder where there is one.
+    The second build publishes nothing, and runs on another builder where one is free.
     """
     client = from_environment()
     made = client.post("builds", build_id, "compare")

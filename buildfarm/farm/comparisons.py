@@ -6,22 +6,18 @@ first one was served. It publishes nothing; what it found is one row for each fi
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.errors import Conflict, NotFound
-from buildfarm.farm import builds, crew, jobs
-from buildfarm.farm.model import Attempt, Build, Builder, Dependency, Job
+from buildfarm.farm import builds, jobs
+from buildfarm.farm.model import Attempt, Build, Dependency, Job
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
 
 #: The trigger of such builds.
 TRIGGER = "compare"
-#: How long a job waits for a builder other than the first one's.
-ELSEWHERE = timedelta(minutes=10)
 
 
 def start(session: Session, build_id: str, *, actor: str) -> Build:
@@ -78,28 +74,10 @@ def demand_read_before(session: Session, job: Job, filename: str) -> None:
         raise NotFound(f"The first build was not served {filename}.", code="comparison.not_served")
 
 
-def demand_elsewhere(session: Session, builder: Builder, job_id: str, *, seen_s: float) -> None:
-    """Leave the job of a build that compares to another builder than the first one's, while there is one.
-
-    `seen_s` is how often an idle builder gives a sign of life, in seconds.
-
-    Raises:
-        Conflict: `comparison.elsewhere`.
-    """
-    job = session.get(Job, job_id)
-    first = first_of(session, job) if job else None
-    if job is None or first is None or clock.now() - job.created_at > ELSEWHERE:
-        return
-    if session.get_one(Attempt, (first.id, first.attempt)).builder_id != builder.id:
-        return
-    tier = job.queue.split(".")[2]
-    heard = clock.now() - timedelta(seconds=crew.SILENCES * seen_s)
-    others = session.scalars(select(Builder).where(Builder.id != builder.id, Builder.seen_at > heard))
-    if any(tier in other.tiers for other in others):
-        raise Conflict(
-            "Another builder is to make these files a second time; this one made them first.",
-            code="comparison.elsewhere",
-        )
+def first_builder(session: Session, job: Job) -> str | None:
+    """The id of the builder that made the files which this job makes again; None where it repeats none."""
+    first = first_of(session, job)
+    return session.get_one(Attempt, (first.id, first.attempt)).builder_id if first else None
 
 
 def _again(job: Job, build: Build) -> Job:

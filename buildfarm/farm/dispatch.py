@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.errors import Conflict, StaleAttempt
-from buildfarm.farm import claims, crew
+from buildfarm.farm import claims, comparisons, crew
 from buildfarm.farm.model import Builder, Job, Pause
 from buildfarm.farm.rules import State
 from buildfarm.journal.record import record
@@ -95,7 +95,8 @@ def turn_away(
     elif crew.failed_checks(builder):
         refusal = Conflict(f"The builder {builder.name} failed its self-test.", code="builder.unfit")
     elif _is_better_elsewhere(session, builder, job_id, settings):
-        refusal = Conflict("This builder failed it before; another one is free.", code="attempt.elsewhere")
+        sentence = "Another builder is free; this one failed it before, or made the same files first."
+        refusal = Conflict(sentence, code="attempt.elsewhere")
     else:
         return None
     with contextlib.suppress(StaleAttempt):
@@ -104,15 +105,18 @@ def turn_away(
 
 
 def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settings: Settings) -> bool:
-    """Whether the farm failed this job on this builder before, and another one could take it now.
+    """Whether the farm failed this job on this builder before, or it made the files that the job makes
+    again, and another one could take it now.
 
     Who pops a job is RQ's choice, so it may come back here a few times before the other one has it.
     """
     job = session.get(Job, job_id)
-    if job is None or job.attempt == 1 or job.hand_over >= _BOUNCES:
+    if job is None or job.hand_over >= _BOUNCES:
         return False
-    tried = crew.tried_in_vain(session, job)
-    return builder.id in tried and bool(crew.others_for(session, job, tried, settings))
+    avoided = crew.tried_in_vain(session, job)
+    if first := comparisons.first_builder(session, job):
+        avoided.add(first)
+    return builder.id in avoided and bool(crew.others_for(session, job, avoided, settings))
 
 
 def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:

@@ -15,14 +15,15 @@ from sqlalchemy import select, update
 
 from buildfarm import clock
 from buildfarm.errors import StaleAttempt
-from buildfarm.farm import builds, claims, comparisons, registry
-from buildfarm.farm.model import Build, Builder, Comparison, Job, Task
+from buildfarm.farm import builds, claims, handover, registry
+from buildfarm.farm.model import Build, Builder, Comparison, Task
 from buildfarm.farm.rules import State
 from buildfarm.index.comparer import Comparer
 from buildfarm.index.model import ChannelEntry, File
 from buildfarm.journal.model import JournalRow
 from buildfarm.sources.model import Source
 from tests.conftest import wheel
+from tests.farm.test_handover import Queues
 from tests.mirror.conftest import upstream  # noqa: F401 - the same fixture
 
 TARGET, OTHER = "cp313-manylinux_2_28_x86_64", "cp312-manylinux_2_28_x86_64"
@@ -354,38 +355,44 @@ def second(house) -> Callable[[], str]:
     return start
 
 
+REPORT = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1, "findings": []}
+
+
 def claim(house, token: str, job_id: str):
     return call(house, token, "POST", "/claim", json={"job": job_id, "attempt": 1})
 
 
-def test_the_builder_of_the_first_files_leaves_the_second_to_another_one(house, second) -> None:
+def test_the_builder_of_the_first_files_leaves_the_second_to_another_one_at_once(house, second) -> None:
     two = builder(house, "two")
-    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1, "findings": []}
-    call(house, two, "POST", "/builder/seen", json=report)
+    call(house, two, "POST", "/builder/seen", json=REPORT)
     job_id = second()
+    queues = Queues()
+    handover.hand_over_waiting(house.database, queues)
     refused = claim(house, second.one, job_id)
-    assert (refused.status_code, refused.json["code"]) == (409, "comparison.elsewhere")
+    assert (refused.status_code, refused.json["code"]) == (409, "attempt.elsewhere")
+    handover.hand_over_waiting(house.database, queues)
+    assert (job_id, 1, 2) in queues.held
     assert claim(house, two, job_id).status_code == 200
 
 
-def test_a_builder_that_is_alone_makes_them_itself(house, second) -> None:
-    with house.database.begin() as session:
-        registry.add_builder(session, "elsewhere", ["release"], actor="test")
-        registry.add_builder(session, "silent", ["dev"], actor="test")
-        long_ago = clock.now() - timedelta(hours=1)
-        session.execute(update(Builder).where(Builder.name == "silent").values(seen_at=long_ago))
-        session.execute(update(Builder).where(Builder.name == "elsewhere").values(seen_at=clock.now()))
+@pytest.mark.parametrize("other", ["drained", "silent", "of another tier", "busy", "unfit", "none"])
+def test_a_builder_makes_them_itself_at_once_where_no_other_one_is_free(house, second, other: str) -> None:
+    if other != "none":
+        two = builder(house, "two")
+        call(house, two, "POST", "/builder/seen", json=REPORT)
+    if other == "busy":
+        _, made = house.build(house.source("gadget", projects=()), TARGET)
+        attempt(house, two, made[TARGET])
+    changed = {
+        "drained": {"drained_at": clock.now()},
+        "silent": {"seen_at": clock.now() - timedelta(hours=1)},
+        "of another tier": {"tiers": ["release"]},
+        "unfit": {"facts": {**REPORT, "findings": [{"name": "disk", "good": False, "value": "full"}]}},
+    }
+    if other in changed:
+        with house.database.begin() as session:
+            session.execute(update(Builder).where(Builder.name == "two").values(**changed[other]))
     assert claim(house, second.one, second()).status_code == 200
-
-
-def test_nobody_is_waited_for_without_end(house, second) -> None:
-    report = {"queues": ["build.manylinux-x86_64.dev.interactive"], "slots": 1, "findings": []}
-    assert call(house, builder(house, "two"), "POST", "/builder/seen", json=report).status_code == 200
-    job_id = second()
-    with house.database.begin() as session:
-        waited = clock.now() - comparisons.ELSEWHERE - timedelta(seconds=1)
-        session.execute(update(Job).where(Job.id == job_id).values(created_at=waited))
-    assert claim(house, second.one, job_id).status_code == 200
 
 
 def test_a_comparison_is_done_once(house) -> None:
