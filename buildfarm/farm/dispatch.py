@@ -105,9 +105,9 @@ def turn_away(
 
 
 def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settings: Settings) -> bool:
-    """Whether the farm failed this job on this builder before, or it made the files that the job makes
-    again, and another one could take it now.
+    """Whether this builder should leave the job to another one, which could take it now.
 
+    It should where the farm failed the job on it before, or where it made the files that the job makes again.
     Who pops a job is RQ's choice, so it may come back here a few times before the other one has it.
     """
     job = session.get(Job, job_id)
