@@ -9,6 +9,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm import handover
 from buildfarm.farm.keeper import give_back_task
 from buildfarm.farm.wire import CONTROL_QUEUES, RUN_TASK
+from buildfarm.sources import fetcher
 from buildfarm.wheels import descriptions, validate
 from workers.tasks import own_farm
 from workers.worker import run_worker
@@ -23,7 +24,7 @@ def main() -> int:
     """Work until told to stop."""
     log.configure("worker")
     try:
-        for sandbox in (validate.sandbox, descriptions.sandbox):
+        for sandbox in (validate.sandbox, descriptions.sandbox, fetcher.sandbox):
             sandbox.share()
         _rehearse()
         return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)

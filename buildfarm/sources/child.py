@@ -1,8 +1,8 @@
 """The fetcher: a short-lived process that talks to one repository and answers in JSON.
 
-Started by `fetcher.py` with an order on standard input. It gives up what it does not need, works,
-writes one JSON object to standard output and ends. It holds one source's credential and nothing
-else of the farm: no settings, no database, no other source.
+Forked for an order of `fetcher.py`. It gives up what it does not need, works, answers one JSON object and
+ends. It holds one source's credential and nothing else of the farm: no settings, no database, no other
+source; what it is forked from holds nothing at all.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 import os
 import shutil
 import socket
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from buildfarm import forked
 from buildfarm.errors import ExternalFailure, FarmError, InvalidInput, LimitExceeded
 from buildfarm.sources import archive, confine, dotgit, faults, history, trees
 from buildfarm.sources.contract import CommitFacts, Found, Order
@@ -34,24 +35,23 @@ MIRROR_NAME = "repo.git"
 _MAX_TEXT = 200
 
 
-def main() -> int:
-    """Do what the order on standard input says; exit 0 whenever there is an answer."""
-    confine.die_with_parent()
-    order = Order.model_validate_json(sys.stdin.buffer.read())
+def answer(asked: str, files: Sequence[int]) -> str:
+    """Do what the order says; there is an answer whatever comes of it.
+
+    The open files of a snapshot are the tar to write and the mirror's lock, which is held while any git runs.
+    """
+    order = Order.model_validate_json(asked)
     try:
-        answer = {"ok": _obey(order)}
+        return json.dumps({"ok": _obey(order, files)})
     except FarmError as error:
-        answer = {"error": faults.to_wire(error)}
-    sys.stdout.write(json.dumps(answer))
-    sys.stdout.flush()
-    return 0
+        return json.dumps({"error": faults.to_wire(error)})
 
 
 def _secrets(order: Order) -> list[str]:
     return [order.password] if order.password else []
 
 
-def _obey(order: Order) -> dict[str, object]:
+def _obey(order: Order, files: Sequence[int]) -> dict[str, object]:
     request = order.request
     deadline = time.monotonic() + request.limits.seconds
     url = checked_url(request.url, allow_file=request.allow_file)
@@ -63,20 +63,20 @@ def _obey(order: Order) -> dict[str, object]:
     repository = (order.scratch if order.verb == "refs" else request.mirror_dir) / MIRROR_NAME
     repository.mkdir(mode=0o700, exist_ok=True)
     _shrink(order, url, repository)
-    git = _runner(order, url, addresses, deadline)
+    git = _runner(order, url, addresses, deadline, held=files[1:])
     mirror = Mirror(repository, git)
     if order.verb == "refs":
         mirror.prepare()
         return {"refs": mirror.list_refs(url.text, limit=request.limits.files)}
     try:
-        found = _snapshot(order, git, mirror)
+        found = _snapshot(order, git, mirror, files[0])
     except ExternalFailure as error:
         if error.code != faults.UNEXPLAINED:
             raise
         # Perhaps the mirror is damaged; it holds nothing that cannot be fetched again.
         mirror.empty()
         shutil.rmtree(_git_folder(order), ignore_errors=True)
-        found = _snapshot(order, git, mirror)
+        found = _snapshot(order, git, mirror, files[0])
     return found.model_dump(mode="json")
 
 
@@ -114,7 +114,9 @@ def _shrink(order: Order, url: RepositoryUrl, repository: Path) -> None:
     confine.die_with_parent()  # a change of uid takes it back
 
 
-def _runner(order: Order, url: RepositoryUrl, addresses: list[str], deadline: float) -> GitRunner:
+def _runner(
+    order: Order, url: RepositoryUrl, addresses: list[str], deadline: float, held: Sequence[int]
+) -> GitRunner:
     def kept(name: str, text: str) -> Path | None:
         if not text:
             return None
@@ -132,7 +134,7 @@ def _runner(order: Order, url: RepositoryUrl, addresses: list[str], deadline: fl
         scratch=order.scratch,
         deadline=deadline,
         secrets=_secrets(order),
-        pass_fds=[] if order.lock_fd is None else [order.lock_fd],
+        pass_fds=held,
         credential_fd=credential_fd,
         addresses=addresses,
         ssh_key=kept("ssh_key", order.ssh_key),
@@ -146,7 +148,7 @@ def _git_folder(order: Order) -> Path:
     return order.scratch / "dotgit"
 
 
-def _snapshot(order: Order, git: GitRunner, mirror: Mirror) -> Found:
+def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int) -> Found:
     request = order.request
     mirror.prepare()
     commit = mirror.fetch(request)
@@ -164,9 +166,7 @@ def _snapshot(order: Order, git: GitRunner, mirror: Mirror) -> Found:
         past = history.tip_only(git, mirror.path, commit, past)
         dotgit.write(git, mirror.path, folder, commit=commit, ref=request.ref, history=past, limit=None)
     facts = _facts(git, mirror.path, commit)
-    if order.out_fd is None:
-        raise InvalidInput("A snapshot needs somewhere to go.", code="source.nothing_asked")
-    with os.fdopen(order.out_fd, "wb") as out:
+    with os.fdopen(os.dup(out_fd), "wb") as out:
         out.seek(0)
         out.truncate()
         archive.write(git, mirror.path, entries, folder, out, mtime=facts.commit_time)
@@ -201,4 +201,4 @@ def _readable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    forked.serve(answer)

@@ -109,7 +109,7 @@ class Snapshot(Found):
 
 
 class Order(_Frozen):
-    """What the asking process tells the fetcher on standard input, secrets included."""
+    """What the asking process tells the fetcher, secrets included."""
 
     verb: Literal["snapshot", "refs"]
     request: FetchRequest
@@ -119,8 +119,6 @@ class Order(_Frozen):
     known_hosts: str = ""
     ca: str = ""
     scratch: Path
-    out_fd: int | None = None
-    lock_fd: int | None = None
 
 
 def order_for(
@@ -128,8 +126,6 @@ def order_for(
     request: FetchRequest,
     *,
     scratch: Path,
-    out_fd: int | None = None,
-    lock_fd: int | None = None,
 ) -> Order:
     """The order for a request, its secrets beside it.
 
@@ -152,6 +148,4 @@ def order_for(
         known_hosts=credential.known_hosts,
         ca=credential.ca,
         scratch=scratch,
-        out_fd=out_fd,
-        lock_fd=lock_fd,
     )

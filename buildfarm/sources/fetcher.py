@@ -1,4 +1,4 @@
-"""Asking the fetcher: start it, wait with a deadline, and turn its answer into a snapshot or an error."""
+"""Asking the fetcher: hand it the order, wait with a deadline, and make its answer a snapshot or an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,20 +16,24 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-import buildfarm
 from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, FarmError
+from buildfarm.forkserver import ForkServer
 from buildfarm.sources import faults
 from buildfarm.sources.contract import FetchRequest, Found, Order, Snapshot, order_for
 from buildfarm.sources.rules import checked_commit, checked_ref, checked_url
-from buildfarm.sources.supervised import run_supervised
 
 _logger = log.get(__name__)
 
 #: The fetcher ends itself at its deadline; this much later it is ended.
 _GRACE_SECONDS = 5.0
 _LOCK_POLL_SECONDS = 0.05
-_PACKAGE_ROOT = Path(buildfarm.__file__).resolve().parent.parent
+
+#: Forks a process for each order.
+sandbox = ForkServer(
+    "buildfarm.sources.child",
+    environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONUTF8": "1"},
+)
 
 
 def fetch_snapshot(request: FetchRequest, into: Path) -> Snapshot:
@@ -62,8 +65,7 @@ def fetch_snapshot(request: FetchRequest, into: Path) -> Snapshot:
             raise Conflict("The snapshot's path is taken.", code="source.path_taken") from None
         try:
             with os.fdopen(out_fd, "rb") as out:
-                order = order_for("snapshot", request, scratch=scratch, out_fd=out_fd, lock_fd=lock_fd)
-                answer = _ask(order, (out_fd, lock_fd))
+                answer = _ask(order_for("snapshot", request, scratch=scratch), out_fd, lock_fd)
                 found = _understood(answer)
                 # The fetcher is not asked what it wrote: it may have been taken over.
                 size = out.seek(0, os.SEEK_END)
@@ -87,7 +89,7 @@ def list_refs(request: FetchRequest) -> dict[str, str]:
     _check(request)
     _make_folder(request.mirror_dir)
     with _scratch(request, "refs-") as scratch:
-        answer = _ask(order_for("refs", request, scratch=scratch), ())
+        answer = _ask(order_for("refs", request, scratch=scratch))
     refs = answer.get("refs")
     if not isinstance(refs, dict):
         raise _nonsense()
@@ -148,37 +150,20 @@ def _scratch(request: FetchRequest, prefix: Literal["fetch-", "refs-"]) -> Itera
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ask(order: Order, pass_fds: tuple[int, ...]) -> dict[str, object]:
-    # -P: nothing is imported from the working directory; -s: nothing from a home directory.
-    command = [sys.executable, "-P", "-s", "-X", "utf8", "-m", "buildfarm.sources.child"]
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": str(_PACKAGE_ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    ended = run_supervised(
-        command,
-        environment=environment,
-        stdin=order.model_dump_json().encode(),
-        seconds=order.request.limits.seconds + _GRACE_SECONDS,
-        pass_fds=pass_fds,
-    )
-    if ended.stderr:
-        said = faults.redact(ended.stderr.decode("utf-8", "replace"), [order.password])
-        _logger.debug("source.fetcher_said", stderr=log.mask(said))
-    if ended.timed_out:
+def _ask(order: Order, *files: int) -> dict[str, object]:
+    patience = order.request.limits.seconds + _GRACE_SECONDS
+    deadline = time.monotonic() + patience
+    told = sandbox.ask(order.model_dump_json().encode(), *files, wall_seconds=patience)
+    if not told and time.monotonic() >= deadline:
         raise ExternalFailure(
             "Fetching the repository took longer than allowed.",
             code="source.timeout",
             seconds=order.request.limits.seconds,
         )
     try:
-        answer = json.loads(ended.stdout)
+        answer = json.loads(told)
     except ValueError:
-        raise ExternalFailure(
-            "The fetcher ended without an answer.", code="source.fetcher_died", status=ended.status
-        ) from None
+        raise ExternalFailure("The fetcher ended without an answer.", code="source.fetcher_died") from None
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         error = faults.from_wire(answer["error"])
         error.facts = {name: log.mask(str(value)) for name, value in error.facts.items()}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from buildfarm.forkserver import ForkServer
 from buildfarm.wheels.facts import Finding
 from buildfarm.wheels.rules import RULES, shown
-from buildfarm.wheels.sandbox import Sandbox
 
 RULE = RULES["M-10"].id
-sandbox = Sandbox("buildfarm.wheels.rendering", wall_seconds=10.0)
+sandbox = ForkServer("buildfarm.wheels.rendering", wall_seconds=10.0)
 
 
 @dataclass(frozen=True)

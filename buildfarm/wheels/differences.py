@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from buildfarm.wheels.sandbox import Sandbox
+from buildfarm.forkserver import ForkServer
 
 #: Differences that are told at most.
 MOST = 50
-_sandbox = Sandbox("buildfarm.wheels.listing", wall_seconds=60.0)
+_sandbox = ForkServer("buildfarm.wheels.listing", wall_seconds=60.0)
 
 
 @dataclass(frozen=True)

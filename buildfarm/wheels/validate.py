@@ -17,17 +17,17 @@ from typing import BinaryIO
 from packaging.version import InvalidVersion, Version
 
 from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
+from buildfarm.forkserver import ForkServer
 from buildfarm.wheels import descriptions
 from buildfarm.wheels.facts import Check, Expectation, FileFacts
 from buildfarm.wheels.names import FileName, parse_filename
 from buildfarm.wheels.rules import RULES_VERSION, Report, refusal, shown
-from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.sdist import check_sdist
 from buildfarm.wheels.stream import Budget, HashedStream, too_large
 from buildfarm.wheels.tools import tools
 from buildfarm.wheels.wheel import check_wheel
 
-sandbox = Sandbox("buildfarm.wheels.checking")
+sandbox = ForkServer("buildfarm.wheels.checking")
 
 
 def validate(source: Path | int, expectation: Expectation) -> FileFacts:

@@ -421,14 +421,10 @@ def test_a_sha256_repository_is_fetched(tmp_path, take, unpack, git_in):
 
 
 def test_answers_that_make_no_sense_are_refused(ask, tmp_path, monkeypatch):
-    from buildfarm.sources import fetcher, supervised
+    from buildfarm.sources import fetcher
 
     for said in (b"", b"[]", b"{}", b'{"ok": {}}', b'{"ok": {"commit": "../x"}}', b"\xff", b"null"):
-        monkeypatch.setattr(
-            fetcher,
-            "run_supervised",
-            lambda *_, said=said, **__: supervised.Ended(0, said, b"", timed_out=False),
-        )
+        monkeypatch.setattr(fetcher.sandbox, "ask", lambda *_, said=said, **__: said)
         with pytest.raises(ExternalFailure) as error:
             fetch_snapshot(ask(), tmp_path / "out.tar")
         assert _code(error) == "source.fetcher_died"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from buildfarm.forkserver import ForkServer
+from buildfarm.sources import fetcher
 from buildfarm.sources.contract import Credential
 
 pytestmark = pytest.mark.system  # each fetch starts a fetcher
@@ -30,15 +33,18 @@ exec sh -c "$last"
 
 
 @pytest.fixture
-def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "notes"
     folder.mkdir()
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "ssh").write_text(_STAND_IN.format(notes=folder))
     (programs / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    return folder
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    server = ForkServer("buildfarm.sources.child", environment={"PATH": path})
+    monkeypatch.setattr(fetcher, "sandbox", server)
+    yield folder
+    server.close()
 
 
 def test_ssh_gets_the_sources_key_and_known_hosts_and_leaves_neither_behind(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildfarm.forkserver import ForkServer
 from buildfarm.wheels import descriptions, rendering
-from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.validate import validate_in_sandbox
 
 RST = """\
@@ -165,7 +165,7 @@ def test_a_renderer_that_dies_is_a_description_that_is_not_shown(monkeypatch, tm
     fake = tmp_path / "buildfarm" / "wheels" / "rendering.py"
     fake.parent.mkdir(parents=True)
     fake.write_text(PROGRAM.format(packages=str(Path(rendering.__file__).parents[2]), body=body))
-    sandbox = Sandbox("buildfarm.wheels.rendering", tmp_path)
+    sandbox = ForkServer("buildfarm.wheels.rendering", tmp_path)
     monkeypatch.setattr(descriptions, "sandbox", sandbox)
     found = descriptions.render(metadata("a"))
     sandbox.close()
@@ -176,7 +176,7 @@ def test_a_renderer_that_dies_is_a_description_that_is_not_shown(monkeypatch, tm
 def test_it_renders_the_same_where_its_user_cannot_read_the_program(closed_program, monkeypatch):
     asked = [(RST, "text/x-rst"), (MARKDOWN, "text/markdown"), (RST.replace("lua", "nonsense"), "text/x-rst")]
     here = [rendering.render(metadata(*one)) for one in asked]
-    sandbox = Sandbox("buildfarm.wheels.rendering", closed_program)
+    sandbox = ForkServer("buildfarm.wheels.rendering", closed_program)
     monkeypatch.setattr(descriptions, "sandbox", sandbox)
     try:
         found = [descriptions.render(metadata(*one)) for one in asked]

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from buildfarm.errors import InvalidInput
+from buildfarm.forkserver import ForkServer
 from buildfarm.wheels import validate as room
 from buildfarm.wheels.facts import Expectation
-from buildfarm.wheels.sandbox import Sandbox
 from buildfarm.wheels.validate import validate, validate_in_sandbox
 
 PACKAGES = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def child_that(monkeypatch, tmp_path):
         fake = tmp_path / "buildfarm" / "wheels" / "checking.py"
         fake.parent.mkdir(parents=True)
         fake.write_text(program.format(packages=str(PACKAGES), body=body))
-        sandboxes.append(Sandbox("buildfarm.wheels.checking", tmp_path, wall_seconds))
+        sandboxes.append(ForkServer("buildfarm.wheels.checking", tmp_path, wall_seconds))
         monkeypatch.setattr(room, "sandbox", sandboxes[-1])
 
     yield replaced
@@ -211,7 +211,7 @@ def test_the_child_has_no_network_no_rights_and_little_memory(sandboxed, child_t
 def test_the_program_may_lie_where_the_childs_user_cannot_read(
     sandboxed, compile_c, monkeypatch, closed_program
 ):
-    sandbox = Sandbox("buildfarm.wheels.checking", closed_program)
+    sandbox = ForkServer("buildfarm.wheels.checking", closed_program)
     monkeypatch.setattr(room, "sandbox", sandbox)
     code = compile_c(needs="libc.so.6")
     try:

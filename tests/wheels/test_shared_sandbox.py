@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from buildfarm.wheels.sandbox import Sandbox
+from buildfarm.forkserver import ForkServer
 
 MODULE = "buildfarm.wheels.rendering"
 QUESTION = b'{"description": "*a*", "content_type": "text/markdown"}'
@@ -29,7 +29,7 @@ def in_child(act):
 
 @pytest.fixture
 def sandbox():
-    sandbox = Sandbox(MODULE, wall_seconds=20.0)
+    sandbox = ForkServer(MODULE, wall_seconds=20.0)
     yield sandbox
     sandbox.close()
 

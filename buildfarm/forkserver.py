@@ -1,4 +1,4 @@
-"""The farm's side of a sandbox: asks the forking process of `child.py`, awaits one answer.
+"""The farm's side of work in forked processes: asks the forking process of `forked.py`, awaits one answer.
 
 Each process that asks has one such process beside it, started by its first question. It ends when its
 socket does, whatever becomes of this process. A forked process has its own, unless its parent shares.
@@ -14,21 +14,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-_PACKAGES = Path(__file__).resolve().parents[2]
+_PACKAGES = Path(__file__).resolve().parents[1]
 _WALL_SECONDS = 90.0
 _START_SECONDS = 60.0  # Python and its imports, on a machine that has other things to do
 _MAX_ANSWER = 32 * 1024 * 1024
+_REAP_SECONDS = 5.0
 _CHUNK = 1 << 16
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 
 
-class Sandbox:
+class ForkServer:
     """Starts the forking process and starts it again when it is gone; for any number of threads."""
 
-    def __init__(self, module: str, packages: Path = _PACKAGES, wall_seconds: float = _WALL_SECONDS) -> None:
+    def __init__(
+        self,
+        module: str,
+        packages: Path = _PACKAGES,
+        wall_seconds: float = _WALL_SECONDS,
+        environment: Mapping[str, str] = _ENVIRONMENT,
+    ) -> None:
         self._module, self._packages, self._wall_seconds = module, packages, wall_seconds
+        self._environment = dict(environment)
         self._is_shared = False
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,12 +64,12 @@ class Sandbox:
         self._lock = threading.Lock()
         self._requests = self._process = None
 
-    def ask(self, asked: bytes, *files: int) -> bytes:
-        """What the child answers, of at most one open file; nothing when it crashed or ran into a limit."""
+    def ask(self, asked: bytes, *files: int, wall_seconds: float | None = None) -> bytes:
+        """What the child answers, of at most two open files; nothing when it crashed or ran into a limit."""
         for _try in range(2):
             with self._handed_over(files) as answer, _child(answer) as is_there:
                 if is_there:
-                    return self._spoken(answer, asked)
+                    return self._spoken(answer, asked, wall_seconds or self._wall_seconds)
             self.close()  # the forking process itself is gone
         return b""
 
@@ -94,15 +103,15 @@ class Sandbox:
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
                         cwd=self._packages,
-                        env={"LC_ALL": "C.UTF-8"},
+                        env=self._environment,
                     )
             return self._requests
 
-    def _spoken(self, answer: socket.socket, asked: bytes) -> bytes:
-        deadline = time.monotonic() + self._wall_seconds
+    def _spoken(self, answer: socket.socket, asked: bytes, wall_seconds: float) -> bytes:
+        deadline = time.monotonic() + wall_seconds
         spoken = bytearray()
         with contextlib.suppress(OSError):
-            answer.settimeout(self._wall_seconds)
+            answer.settimeout(wall_seconds)
             answer.sendall(asked)
             answer.shutdown(socket.SHUT_WR)
             while len(spoken) < _MAX_ANSWER:
@@ -116,7 +125,7 @@ class Sandbox:
 
 @contextlib.contextmanager
 def _child(answer: socket.socket) -> Iterator[bool]:
-    """Whether there is a child at the other end; at the end of the block there is none."""
+    """Whether there is a child at the other end; at the end of the block there is none, nor of its group."""
     descriptors: list[int] = []
     with contextlib.suppress(OSError):
         _hello, descriptors, _flags, _sender = socket.recv_fds(answer, 1, 1)
@@ -126,4 +135,13 @@ def _child(answer: socket.socket) -> Iterator[bool]:
         for handle in descriptors:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
+            _await_reaped(handle)
             os.close(handle)
+
+
+def _await_reaped(handle: int) -> None:
+    """The forking process kills a child's group before it takes note of the child's end."""
+    about = Path(f"/proc/self/fdinfo/{handle}")  # proc(5): a pidfd's says -1 from then on
+    deadline = time.monotonic() + _REAP_SECONDS
+    while "Pid:\t-1\n" not in about.read_text() and time.monotonic() < deadline:
+        time.sleep(0.001)
