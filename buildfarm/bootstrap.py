@@ -22,6 +22,7 @@ from buildfarm.storage.blobs import Blobs
 if TYPE_CHECKING:
     from buildfarm.farm.queue import Queues
     from buildfarm.index.admission import Admission
+    from buildfarm.index.builddoor import BuildDoor
     from buildfarm.index.buildview import BuildView
     from buildfarm.index.exporting import Exporter
     from buildfarm.index.guarded import Guard
@@ -88,6 +89,13 @@ class Farm:
         from buildfarm.index.buildview import BuildView
 
         return BuildView(self.database, self.blobs, self.upstream, self.settings.public_url)
+
+    @cached_property
+    def build_door(self) -> BuildDoor:
+        """What builds would be shown now."""
+        from buildfarm.index.builddoor import BuildDoor
+
+        return BuildDoor(self.database, self.build_view, self.crates, self.go_modules)
 
     def view_of(self, job_id: str, attempt: int) -> PinnedView:
         """The index as it was for one attempt."""

@@ -8,6 +8,7 @@ one. See docs/job-api.md.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TypeVar
 
 from flask import Blueprint, Response, jsonify, request
@@ -15,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
-from buildfarm.errors import InvalidInput, Unauthenticated
+from buildfarm.errors import InvalidInput, NotFound, Unauthenticated
 from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
+from buildfarm.index.builddoor import CRATE_FILES, digest_of
 from buildfarm.index.buildview import BuildView, Served
 from buildfarm.index.pinnedview import PinnedView
 from buildfarm.mirror.model import RegistryFile
-from buildfarm.sandbox.inside import door
 from buildfarm.sandbox.spec import FailureClass, Phase
 from buildfarm.sources.model import Source
 from webapp.context import farm, verdicts
@@ -29,6 +30,7 @@ from webapp.errors import told_plainly
 from webapp.sending import send_blob, send_page, send_text
 
 Shape = TypeVar("Shape", bound="_Body")
+Answer = TypeVar("Answer", bound="str | bytes | RegistryFile")
 blueprint = Blueprint("jobapi", __name__, url_prefix="/jobapi/v1")
 
 
@@ -214,7 +216,7 @@ def finish() -> Response:
 def index_page(name: str) -> Response:
     """A project page of what this attempt may read."""
     view, granted = _view()
-    return send_page(view.page(name, granted))
+    return send_page(_shown("pypi", name, lambda: view.page(name, granted)))
 
 
 @blueprint.get("/attempt/index/files/<name>/<filename>")
@@ -240,7 +242,7 @@ def index_file(name: str, filename: str) -> Response:
 def crates_index(asked: str) -> Response:
     """A file of the crates registry's index."""
     _current()
-    return send_text(farm().crates.index(asked, f"{door.URL}/crates/files"))
+    return send_text(_shown("cargo", asked, lambda: farm().crates.index(asked, CRATE_FILES)))
 
 
 @blueprint.get("/attempt/index/crates/files/<name>/<version>/download")
@@ -256,7 +258,7 @@ def crate(name: str, version: str) -> Response:
 def go_module(asked: str) -> Response:
     """What the Go command asks a module proxy for; giving a module's zip out is recorded."""
     _current()
-    found = farm().go_modules.get(asked)
+    found = _shown("golang", asked, lambda: farm().go_modules.get(asked))
     return send_text(found) if isinstance(found, str) else _given_of_registry(found)
 
 
@@ -269,6 +271,22 @@ def _given_of_registry(file: RegistryFile) -> Response:
         version=file.version,
         origin=file.origin,
     )
+
+
+def _shown(ecosystem: str, asked: str, show: Callable[[], Answer]) -> Answer:
+    """What the index shows, noted on the attempt by its digest."""
+    sha256: str | None = None
+    try:
+        answer = show()
+        sha256 = digest_of(answer)
+    except NotFound:
+        sha256 = ""
+        raise
+    finally:
+        with farm().database.begin() as session:
+            attempt, _ = jobs.attempt_of_token(session, _token())
+            jobs.note_answer(session, attempt, ecosystem, asked, sha256)
+    return answer
 
 
 def _given(*, filename: str, sha256: str, **facts: str) -> Response:

@@ -59,7 +59,8 @@ def run_task(task_id: str, attempt: int, hand_over: int) -> None:
 def _do(farm: Farm, task: Task, attempt: int) -> None:
     claim = (task.id, attempt)
     if task.kind == "fetch":
-        Planner(farm.database, farm.blobs, farm.settings, farm.upstream).run(task.subject, claim)
+        planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
+        planner.run(task.subject, claim)
         return
 
     def beat() -> None:

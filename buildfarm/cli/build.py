@@ -56,12 +56,13 @@ def build() -> None:
 @click.argument("source")
 @click.option("--ref", required=True, help="A branch, a tag, a full ref, or a commit id.")
 @click.option("--commit", help="Build only if the ref holds this commit.")
+@click.option("--fresh", is_flag=True, help="Run every job, also where the same input was built before.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exit code 1 unless it is published.")
 @json_option
-def start(source: str, *, ref: str, commit: str | None, wait: bool, as_json: bool) -> None:
+def start(source: str, *, ref: str, commit: str | None, fresh: bool, wait: bool, as_json: bool) -> None:
     """Build SOURCE at a ref, without a webhook."""
     client = from_environment()
-    body = {"source": source, "ref": ref} | ({"commit": commit} if commit else {})
+    body = {"source": source, "ref": ref, "fresh": fresh} | ({"commit": commit} if commit else {})
     made = client.post("builds", body=body)
     if wait:
         finish(client, made["id"], as_json=as_json)
@@ -156,7 +157,7 @@ def print_build(found: dict[str, Any], *, as_json: bool) -> None:
             "state": "state",
             "cause": "cause",
             "id": "id",
-            "error": lambda row: plain(row["first_error"] or _wait(found["waits"].get(row["id"])))[:120],
+            "error": lambda row: plain(_answered(row) or _wait(found["waits"].get(row["id"])))[:120],
         }
         print_part("Jobs", found["jobs"], jobs)
         print_part("Files", found["files"], {"name": "filename", "bytes": "size", "sha256": "sha256"})
@@ -179,6 +180,10 @@ def differing(differences: Sequence[Mapping[str, str]]) -> str:
     """The first members that differ, and in what."""
     told = [f"{plain(one['member']) or 'the archive'}: {one['what']}" for one in differences[:_TOLD]]
     return "; ".join(told) + (f"; {len(differences) - _TOLD} more" if len(differences) > _TOLD else "")
+
+
+def _answered(row: Mapping[str, Any]) -> str:
+    return f"same input as {row['answered_by']}" if row["answered_by"] else row["first_error"] or ""
 
 
 def _wait(wait: dict[str, Any] | None) -> str:

@@ -36,6 +36,7 @@ def show(job_id: str, *, as_json: bool) -> None:
         "build": lambda _: f"{found['source']} #{found['build_number']}, {inner['build_id']}",
         "target": lambda row: row["target"] if row["required"] else f"{row['target']} (optional)",
         "state": "state",
+        "same input as": "answered_by",
         "cause": "cause",
         "class": "failure_class",
         "phase": "phase",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from buildfarm import clock
 from buildfarm.errors import Conflict, FarmError, NotFound
@@ -31,8 +31,12 @@ def start(
     actor: str | None,
     title: str | None = None,
     delivery_id: str | None = None,
+    fresh: bool = False,
 ) -> Build:
-    """A new build, its recipe still unknown, and the task that fetches its source."""
+    """A new build, its recipe still unknown, and the task that fetches its source.
+
+    A `fresh` one has every job run, where else equal input is answered without a build.
+    """
     hold_source(session, source.id)
     build = Build(
         id=new_id("bld"),
@@ -40,6 +44,7 @@ def start(
         source_id=source.id,
         delivery_id=delivery_id,
         trigger=trigger,
+        fresh=fresh,
         ref=ref,
         commit=commit,
         title=title,
@@ -88,10 +93,12 @@ def add_task(session: Session, kind: str, subject: str) -> None:
 
 
 def artifacts(session: Session, build_id: str) -> dict[str, Artifact]:
-    """The files of the build's successful attempts by name; where two targets give one, the first one's."""
+    """The files of the build's successful jobs by name; where two targets give one, the first one's."""
+    ran = aliased(Job)
     rows = session.scalars(
         select(Artifact)
-        .join(Job, (Job.id == Artifact.job_id) & (Job.attempt == Artifact.attempt))
+        .join(ran, (ran.id == Artifact.job_id) & (ran.attempt == Artifact.attempt))
+        .join(Job, ran.id == func.coalesce(Job.answered_by_id, Job.id))
         .where(Job.build_id == build_id, Job.state == State.SUCCEEDED)
         .order_by(Job.required.desc(), Job.target, Artifact.filename)
     )

@@ -43,6 +43,7 @@ def start(session: Session, build_id: str, *, actor: str) -> Build:
         id=new_id("bld"),
         number=builds.next_number(session, first.source_id),
         trigger=TRIGGER,
+        fresh=True,
         compares_id=first.id,
         actor=actor,
         state=State.QUEUED,
@@ -58,9 +59,10 @@ def start(session: Session, build_id: str, *, actor: str) -> Build:
 
 
 def first_of(session: Session, job: Job) -> Job | None:
-    """The job that this one repeats; None where it repeats none."""
+    """The job that this one repeats, the one that ran; None where it repeats none."""
     first = select(Job).join(Build, Build.compares_id == Job.build_id)
-    return session.scalars(first.where(Build.id == job.build_id, Job.target == job.target)).first()
+    found = session.scalars(first.where(Build.id == job.build_id, Job.target == job.target)).first()
+    return found.ran if found else None
 
 
 def demand_read_before(session: Session, job: Job, filename: str) -> None:

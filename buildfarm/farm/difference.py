@@ -93,7 +93,8 @@ def compare(before: Iterable[Dependency], now: Iterable[Dependency]) -> tuple[Ch
 
 
 def _read(session: Session, job: Job) -> list[Dependency]:
-    query = select(Dependency).where(Dependency.job_id == job.id, Dependency.attempt == job.attempt)
+    ran = job.ran
+    query = select(Dependency).where(Dependency.job_id == ran.id, Dependency.attempt == ran.attempt)
     return list(session.scalars(query))
 
 

@@ -18,7 +18,7 @@ from buildfarm.access.rules import Principal, require
 from buildfarm.access.tokens import digest_of, new_token
 from buildfarm.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleAttempt, Unauthenticated
 from buildfarm.farm import builds, claims, logs
-from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
+from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, IndexAnswer, Job
 from buildfarm.farm.rules import Cause, State
 from buildfarm.farm.wire import CLASSES
 from buildfarm.sandbox.failures import FAILURES
@@ -184,6 +184,23 @@ def add_dependency(
                 served_at=clock.now(),
             )
         )
+
+
+def note_answer(session: Session, attempt: Attempt, ecosystem: str, asked: str, sha256: str | None) -> None:
+    """Note what the index showed to the attempt, by its digest: empty for nothing, None for a failure."""
+    known = session.get(IndexAnswer, (attempt.job_id, attempt.number, ecosystem, asked))
+    if known is None:
+        session.add(
+            IndexAnswer(
+                job_id=attempt.job_id,
+                attempt=attempt.number,
+                ecosystem=ecosystem,
+                asked=asked,
+                sha256=sha256,
+            )
+        )
+    elif known.sha256 != sha256:
+        known.sha256 = None
 
 
 def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attempts_max: int) -> State:

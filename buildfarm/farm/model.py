@@ -33,6 +33,7 @@ class Build(Base):
     """All work for one commit and one recipe; its state is the fold of its jobs.
 
     `not_followed` are sentences: what the project's own configuration asks for and does not get here.
+    A `fresh` one has every job run, whatever was made of the same input before.
     """
 
     __tablename__ = "build"
@@ -48,6 +49,7 @@ class Build(Base):
     #: The build that this one repeats to compare the files; such a build publishes nothing.
     compares_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
     trigger: Mapped[str]
+    fresh: Mapped[bool]
     ref: Mapped[str]
     commit: Mapped[str | None]
     title: Mapped[str | None]
@@ -79,6 +81,8 @@ class Job(Work, Base):
 
     `error_line` is the number of the line in the log of the last attempt that tells why it failed.
     `source_id` is its build's and `urgency` its queue's class as a number: dispatch asks by both.
+    `input_sha256` is over all that decides its output but the index (`buildfarm.farm.equal`). Where that was
+    built before, the job did not run: `answered_by` is the one that did, and whose files are its files.
     """
 
     __tablename__ = "job"
@@ -101,7 +105,15 @@ class Job(Work, Base):
     first_error: Mapped[str | None] = mapped_column(Text)
     error_line: Mapped[int | None]
     deadline_at: Mapped[datetime | None]
+    input_sha256: Mapped[str | None]
+    answered_by_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
     build: Mapped[Build] = relationship(back_populates="jobs")
+    answered_by: Mapped[Job | None] = relationship(remote_side="Job.id")
+
+    @property
+    def ran(self) -> Job:
+        """The job whose attempt made its files: itself, or the one that answered it."""
+        return self.answered_by or self
 
 
 class Attempt(Base):
@@ -175,6 +187,23 @@ class Dependency(Base):
     version: Mapped[str]
     origin: Mapped[str]
     served_at: Mapped[datetime]
+
+
+class IndexAnswer(Base):
+    """A page or document that the farm's index showed to an attempt, as a digest of its bytes.
+
+    `ecosystem` is as in `Dependency`, `asked` the name or path in it. `sha256` is empty where there was
+    nothing of that name, None where the answer changed while the attempt ran.
+    """
+
+    __tablename__ = "index_answer"
+    __table_args__ = (ForeignKeyConstraint(["job_id", "attempt"], ["attempt.job_id", "attempt.number"]),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    ecosystem: Mapped[str] = mapped_column(primary_key=True)
+    asked: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str | None]
 
 
 class Comparison(Base):

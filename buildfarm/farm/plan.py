@@ -19,7 +19,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, InvalidInput
-from buildfarm.farm import builds, claims, jobs, registry, sdists, unserved, versions
+from buildfarm.farm import builds, claims, equal, jobs, registry, sdists, unserved, versions
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
@@ -50,6 +50,7 @@ class Planner:
     blobs: Blobs
     settings: Settings
     upstream: Upstream
+    index: equal.Index
 
     def run(self, build_id: str, task: tuple[str, int]) -> None:
         """Fetch and plan one build under the claim `task` = (id, attempt).
@@ -74,6 +75,7 @@ class Planner:
                 code="recipe.none",
                 hint="Give the repository a pyproject.toml, or a recipe whose tags or branches fit.",
             )
+        earlier = equal.earlier(self.database, self.blobs, self.index, build, snapshot.sha256)
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             images = _images(session)
@@ -81,7 +83,7 @@ class Planner:
                 one = builds.get(session, build_id)
                 if index:
                     one = _sibling(session, one)
-                self._plan(session, one, source, snapshot, recipe, images)
+                self._plan(session, one, source, snapshot, recipe, images, earlier)
 
     def _fetch(self, source: Source, build: Build) -> Snapshot:
         request = FetchRequest(
@@ -113,6 +115,7 @@ class Planner:
         snapshot: Snapshot,
         recipe: Recipe,
         images: Sequence[ImageRow],
+        earlier: equal.Earlier,
     ) -> None:
         build.commit, build.commit_time = snapshot.commit, snapshot.commit_time
         build.snapshot_sha256 = snapshot.sha256
@@ -139,7 +142,9 @@ class Planner:
         if build.trigger == sdists.BY_RULE:
             targets = self._missing(session, build, targets)
         for target in targets:
-            session.add(_job(build, source, snapshot, recipe, target))
+            job = _job(build, source, snapshot, recipe, target)
+            earlier.answer(job)
+            session.add(job)
         if build.trigger == sdists.BY_RULE and all(target.skip_reason for target in targets):
             builds.leave(session, build.id, _NOTHING_LEFT)
             return
@@ -201,6 +206,7 @@ def _sibling(session: Session, build: Build) -> Build:
         source_id=build.source_id,
         delivery_id=build.delivery_id,
         trigger=build.trigger,
+        fresh=build.fresh,
         ref=build.ref,
         title=build.title,
         actor=build.actor,
@@ -228,6 +234,9 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
     if _may_use_cache(build, source) and recipe.for_target(target.name).build.compile_cache:
         spec["compile_cache"] = f"{source.id}-{source.tier}"
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
+    job.input_sha256 = equal.input_digest(
+        job.spec, target=target.name, tier=source.tier, recipe_sha256=build.recipe_sha256 or ""
+    )
     return job
 
 

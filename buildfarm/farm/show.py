@@ -85,9 +85,12 @@ class JobRow(JobMark):
     """A job with what its current attempt produced and read; `attempt` is the current number.
 
     `error_line` is the line of that attempt's log that tells why it failed, `next_step` what to do then.
+    Where `answered_by` names another job, that one had the same input and ran; its files and what it read
+    stand here.
     """
 
     build_id: str
+    answered_by: str | None
     cause: str | None
     failure_class: str | None
     phase: str | None
@@ -292,7 +295,7 @@ def _marks(session: Session, build_ids: list[str]) -> dict[str, list[JobMark]]:
 
 
 def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
-    current = {job.id: job.attempt for job in jobs}
+    current = {job.ran.id: job.ran.attempt for job in jobs}
     artifacts: dict[str, list[ArtifactRow]] = defaultdict(list)
     dependencies: dict[str, list[DependencyRow]] = defaultdict(list)
     for made in session.scalars(
@@ -315,6 +318,7 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
             build_id=job.build_id,
             target=job.target,
             required=job.required,
+            answered_by=job.answered_by_id,
             state=job.state,
             cause=job.cause,
             failure_class=job.failure_class,
@@ -330,8 +334,8 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
             started_at=job.started_at,
             finished_at=job.finished_at,
             deadline_at=job.deadline_at,
-            artifacts=tuple(artifacts[job.id]),
-            dependencies=tuple(dependencies[job.id]),
+            artifacts=tuple(artifacts[job.ran.id]),
+            dependencies=tuple(dependencies[job.ran.id]),
         )
         for job in jobs
     ]

@@ -98,8 +98,9 @@ def test_the_fetcher_is_handed_it_and_its_use_is_noted(house, admin, monkeypatch
     with house.farm.database.read() as session:
         task = builds.get(session, build_id)
     farm = house.farm
+    planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
     with pytest.raises(RuntimeError, match="far enough"):
-        Planner(farm.database, farm.blobs, farm.settings, farm.upstream).run(task.id, ("tsk_x", 1))
+        planner.run(task.id, ("tsk_x", 1))
     handed = asked[0].credential
     assert (handed.username, handed.password.get_secret_value(), handed.ca) == ("robot", CANARY, CA)
     assert CANARY not in repr(asked)

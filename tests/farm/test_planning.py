@@ -55,7 +55,8 @@ def planned(open_house, tmp_path):
         task = session.query(Task).filter_by(subject=build_id, kind="fetch").one()
         claims.claim(session, Task, task.id, 1)
     farm = house.farm
-    Planner(farm.database, farm.blobs, farm.settings, farm.upstream).run(build_id, (task.id, 1))
+    planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
+    planner.run(build_id, (task.id, 1))
     return house, admin, build_id
 
 

@@ -111,9 +111,9 @@ def planned(house, version: str, number: int = 0) -> list[Job]:
         task = session.scalars(select(Task).where(Task.subject == build.id)).one()
         task.state, task.attempt = State.RUNNING, 1
         build_id, task_id = build.id, task.id
-    Planner(house.farm.database, house.farm.blobs, house.farm.settings, house.farm.upstream).run(
-        build_id, (task_id, 1)
-    )
+    farm = house.farm
+    planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
+    planner.run(build_id, (task_id, 1))
     with house.database.read() as session:
         return list(session.scalars(select(Job).where(Job.build_id == build_id).order_by(Job.target)))
 

@@ -44,11 +44,15 @@ class BuildQuery(PageQuery):
 
 
 class NewBuild(Body):
-    """What to build: a full ref, a short name, or a commit id; `commit` says what the ref must hold."""
+    """What to build: a full ref, a short name, or a commit id; `commit` says what the ref must hold.
+
+    `fresh` runs every job, also where the same input was built before.
+    """
 
     source: str
     ref: str
     commit: str | None = None
+    fresh: bool = False
 
 
 @blueprint.get("/builds")
@@ -73,7 +77,9 @@ def start(json: NewBuild) -> Response:
         commit = checked_commit(json.commit)
     with farm().database.begin() as session:
         source = sources.get(session, json.source)
-        build = builds.start(session, source, ref=ref, commit=commit, trigger="manual", actor=who.name)
+        build = builds.start(
+            session, source, ref=ref, commit=commit, trigger="manual", actor=who.name, fresh=json.fresh
+        )
     hand_over()
     with farm().database.read() as session:
         return answer(_whole(session, build.id), 201)

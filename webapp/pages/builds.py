@@ -81,14 +81,21 @@ def cancel(build_id: str) -> Redirect:
 
 @blueprint.post("/builds/<build_id>/rebuild")
 def rebuild(build_id: str) -> Redirect:
-    """Build the same commit again, as a new build."""
+    """Build the same commit again, as a new build: all of what was well, of the rest what is not there."""
     check_form()
     who = require("build")
     with farm().database.begin() as session:
         old = build_detail(session, build_id)
         source = sources.get(session, old.source)
         new = builds.start(
-            session, source, ref=old.ref, commit=old.commit, trigger="manual", actor=who.name, title=old.title
+            session,
+            source,
+            ref=old.ref,
+            commit=old.commit,
+            trigger="manual",
+            actor=who.name,
+            title=old.title,
+            fresh=old.state in {"built", "published"},
         )
     hand_over()
     return redirect(f"/builds/{new.id}", 303)

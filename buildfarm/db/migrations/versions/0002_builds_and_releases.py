@@ -141,6 +141,7 @@ def upgrade() -> None:
         sa.Column("delivery_id", sa.String(), nullable=True),
         sa.Column("compares_id", sa.String(), nullable=True),
         sa.Column("trigger", sa.String(), nullable=False),
+        sa.Column("fresh", sa.Boolean(), nullable=False),
         sa.Column("ref", sa.String(), nullable=False),
         sa.Column("commit", sa.String(), nullable=True),
         sa.Column("title", sa.String(), nullable=True),
@@ -268,6 +269,8 @@ def upgrade() -> None:
         sa.Column("first_error", sa.Text(), nullable=True),
         sa.Column("error_line", sa.Integer(), nullable=True),
         sa.Column("deadline_at", types.UtcDateTime(), nullable=True),
+        sa.Column("input_sha256", sa.String(), nullable=True),
+        sa.Column("answered_by_id", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("queue", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -277,12 +280,14 @@ def upgrade() -> None:
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("started_at", types.UtcDateTime(), nullable=True),
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["answered_by_id"], ["job.id"], name=op.f("fk_job_answered_by_id")),
         sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_job_build_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_job_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sa.UniqueConstraint("build_id", "target", name=op.f("uq_job_build_id_target")),
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_answered_by_id"), ["answered_by_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
         batch_op.create_index(
             "ix_job_dispatch", ["source_id", "state", "handed_over_at", "urgency", "id"], unique=False
@@ -375,6 +380,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "attempt", "filename", name=op.f("pk_dependency")),
     )
     op.create_table(
+        "index_answer",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("ecosystem", sa.String(), nullable=False),
+        sa.Column("asked", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id", "attempt"],
+            ["attempt.job_id", "attempt.number"],
+            name=op.f("fk_index_answer_job_id_attempt"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "ecosystem", "asked", name=op.f("pk_index_answer")),
+    )
+    op.create_table(
         "log_segment",
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -397,6 +416,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("log_segment")
+    op.drop_table("index_answer")
     op.drop_table("dependency")
     with op.batch_alter_table("comparison", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_comparison_sha256"))
@@ -413,6 +433,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_job_outbox")
         batch_op.drop_index("ix_job_dispatch")
         batch_op.drop_index(batch_op.f("ix_job_build_id"))
+        batch_op.drop_index(batch_op.f("ix_job_answered_by_id"))
 
     op.drop_table("job")
     with op.batch_alter_table("file", schema=None) as batch_op:
