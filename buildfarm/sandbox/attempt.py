@@ -311,6 +311,7 @@ class _Attempt:
         ending = Ending(
             phase=phase,
             exit_code=ended.exit_code,
+            was_ready=ended.was_ready,
             stopped=ended.stopped,
             oom_killed=ended.oom_killed,
             pids_refused=ended.pids_refused,

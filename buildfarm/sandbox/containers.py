@@ -32,12 +32,13 @@ Stop = Literal["cancelled", "deadline", "idle", "probing"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container ended; `stopped` says why, when we ended it."""
+    """How a container ended; `stopped` says why, when we ended it, `was_ready` whether it got to its plan."""
 
     exit_code: int
     stopped: Stop | None
     oom_killed: bool
     pids_refused: int
+    was_ready: bool = True
 
 
 class Container:

@@ -106,7 +106,7 @@ class Stage:
             "environment": {**self._spec.environment, **plan.get("environment", {})},
         }
         self._turn.set()
-        self._tell(json.dumps(whole).encode(), should_stop)
+        was_ready = self._tell(json.dumps(whole).encode(), should_stop)
         traffic = self._channel.traffic
         ended = self.container.watch(
             lambda: should_stop() or ("probing" if traffic.is_probing else None),
@@ -114,7 +114,7 @@ class Stage:
         )
         if ended.stopped is None and traffic.is_probing:  # it ended before anybody stopped it
             ended = replace(ended, stopped="probing")
-        return ended, traffic
+        return replace(ended, was_ready=was_ready), traffic
 
     def close(self) -> None:
         """Remove the container and close its door."""
@@ -122,8 +122,8 @@ class Stage:
         self._turn.set()
         self._stack.close()
 
-    def _tell(self, plan: bytes, should_stop: Callable[[], Stop | None]) -> None:
-        """Write the plan, once the container listens; one that ended or shall end is told nothing."""
+    def _tell(self, plan: bytes, should_stop: Callable[[], Stop | None]) -> bool:
+        """Write the plan, once the container listens; False for one that ended or shall end before that."""
         while not self.container.has_ended and not should_stop():
             try:
                 pipe = os.open(self._plan, os.O_WRONLY | os.O_NONBLOCK)
@@ -136,7 +136,8 @@ class Stage:
                     file.write(plan)
             except BrokenPipeError:
                 pass  # it has just ended; its watch says how
-            return
+            return True
+        return False
 
     def _hold(self, data: bytes) -> None:
         """Keep early output back: the log belongs to one container at a time."""

@@ -17,12 +17,14 @@ from buildfarm.sandbox.spec import MIB, Cause, FailureClass, Limits, Phase, Stat
 class Ending:
     """Everything known about the end of one container, or of the attempt around it.
 
+    `was_ready` is False when the container ended before it was given anything to do;
     `missing` says what the phase should have left behind and did not; `wrong` what a check found;
     `telling` is what the log says of it; `unknown` are the projects that were asked for and are nowhere.
     """
 
     phase: Phase
     exit_code: int = 0
+    was_ready: bool = True
     stopped: str | None = None
     oom_killed: bool = False
     pids_refused: int = 0
@@ -87,6 +89,8 @@ def judge(ending: Ending, limits: Limits) -> Verdict | None:
     if ending.disk_full:
         sentence = f"The scratch space of {limits.scratch_bytes // MIB} MiB was full."
         return _because("disk-full", sentence, told)
+    if not ending.was_ready:
+        return _because("engine", "The image's own programs do not work.", told)
     # Cargo and Go fetch what they need while they build.
     was_fetching = told is not None and told.failure_class == "dependency-resolution"
     if (ending.phase in ("deps", "test") or was_fetching) and ending.index_failures:

@@ -304,3 +304,48 @@ def build_sdist(directory, config_settings=None):
     assert outcome.state == "succeeded", farm.log
     with zipfile.ZipFile(io.BytesIO(farm.artifacts["calm-1-py3-none-any.whl"])) as wheel:
         assert wheel.read("calm.py") == b"clean = True\n"
+
+
+@pytest.fixture
+def image_without(engine, images):
+    """Makes an image in which a program of the contract is missing; it is removed at the end."""
+    client, made = docker.APIClient(base_url=engine), []
+
+    def make(role, program):
+        remove = ["sh", "-c", f"rm -f $(command -v {program})"]
+        box = client.create_container(images[role], remove, user="0", network_disabled=True)["Id"]
+        try:
+            client.start(box)
+            client.wait(box)
+            made.append(client.commit(box)["Id"])
+        finally:
+            client.remove_container(box, force=True)
+        return made[-1]
+
+    yield make
+    for image in made:
+        client.remove_image(image, force=True)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "program", "phase"),
+    [("builder", "uv", "source"), ("builder", "auditwheel", "repair"), ("test", "uv", "test")],
+)
+def test_an_image_whose_programs_are_missing_is_the_farm_s_fault_and_no_one_else_s(
+    attempt, image_without, role, program, phase
+):
+    field = "build_image" if role == "builder" else "test_image"
+    outcome, farm = attempt(C_PROJECT, test={}, **{field: image_without(role, program)})
+
+    assert (outcome.state, outcome.phase) == ("failed", phase), farm.log
+    assert (outcome.cause, outcome.failure_class) == ("infrastructure", "engine"), outcome.first_error
+    assert outcome.first_error.startswith("The image's own programs do not work.")
+    assert program in outcome.first_error
+    assert "the image is not as it should be" in farm.lines_of(phase)
+
+
+def test_a_limit_too_small_to_make_ready_is_the_limit_s_fault(attempt):
+    outcome, farm = attempt(C_PROJECT, limits={"scratch_bytes": 1 << 20})
+
+    assert (outcome.cause, outcome.failure_class) == ("limit", "disk-full"), farm.log

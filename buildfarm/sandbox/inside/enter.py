@@ -16,23 +16,23 @@ def main() -> None:
     """Make ready, wait for the plan, run the phase, say the last word; the exit code is the phase's.
 
     The container is started ahead of its use: what a script's `prepare` does needs nothing of the attempt.
+    Where it fails, the image is broken, and the container ends without a plan: so the builder knows that it
+    was no code of a stranger.
     """
     os.dup2(1, 2)  # one stream keeps the order of what is printed
     os.umask(0o022)
     script = importlib.import_module(f"buildfarm.sandbox.inside.{sys.argv[1]}")
-    broken: Exception | None = None
     try:
         steps.write_cargo_config()
         script.prepare()
-    except Exception as error:  # noqa: BLE001 - nobody listens yet: it is told when the plan is there
-        broken = error
-    door.open_port()
+        door.open_port()
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is nothing to go on with
+        print(f"ERROR: the image is not as it should be: {error}", flush=True)
+        os._exit(1)
     with open(_PLAN, encoding="utf-8") as pipe:  # opens when there is somebody who writes
         plan = json.load(pipe)
     code, facts = 0, {}
     try:
-        if broken is not None:
-            raise RuntimeError(f"the image is not as it should be: {broken}")
         facts = script.main(plan, steps.clean_environment(plan))
     except steps.FailedError as failed:
         code = failed.code
