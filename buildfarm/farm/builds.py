@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -180,12 +181,17 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
     return build
 
 
-def supersede(session: Session, build: Build) -> list[str]:
+def supersede(session: Session, build: Build, held_before: Mapping[str, str]) -> list[str]:
     """Cancel the older builds of the branch that `build` is of, unless they are through; their ids.
 
-    For a newer push: nobody waits for what a branch was before. Tags stay tags, each is built.
+    For a newer push: nobody waits for what a branch was before. Tags stay tags, each is built. A push that
+    arrives after one that followed it is the older one, and its build ends. `held_before` says of commits
+    of the branch what it held before them; where that says nothing, the later to arrive is the newer.
     """
     if not build.ref.startswith("refs/heads/"):
+        return []
+    if newer := _newer(session, build, held_before):
+        _give_way(session, build, newer)
         return []
     older = session.scalars(
         select(Build.id)
@@ -198,11 +204,38 @@ def supersede(session: Session, build: Build) -> list[str]:
     for build_id in older:
         one = hold(session, build_id)
         if State(one.state) in {State.QUEUED, State.RUNNING}:
-            one.superseded_by = build.id
-            one.first_error = f"Superseded by build {build.number}, a newer push to this branch."
-            _call_off(session, one, one.first_error)
+            _give_way(session, one, build)
             ended.append(build_id)
     return ended
+
+
+def _give_way(session: Session, build: Build, newer: Build) -> None:
+    build.superseded_by = newer.id
+    build.first_error = f"Superseded by build {newer.number}, a newer push to this branch."
+    _call_off(session, build, build.first_error)
+
+
+def _newer(session: Session, build: Build, held_before: Mapping[str, str]) -> Build | None:
+    """The newest build of a push that followed that of `build`, though it arrived earlier."""
+    before = _commits_before(build.commit, held_before)
+    others = session.scalars(
+        select(Build)
+        .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
+        .where(Build.commit.in_(held_before), Build.commit != build.commit, Build.compares_id.is_(None))
+        .order_by(Build.number.desc())
+    )
+    for other in others:
+        # Where each followed the other the branch was set back, and what arrives is what it holds.
+        if build.commit in _commits_before(other.commit, held_before) and other.commit not in before:
+            return other
+    return None
+
+
+def _commits_before(commit: str | None, held_before: Mapping[str, str]) -> set[str]:
+    found: set[str] = set()
+    while (commit := held_before.get(commit or "")) and commit not in found:
+        found.add(commit)
+    return found
 
 
 def _call_off(session: Session, build: Build, sentence: str) -> None:

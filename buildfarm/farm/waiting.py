@@ -131,11 +131,11 @@ def _typical_s(session: Session) -> float | None:
     """How long a job takes, by the last ones that succeeded; None while there is none."""
     rows = session.execute(
         select(Job.started_at, Job.finished_at)
-        .where(Job.state == State.SUCCEEDED)
+        .where(Job.state == State.SUCCEEDED, Job.started_at.is_not(None), Job.finished_at.is_not(None))
         .order_by(Job.handed_over_at.desc(), Job.id.desc())
         .limit(_RECENT)
     ).all()
-    took = [(row.finished_at - row.started_at).total_seconds() for row in rows if row.started_at]
+    took = [(row.finished_at - row.started_at).total_seconds() for row in rows]
     return statistics.median(took) if took else None
 
 

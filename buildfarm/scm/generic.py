@@ -28,7 +28,7 @@ class Generic:
 
     A push needs `type`, `ref` and `after`; `repository`, `repository_url`, `actor`, `title`, `message` (the
     head commit's, searched for `[skip ci]`) and `commit` (what an annotated tag points to) are optional.
-    `before` is kept in the ledger for people and not read.
+    `before`, what the ref held, tells pushes that arrive out of order.
     """
 
     kind: Final = "generic"
@@ -91,6 +91,7 @@ def _push(payload: dict[str, Any]) -> Event:
         kind,
         ref=name,
         commit=commit(payload.get("commit")) or after,
+        before=commit(payload.get("before")),
         title=line(title) or line(message) or f"push to {name}",
         skip=kind is EventKind.PUSH and (asks_to_skip(title) or asks_to_skip(message)),
     )

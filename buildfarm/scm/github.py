@@ -121,6 +121,7 @@ def _push(payload: dict[str, Any]) -> Event:
         ref=name,
         # For an annotated tag `after` is the tag object; head_commit is what it points to.
         commit=commit(at(payload, "head_commit", "id")) or after,
+        before=commit(payload.get("before")),
         title=line(message) or f"push to {name}",
         skip=kind is EventKind.PUSH and asks_to_skip(message),
     )

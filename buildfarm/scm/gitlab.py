@@ -114,6 +114,7 @@ def _push(payload: dict[str, Any]) -> Event:
         kind,
         ref=name,
         commit=head,
+        before=commit(payload.get("before")),
         title=line(message) or f"push to {name}",
         skip=kind is EventKind.PUSH and asked,
     )

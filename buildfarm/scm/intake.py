@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select, update
@@ -35,6 +36,8 @@ from buildfarm.sources.model import Source, SourceSecret
 #: What of a refused body is kept to explain it.
 _REFUSED_BODY_BYTES = 16 * 1024
 _REJECTED_PER_HOUR = 200
+#: Pushes to a branch among which the order is known.
+_PUSHES = 100
 _MASKED = {"authorization", "cookie", "x-gitlab-token", "proxy-authorization"}
 _log = log.get(__name__)
 
@@ -109,6 +112,7 @@ def _accept(
         delivery = _row(source, scm, headers, body, verification, now)
         session.add(delivery)
         delivery.kind, delivery.ref, delivery.commit = event.kind, event.ref or None, event.commit
+        delivery.before = event.before
         delivery.actor, delivery.title = event.actor, event.title[:500] or None
         session.flush()
         session.execute(
@@ -128,11 +132,23 @@ def _accept(
             title=event.title or None,
             delivery_id=delivery.id,
         )
-        superseded = builds.supersede(session, build)
+        superseded = builds.supersede(session, build, _held_before(session, build))
         delivery.state = "accepted"
     with log.bind(delivery_id=delivery.id, build_id=build.id):
         _log.info("delivery.accepted", source=source.name, ref=event.ref, superseded=superseded)
     return Receipt(delivery.id, "accepted", builds=[build.id], superseded=superseded)
+
+
+def _held_before(session: Session, build: Build) -> dict[str, str]:
+    """What the branch of a build held before each of its last commits, as their deliveries say."""
+    rows: Sequence[Any] = session.execute(
+        select(Delivery.commit, Delivery.before)
+        .where(Delivery.source_id == build.source_id, Delivery.ref == build.ref)
+        .where(Delivery.commit.is_not(None), Delivery.before.is_not(None))
+        .order_by(Delivery.id.desc())
+        .limit(_PUSHES)
+    ).all()
+    return dict(reversed(rows))
 
 
 def why_nothing(source: Source, event: Event) -> Reason | None:

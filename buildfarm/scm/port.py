@@ -59,6 +59,7 @@ class Event:
         commit: The announced commit, 40 or 64 lower-case hex digits; for an annotated tag the commit it
             points to where the SCM says so, else the tag object. None for deletions, for GitHub's
             releases and where nothing is announced.
+        before: The commit that the branch held before a push; None where it is new or nobody says.
         deleted: The ref is gone.
         repository: Full name such as `acme/widget`; empty when the sender named none.
         repository_url: An http, https, ssh or git URL, else None.
@@ -70,6 +71,7 @@ class Event:
     kind: EventKind
     ref: str = ""
     commit: str | None = None
+    before: str | None = None
     deleted: bool = False
     repository: str = ""
     repository_url: str | None = None

@@ -414,5 +414,5 @@ def test_a_push_does_not_supersede_a_comparison(house) -> None:
     with house.database.begin() as session:
         source = session.get_one(Source, session.get_one(Build, build_id).source_id)
         newer = builds.start(session, source, ref=branch, commit="b" * 40, trigger="webhook", actor=None)
-        assert builds.supersede(session, newer) == []
+        assert builds.supersede(session, newer, {}) == []
     assert house.state(second["id"]) == State.QUEUED

@@ -370,6 +370,33 @@ def test_a_newer_push_ends_older_builds_of_its_branch_and_of_no_other(sender: Se
     assert (states[first], states[second]) == ("cancelled", "queued")
 
 
+def test_an_older_push_that_arrives_later_ends_its_own_build(sender: Sender) -> None:
+    house, (a, b, c) = sender.house, (letter * 40 for letter in "abc")
+
+    def push(number: int, before: str, commit: str) -> str:
+        return sender.send(sender.push(before=before, commit=commit), number).json["builds"][0]["id"]
+
+    newest = push(3, b, c)
+    middle = push(2, a, b)
+    assert [house.state(one) for one in (newest, middle)] == ["queued", "cancelled"]
+    with house.database.read() as session:
+        old = session.get_one(Build, middle)
+        assert (old.superseded_by, old.first_error) == (
+            newest, "Superseded by build 1, a newer push to this branch."
+        )  # fmt: skip
+    oldest = push(1, "1" * 40, a)
+    assert [house.state(one) for one in (newest, oldest)] == ["queued", "cancelled"]
+    back = push(4, c, "d" * 40)
+    assert [house.state(one) for one in (newest, back)] == ["cancelled", "queued"]
+
+
+def test_a_branch_that_is_set_back_is_built_as_it_is(sender: Sender) -> None:
+    a, b = "a" * 40, "b" * 40
+    first = sender.send(sender.push(before=a, commit=b), 1).json["builds"][0]["id"]
+    back = sender.send(sender.push(before=b, commit=a), 2).json["builds"][0]["id"]
+    assert [sender.house.state(one) for one in (first, back)] == ["cancelled", "queued"]
+
+
 def test_tags_are_built_whatever_is_pushed_after_them(sender: Sender) -> None:
     event = "tag" if sender.scm == "gitlab" else "push"
     made = [

@@ -105,6 +105,16 @@ def test_the_expected_start_comes_of_how_long_jobs_took_lately(house) -> None:
     assert minutes == [10, 20, 30]
 
 
+def test_a_job_without_an_end_says_nothing_of_how_long_one_takes(house, build: str) -> None:
+    _, jobs = house.build(house.source("other", projects=()), TARGETS[0])
+    house.finish(house.claim(jobs[TARGETS[0]]))
+    with house.database.begin() as session:
+        session.get_one(Job, jobs[TARGETS[0]]).finished_at = None
+    (running,) = house.build(house.source("more", projects=()), TARGETS[0])[1].values()
+    posted(house, joined(house, "one", slots=1), "claim", {"job": running, "attempt": 1})
+    assert waits(house, build)[0].expected_at is None
+
+
 def test_pages_and_api_say_it(house, build: str) -> None:
     client = house.client(house.token("admin"))
     said = client.get(f"/api/v1/builds/{build}").json

@@ -16,6 +16,7 @@ def test_the_documented_push_is_understood(generic_push, as_body):
         EventKind.PUSH,
         ref="refs/heads/main",
         commit="2" * 40,
+        before="1" * 40,
         repository="acme/widget",
         actor="mira",
         title="Round the rim",

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=True),
         sa.Column("ref", sa.String(), nullable=True),
         sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("before", sa.String(), nullable=True),
         sa.Column("actor", sa.String(), nullable=True),
         sa.Column("title", sa.String(), nullable=True),
         sa.Column("headers", types.Json, nullable=False),
@@ -38,6 +39,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("source_id", "key", name=op.f("uq_delivery_source_id_key")),
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index("ix_delivery_ref", ["source_id", "ref", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_delivery_source_id"), ["source_id"], unique=False)
 
     op.create_table(
@@ -480,5 +482,6 @@ def downgrade() -> None:
     op.drop_table("release")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
+        batch_op.drop_index("ix_delivery_ref")
 
     op.drop_table("delivery")
