@@ -401,6 +401,16 @@ def stopped(*pids: int) -> Iterator[None]:
                 os.kill(pid, signal.SIGCONT)
 
 
+def everyones_containers(job: str) -> list[str]:
+    """Ids of a job's containers, whichever host of this engine started them."""
+    client = docker.APIClient(base_url=os.environ["DOCKER_HOST"])
+    try:
+        found = client.containers(all=True, filters={"label": LABEL_INSTANCE, "name": job})
+    finally:
+        client.close()
+    return [one["Id"] for one in found]
+
+
 def nothing_left(farm: Farm, pids: list[int], seconds: float = 10.0) -> float:
     """Wait until a farm that ended has left no process, listener, container or mount; the seconds it took."""
     began = time.monotonic()

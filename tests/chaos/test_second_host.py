@@ -1,15 +1,17 @@
-"""Another builder host, joined by one command and a token: it builds, and another goes on when it dies."""
+"""Another builder host, joined by one command and a token: it builds; another goes on when it is lost."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chaos_harness import BUILDFARM, Build, Farm, free_port
+from chaos_harness import BUILDFARM, Build, Farm, everyones_containers, free_port
+from chaos_relay import Relay
 
 from tests.waiting import wait_for
 
@@ -25,16 +27,26 @@ def farm(make_farm: Callable[..., Farm]) -> Farm:
 
 
 @pytest.fixture
-def second(farm: Farm, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def line(farm: Farm) -> Iterator[Relay]:
+    """The network between the second host and the farm's web."""
+    relay = Relay(free_port(), lambda: socket.create_connection(("127.0.0.1", farm.port)))
+    yield relay
+    relay.cut()
+
+
+@pytest.fixture
+def second(farm: Farm, line: Relay, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A builder that was started by the line that adding it shows."""
     made = farm.api("POST", "builders", json={"name": "second", "tiers": ["dev"]})
     token = tmp_path / "token"
     token.write_text(made["token"])
-    line = made["command"].replace("FILE", str(token)).split()[1:]
+    command = (
+        made["command"].replace("FILE", str(token)).replace(f":{farm.port}", f":{line.port}").split()[1:]
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     with (tmp_path / "second.log").open("wb") as out:
         process = subprocess.Popen(
-            [str(BUILDFARM), *line, "--slots", "1", "--data", str(tmp_path / "second")],
+            [str(BUILDFARM), *command, "--slots", "1", "--data", str(tmp_path / "second")],
             env=environment, stdout=out, stderr=out,
         )  # fmt: skip
     try:
@@ -58,6 +70,24 @@ def test_a_second_host_builds_along_and_what_dies_with_it_is_built_on_the_first(
     build.published_once(attempt=2, seconds=90)
     assert _builders(farm, build) == ["second", "local"]
     wait_for(lambda: _state(farm, "second") == "not heard of", "the second builder to be missed")
+
+
+@pytest.mark.exhaustive
+def test_a_host_that_is_cut_off_in_the_middle_of_a_build_publishes_nothing_late(farm, second, line) -> None:
+    source = farm.connect()
+    farm.api("PUT", "builders/local/drain", json={})
+    build = source.build(seconds=3)
+    build.at_work()
+    line.cut()
+    farm.api("DELETE", "builders/local/drain")
+    build.published_once(attempt=2, seconds=90)
+    assert _builders(farm, build) == ["second", "local"]
+    line.mend()
+    wait_for(lambda: _state(farm, "second") == "takes work", "the second host to be back", 60)
+    wait_for(lambda: not everyones_containers(build.job["id"]), "what it had begun to be gone", 60)
+    build.published_once(attempt=2)
+    farm.api("PUT", "builders/local/drain", json={})
+    source.build().published_once(attempt=1)
 
 
 def _state(farm: Farm, name: str) -> str:

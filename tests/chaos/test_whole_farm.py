@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos_harness import BUILDFARM, CLOCKS, Eyes, free_port, listens, nothing_left
+from chaos_harness import BUILDFARM, CLOCKS, Eyes, everyones_containers, free_port, listens, nothing_left
+from chaos_relay import Relay
 
+import docker
 from tests.waiting import wait_for
 
 #: Three seconds on a quiet machine; what is waited for in vain would take ten by itself.
@@ -154,3 +156,39 @@ def test_without_an_engine_builds_wait_and_run_once_when_it_is_there(make_farm, 
     began = time.monotonic()
     waiting.published_once(attempt=1)
     healed("engine back: the waiting build published", time.monotonic() - began)
+
+
+@pytest.mark.exhaustive
+def test_an_engine_that_restarts_in_the_middle_of_a_build_costs_an_attempt_and_leaves_nothing(
+    make_farm, engine, tmp_path_factory, healed
+):
+    """It takes its connections and containers along, and is away for a while."""
+
+    def reach() -> socket.socket:
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(engine.removeprefix("unix://"))
+        return far
+
+    line = Relay(tmp_path_factory.mktemp("e") / "d", reach)
+    farm = make_farm(DOCKER_HOST=f"unix://{line.path}")
+    farm.start()
+    build = farm.connect().build(seconds=3)
+    job = build.at_work()["id"]
+    client = docker.APIClient(base_url=engine)
+    try:
+        line.cut()
+        for container in everyones_containers(job):
+            client.kill(container)
+    finally:
+        client.close()
+    wait_for(
+        lambda: build.job["state"] == "queued" and build.job["attempt"] == 2, "the first attempt's end", 60
+    )
+    began = time.monotonic()
+    line.mend()
+    build.published_once(attempt=2, seconds=120)
+    healed("engine restarted in the middle of a build: published", time.monotonic() - began)
+    (first, _second) = farm.get(f"jobs/{job}")["attempts"]
+    assert (first["cause"], first["failure_class"]) == ("infrastructure", "engine")
+    wait_for(lambda: not everyones_containers(job), "what the engine had kept to be gone", 30)
+    line.cut()
