@@ -1,4 +1,4 @@
-"""`buildfarm build`: start, follow, cancel and compare builds."""
+"""`buildfarm build`: start, follow, cancel, compare and repeat builds."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ _FACTS: Columns = {
     "by": lambda row: f"{row['actor'] or 'nobody known'}, {row['trigger']}",
     "delivery": "delivery_id",
     "compares": "compares_id",
+    "rebuilds": lambda row: (
+        f"{row['rebuilds_id']}, as wheel build {row['wheel_build']}" if row["rebuilds_id"] else ""
+    ),
     "recipe": lambda row: " ".join(filter(None, [row["recipe"], row["recipe_path"]])),
     "not followed": lambda row: "; ".join(row["not_followed"]),
     "release": lambda row: f"{row['project']} {row['version']} in {row['channel']}" if row["version"] else "",
@@ -49,7 +52,7 @@ _FACTS: Columns = {
 
 @click.group()
 def build() -> None:
-    """Start, follow, cancel and compare builds."""
+    """Start, follow, cancel, compare and repeat builds."""
 
 
 @build.command()
@@ -134,6 +137,24 @@ def compare(build_id: str, *, wait: bool, as_json: bool) -> None:
     files = made["comparisons"]
     if wait and not (made["state"] == "compared" and files and all(file["is_equal"] for file in files)):
         click.get_current_context().exit(1)
+
+
+@build.command()
+@click.argument("build_id")
+@click.option("--channel", default="dev", show_default=True, help="The durable channel that gets the files.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit code 1 unless it is published.")
+@json_option
+def rebuild(build_id: str, *, channel: str, wait: bool, as_json: bool) -> None:
+    """Make the wheels of a published release again, with the images and dependencies of today.
+
+    They join the release of BUILD_ID under the next wheel build number, by which installers prefer them.
+    """
+    client = from_environment()
+    made = client.post("builds", build_id, "rebuild", body={"channel": channel})
+    if wait:
+        finish(client, made["id"], as_json=as_json)
+    else:
+        print_build(made, as_json=as_json)
 
 
 def finish(client: Client, build_id: str, *, as_json: bool) -> None:

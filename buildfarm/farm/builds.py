@@ -196,7 +196,7 @@ def supersede(session: Session, build: Build, held_before: Mapping[str, str]) ->
     older = session.scalars(
         select(Build.id)
         .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
-        .where(Build.compares_id.is_(None))
+        .where(Build.compares_id.is_(None), Build.rebuilds_id.is_(None))
         .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
         .order_by(Build.id)
     ).all()

@@ -48,6 +48,12 @@ class Build(Base):
     delivery_id: Mapped[str | None] = mapped_column(ForeignKey("delivery.id"), index=True)
     #: The build that this one repeats to compare the files; such a build publishes nothing.
     compares_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
+    #: The published build that this one makes again with what the farm has now; see `index.rebuilds`.
+    rebuilds_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
+    #: The build number in the names of its wheels.
+    wheel_build: Mapped[int | None]
+    #: The wave that asked for it.
+    wave_id: Mapped[str | None] = mapped_column(index=True)
     trigger: Mapped[str]
     fresh: Mapped[bool]
     ref: Mapped[str]

@@ -65,6 +65,9 @@ class Planner:
             limit = self.settings.limits.upload_bytes
             snapshot = sdists.snapshot(build, self.upstream, self.blobs, max_bytes=limit)
             recipes = [sdist_recipe(self.settings, build.project or "", snapshot.files)]
+        elif build.rebuilds_id:
+            snapshot = self._fetch(source, build)
+            recipes = [self._recipe_again(build.rebuilds_id)]
         else:
             snapshot = self._fetch(source, build)
             recipes = _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
@@ -101,6 +104,11 @@ class Planner:
                 self.blobs.put(iter(lambda: tar.read(1 << 20), b""), sha256=snapshot.sha256)
         return snapshot
 
+    def _recipe_again(self, build_id: str) -> Recipe:
+        """The recipe of the build that is made again, whatever the farm has been told since."""
+        with self.database.read() as session:
+            return Recipe.model_validate(builds.get(session, build_id).recipe)
+
     def _credential(self, source: Source) -> Credential | None:
         if source.credential is None:
             return None
@@ -123,7 +131,7 @@ class Planner:
         build.recipe_name, build.recipe_path = recipe.name, recipe.path
         build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
         build.not_followed = [str(one) for one in recipe.left_out]
-        build.project = recipe.project or build.project
+        build.project = build.project or recipe.project
         if not images:
             sentence = "The farm has no image to build in."
             error = EnvironmentProblem(sentence, code="image.none", hint=_NO_IMAGES)
@@ -229,6 +237,8 @@ def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, targe
         job.state, job.first_error, job.finished_at = State.SKIPPED, target.skip_reason, now
         return job
     spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
+    if build.wheel_build is not None:
+        spec |= {"wheel_build": build.wheel_build, "build_sdist": False}
     if recipe.program is not None:
         spec["program"]["version"] = versions.of_build(build.ref, snapshot.commit, snapshot.commit_time)
     if _may_use_cache(build, source) and recipe.for_target(target.name).build.compile_cache:
@@ -246,8 +256,8 @@ def _may_use_cache(build: Build, source: Source) -> bool:
 
 
 def _class(build: Build) -> str:
-    """Which of `wire.CLASSES`: what a rule starts nobody waits for, a tag makes a release."""
-    if build.trigger == sdists.BY_RULE:
+    """Which of `wire.CLASSES`: nobody waits for what a rule starts or is made again, a tag makes a release."""
+    if build.trigger == sdists.BY_RULE or build.rebuilds_id:
         return "background"
     return "release" if build.ref.startswith("refs/tags/") else "interactive"
 

@@ -44,6 +44,9 @@ class BuildRow:
     actor: str | None
     delivery_id: str | None
     compares_id: str | None
+    rebuilds_id: str | None
+    wheel_build: int | None
+    wave_id: str | None
     recipe: str | None
     channel: str
     project: str | None
@@ -271,8 +274,8 @@ def _facts(build: Build, source: str) -> dict[str, Any]:
     """What a row and a detail have in common, by field."""
     same = (
         "id", "number", "trigger", "ref", "commit", "title", "actor", "delivery_id", "compares_id",
-        "channel", "project", "version", "state", "cause", "failure_class", "first_error",
-        "created_at", "started_at", "finished_at",
+        "rebuilds_id", "wheel_build", "wave_id", "channel", "project", "version", "state", "cause",
+        "failure_class", "first_error", "created_at", "started_at", "finished_at",
     )  # fmt: skip
     derived = {
         "source": source,

@@ -69,6 +69,7 @@ def _facts(
         "recipe_sha256": build.recipe_sha256 or "",
         "target": job.target,
         "trigger": build.trigger,
+        "rebuilds_url": f"{url}/builds/{build.rebuilds_id}" if build.rebuilds_id else None,
         "delivery_id": build.delivery_id or "",
         "channel": build.channel,
         "limits": limits,

@@ -18,7 +18,7 @@ from buildfarm.errors import FarmError, Forbidden, InvalidInput
 from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.index import agreement, channels, names, namespaces, shadows, status, supplements
+from buildfarm.index import agreement, channels, names, namespaces, rebuilds, shadows, status, supplements
 from buildfarm.index.admission import demand_verified
 from buildfarm.index.attesting import Attester, attestation_of
 from buildfarm.index.files import demand_free, release_of
@@ -98,6 +98,7 @@ class Publisher:
             if source.scm == sdists.SCM:
                 supplements.demand_fitting(session, build, files)
                 return
+            rebuilds.demand_fitting(session, build, files)
             known = session.get(Project, project)
             status.demand_open(known)
         if project not in source.projects:
@@ -171,6 +172,7 @@ class Publisher:
         channels.hold_durable(session, build.channel)
         facts = next(iter(files.values()))
         release = release_of(session, facts)
+        rebuilds.demand_fitting(session, build, files)
         listed, rows = [], []
         for artifact in artifacts:
             file = self._file_row(session, release, artifact, files[artifact.filename], metadata, build)
@@ -190,6 +192,7 @@ class Publisher:
             build=build.id,
             files=listed,
             actor=FARM,
+            **rebuilds.told(build),
             on_serial=channels.entering(session, build.channel, list(files)),
         )
 

@@ -234,6 +234,7 @@ class _Attempt:
             "program": spec.program.model_dump() if spec.program else None,
             "wheel": spec.build_wheel,
             "sdist": spec.build_sdist,
+            "wheel_build": spec.wheel_build,
         }
         ended, traffic = self._run(stages, "build", plan, {"source.tar": source}, _BUILD_PHASES)
         names = [output.filename for output in traffic.outputs]

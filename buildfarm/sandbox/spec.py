@@ -108,6 +108,7 @@ class AttemptSpec(_Frozen):
     before: list[str] = []
     build_wheel: bool = True
     build_sdist: bool = False
+    wheel_build: int | None = Field(default=None, ge=1)
     repair: bool | list[str] = True
     expect_native: bool | None = None
     test: TestPlan | None = None

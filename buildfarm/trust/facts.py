@@ -92,6 +92,8 @@ class BuildFacts(_Facts):
     inputs: dict[Word, Text] = Field(default_factory=dict, max_length=64)
 
     trigger: Word
+    #: The build of this release that was made again.
+    rebuilds_url: Uri | None = None
     delivery_id: Text = ""
     channel: Word
     limits: dict[Word, Text] = Field(default_factory=dict, max_length=64)

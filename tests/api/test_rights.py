@@ -26,6 +26,7 @@ ROUTES = [
     ("POST", "/builds", {"source": "widget", "ref": "main"}, 403, 201),
     ("GET", "/builds/{build}", None, 200, 200),
     ("POST", "/builds/bld_nothing/compare", {}, 403, 404),
+    ("POST", "/builds/bld_nothing/rebuild", {}, 403, 404),
     ("POST", "/builds/{build}/cancel", {}, 403, 200),
     ("GET", "/jobs/{job}", None, 200, 200),
     ("GET", "/jobs/{job}/log", None, 200, 200),

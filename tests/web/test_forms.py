@@ -22,7 +22,9 @@ FORMS = [
     ("/mirrors/rules/check", RULE, None),
     ("/mirrors/rules/science/remove", {}, "/mirrors/rules"),
     ("/builds/{running}/cancel", {}, "/builds/{running}"),
-    ("/builds/{failed}/rebuild", {}, "/builds/"),
+    ("/builds/{failed}/again", {}, "/builds/"),
+    ("/builds/{good}/compare", {}, "/builds/"),
+    ("/builds/{release}/rebuild", {}, "/builds/"),
     (
         "/projects/widget/1.3.0/promote",
         {"from": "staging", "to": "stable"},
@@ -47,7 +49,8 @@ class Sender:
 
     def send(self, path: str, token: str | None = None, headers=None, **fields: str):
         seed = self.house.seed
-        path = path.format(promotion=seed.promotion, **{k: v for k, v in seed.builds.items() if k.isalpha()})
+        named = {name: build for name, build in seed.builds.items() if name.isalpha()}
+        path = path.format(promotion=seed.promotion, release=seed.builds["published 1.3.0"], **named)
         form = {"csrf": self.token if token is None else token, **fields}
         return self.client.post(path, data=form, headers=headers)
 
@@ -103,8 +106,8 @@ def test_a_refused_source_says_why(house):
     assert "cannot be the name of a source" in answer.text
 
 
-def test_a_rebuild_takes_the_same_commit(house):
-    answer = Sender(house, farm_seed.ADMIN).send("/builds/{failed}/rebuild")
+def test_building_again_takes_the_same_commit(house):
+    answer = Sender(house, farm_seed.ADMIN).send("/builds/{failed}/again")
     with house.farm.database.read() as session:
         new = build_detail(session, answer.location.rpartition("/")[2])
         old = build_detail(session, house.seed.builds["failed"])

@@ -1,4 +1,4 @@
-"""`/api/v1/builds`: start, follow, cancel, compare."""
+"""`/api/v1/builds`: start, follow, cancel, compare, rebuild."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from buildfarm.farm import builds, comparisons
 from buildfarm.farm.show import BuildDetail, BuildRow, build_detail, list_builds
 from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_build
 from buildfarm.farm.waiting import Wait, waits_of
+from buildfarm.index import rebuilds
 from buildfarm.index.showfiles import FileRow, files_of_build
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
@@ -53,6 +54,12 @@ class NewBuild(Body):
     ref: str
     commit: str | None = None
     fresh: bool = False
+
+
+class Rebuild(Body):
+    """Where the files of a rebuild go: a durable channel."""
+
+    channel: str = builds.FIRST_CHANNEL
 
 
 @blueprint.get("/builds")
@@ -113,6 +120,20 @@ def compare(build_id: str) -> Response:
     who = require("build")
     with farm().database.begin() as session:
         build = comparisons.start(session, build_id, actor=who.name)
+    hand_over()
+    with farm().database.read() as session:
+        return answer(_whole(session, build.id), 201)
+
+
+@blueprint.post("/builds/<build_id>/rebuild")
+@spec.validate(resp=answers(BuildAnswer, 201), tags=_TAGS)
+def rebuild(build_id: str, json: Rebuild) -> Response:
+    """Make the wheels of a release again with the images of today, under the next wheel build number."""
+    who = require("build")
+    with farm().database.begin() as session:
+        build = rebuilds.rebuild(
+            session, build_id=build_id, channel=json.channel, wave_id=None, actor=who.name
+        )
     hand_over()
     with farm().database.read() as session:
         return answer(_whole(session, build.id), 201)

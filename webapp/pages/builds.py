@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, redirect
 from werkzeug.wrappers import Response as Redirect
 
-from buildfarm.farm import builds
+from buildfarm.farm import builds, comparisons
 from buildfarm.farm.rules import FINAL, State, fold
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
 from buildfarm.farm.waiting import waits_of
+from buildfarm.index import rebuilds
 from buildfarm.index.showfiles import files_of_build
 from buildfarm.sources import show as sources
 from webapp.api.effects import hand_over
@@ -79,8 +80,8 @@ def cancel(build_id: str) -> Redirect:
     return redirect(f"/builds/{build_id}", 303)
 
 
-@blueprint.post("/builds/<build_id>/rebuild")
-def rebuild(build_id: str) -> Redirect:
+@blueprint.post("/builds/<build_id>/again")
+def again(build_id: str) -> Redirect:
     """Build the same commit again, as a new build: all of what was well, of the rest what is not there."""
     check_form()
     who = require("build")
@@ -97,6 +98,30 @@ def rebuild(build_id: str) -> Redirect:
             title=old.title,
             fresh=old.state in {"built", "published"},
         )
+    hand_over()
+    return redirect(f"/builds/{new.id}", 303)
+
+
+@blueprint.post("/builds/<build_id>/rebuild")
+def rebuild(build_id: str) -> Redirect:
+    """Make the wheels of a published release again, under the next wheel build number."""
+    check_form()
+    who = require("build")
+    with farm().database.begin() as session:
+        new = rebuilds.rebuild(
+            session, build_id=build_id, channel=builds.FIRST_CHANNEL, wave_id=None, actor=who.name
+        )
+    hand_over()
+    return redirect(f"/builds/{new.id}", 303)
+
+
+@blueprint.post("/builds/<build_id>/compare")
+def compare(build_id: str) -> Redirect:
+    """Build the same a second time, to compare the files."""
+    check_form()
+    who = require("build")
+    with farm().database.begin() as session:
+        new = comparisons.start(session, build_id, actor=who.name)
     hand_over()
     return redirect(f"/builds/{new.id}", 303)
 

@@ -97,6 +97,11 @@ def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str
     return {**environment, "PATH": ":".join([first, f"{steps.TOOLS}/bin", *rest])}
 
 
+def _numbered(wheel: str, plan: dict[str, Any]) -> str:
+    """The wheel under the build number that the farm gave it, where it gave one."""
+    return archives.number(wheel, plan["wheel_build"]) if plan["wheel_build"] else wheel
+
+
 def prepare() -> None:
     """The environment that the backend is installed into."""
     steps.make_ready()
@@ -117,7 +122,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if plan["program"]:
         steps.mark("build")
         os.mkdir(steps.OUT)
-        door.put_file(program.build(plan, environment, project))
+        door.put_file(_numbered(program.build(plan, environment, project), plan))
         return {}
     system = _build_system(project)
     if system.get("requires"):
@@ -147,5 +152,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         made = os.path.join(steps.OUT, os.path.basename(name))
         if kind == "sdist" and os.path.isfile(made) and not os.path.islink(made):
             archives.normalise(made, plan["source_date_epoch"])
+        if kind == "wheel":
+            made = _numbered(made, plan)
         door.put_file(made)
     return {}

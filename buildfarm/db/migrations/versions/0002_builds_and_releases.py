@@ -142,6 +142,9 @@ def upgrade() -> None:
         sa.Column("source_id", sa.String(), nullable=False),
         sa.Column("delivery_id", sa.String(), nullable=True),
         sa.Column("compares_id", sa.String(), nullable=True),
+        sa.Column("rebuilds_id", sa.String(), nullable=True),
+        sa.Column("wheel_build", sa.Integer(), nullable=True),
+        sa.Column("wave_id", sa.String(), nullable=True),
         sa.Column("trigger", sa.String(), nullable=False),
         sa.Column("fresh", sa.Boolean(), nullable=False),
         sa.Column("ref", sa.String(), nullable=False),
@@ -169,6 +172,7 @@ def upgrade() -> None:
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["compares_id"], ["build.id"], name=op.f("fk_build_compares_id")),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
+        sa.ForeignKeyConstraint(["rebuilds_id"], ["build.id"], name=op.f("fk_build_rebuilds_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
         sa.ForeignKeyConstraint(["superseded_by"], ["build.id"], name=op.f("fk_build_superseded_by")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_build")),
@@ -178,8 +182,10 @@ def upgrade() -> None:
         batch_op.create_index("ix_build_collapse", ["source_id", "commit"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_compares_id"), ["compares_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_rebuilds_id"), ["rebuilds_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_source_id"), ["source_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_wave_id"), ["wave_id"], unique=False)
 
     op.create_table(
         "builder",
@@ -456,8 +462,10 @@ def downgrade() -> None:
     op.drop_table("upload_file")
     op.drop_table("builder")
     with op.batch_alter_table("build", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_build_wave_id"))
         batch_op.drop_index(batch_op.f("ix_build_state"))
         batch_op.drop_index(batch_op.f("ix_build_source_id"))
+        batch_op.drop_index(batch_op.f("ix_build_rebuilds_id"))
         batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
         batch_op.drop_index(batch_op.f("ix_build_compares_id"))
         batch_op.drop_index("ix_build_collapse")
