@@ -130,7 +130,7 @@ class Planner:
         build.title = build.title or snapshot.subject[:500]
         build.recipe_name, build.recipe_path = recipe.name, recipe.path
         build.recipe, build.recipe_sha256 = recipe.model_dump(mode="json"), recipe_digest(recipe)
-        build.not_followed = [str(one) for one in recipe.left_out]
+        build.not_followed = build.not_followed or [str(one) for one in recipe.left_out]
         build.project = build.project or recipe.project
         if not images:
             sentence = "The farm has no image to build in."
@@ -256,7 +256,7 @@ def _may_use_cache(build: Build, source: Source) -> bool:
 
 
 def _class(build: Build) -> str:
-    """Which of `wire.CLASSES`: nobody waits for what a rule starts or is made again, a tag makes a release."""
+    """Which of `wire.CLASSES`: nobody waits for a rule's or for a rebuild, a tag makes a release."""
     if build.trigger == sdists.BY_RULE or build.rebuilds_id:
         return "background"
     return "release" if build.ref.startswith("refs/tags/") else "interactive"

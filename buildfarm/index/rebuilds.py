@@ -63,6 +63,7 @@ def rebuild(session: Session, *, build_id: str, channel: str, wave_id: str | Non
     )
     build.channel, build.project, build.version = channel, release.project, release.version
     build.rebuilds_id, build.wave_id = first.id, wave_id
+    build.not_followed = first.not_followed
     build.wheel_build = _next_number(session, release)
     return build
 

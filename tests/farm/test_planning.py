@@ -4,10 +4,11 @@ import subprocess
 
 import pytest
 
-from buildfarm.farm import claims, registry
-from buildfarm.farm.model import Job, Task
+from buildfarm.farm import builds, claims, registry
+from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.plan import Planner
 from buildfarm.scm import connect
+from buildfarm.sources.model import Source
 
 PLATFORM = "manylinux_2_36_x86_64"
 PROJECT = """\
@@ -51,13 +52,17 @@ def planned(open_house, tmp_path):
         registry.register_images(session, images, actor="test")
     admin = house.client(house.token("admin"))
     build_id = admin.post("/api/v1/builds", json={"source": "widget", "ref": "main"}).json["id"]
+    plan(house, build_id)
+    return house, admin, build_id
+
+
+def plan(house, build_id: str) -> None:
     with house.database.begin() as session:
         task = session.query(Task).filter_by(subject=build_id, kind="fetch").one()
         claims.claim(session, Task, task.id, 1)
     farm = house.farm
     planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
     planner.run(build_id, (task.id, 1))
-    return house, admin, build_id
 
 
 def test_a_project_of_cibuildwheel_is_built_as_it_says_and_told_what_is_not_followed(planned):
@@ -73,3 +78,39 @@ def test_a_project_of_cibuildwheel_is_built_as_it_says_and_told_what_is_not_foll
     page = admin.get(f"/builds/{build_id}", headers={"Accept": "text/html"}).text
     assert "Not followed" in page
     assert "tool.cibuildwheel.before-all" in page
+
+
+def test_a_rebuild_has_the_recipe_of_the_first_build_and_the_images_of_today(planned):
+    house, _, build_id = planned
+    with house.database.begin() as session:
+        old = [image.image_id for image in registry.images(session)]
+        images = [
+            {
+                "image_id": f"sha256:{digit * 64}",
+                "role": role,
+                "suite": "bookworm",
+                "platform": PLATFORM,
+                "interpreters": ["cp311"],
+            }
+            for role, digit in (("builder", "1"), ("test", "2"))
+        ]
+        registry.register_images(session, images, actor="test")
+        source = session.query(Source).filter_by(name="widget").one()
+        source.recipe = '[build]\nenvironment = { B = "2" }\n'
+        first = session.get_one(Build, build_id)
+        again = builds.start(
+            session, source, ref=first.ref, commit=first.commit, trigger="rebuild", actor="ada"
+        )
+        again.rebuilds_id, again.wheel_build, again.not_followed = build_id, 3, first.not_followed
+    plan(house, again.id)
+    with house.database.read() as session:
+        first, again = session.get_one(Build, build_id), session.get_one(Build, again.id)
+        for same in ("recipe_sha256", "recipe_name", "not_followed", "snapshot_sha256"):
+            assert getattr(again, same) == getattr(first, same), same
+        (before,), (job,) = first.jobs, again.jobs
+        assert before.spec["build_image"] in old
+        assert job.spec["build_image"] == f"sha256:{'1' * 64}"
+        assert (before.spec["build_sdist"], job.spec["build_sdist"]) == (True, False)
+        assert (before.spec["environment"], job.spec["environment"]) == ({"A": "1"}, {"A": "1"})
+        assert ("wheel_build" in before.spec, job.spec["wheel_build"]) == (False, 3)
+        assert job.queue.endswith(".background")
