@@ -55,7 +55,7 @@ class Build(Base):
     #: The wave that asked for it.
     wave_id: Mapped[str | None] = mapped_column(index=True)
     trigger: Mapped[str]
-    fresh: Mapped[bool]
+    fresh: Mapped[bool] = mapped_column(default=False)
     ref: Mapped[str]
     commit: Mapped[str | None]
     title: Mapped[str | None]
