@@ -74,6 +74,8 @@ def isolation(stand: Stand) -> Iterator[Row]:
 def four_targets(stand: Stand) -> Iterator[Row]:
     """Two projects for two interpreters: ours in two slots at a time, the peer one after the other."""
     wanted = [(name, target) for name in ("markupsafe", "wrapt") for target in ("cp311", "cp313")]
+    for name, _ in wanted:
+        stand.source(name, SMALL_VERSION if name == SMALL else None)
     ours, theirs = [], []
     for run in range(RUNS + 1):
         one = _seconds(lambda: _side_by_side(stand, wanted))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -95,6 +96,7 @@ class Stand:
         self._stack = ExitStack()
         self._peers: dict[str, str] = {}
         self._sources: dict[str, Path] = {}
+        self._packing = threading.Lock()
         for interpreter in ("3.11", "3.13"):
             self._download(interpreter)
 
@@ -131,10 +133,7 @@ class Stand:
         Raises:
             SystemExit: it did not succeed; its log is shown.
         """
-        tar = self.folder / f"{source.name}.tar"
-        if not tar.exists():
-            with tarfile.open(tar, "w") as archive:
-                archive.add(source, arcname="source")
+        tar = self._tar(source)
         farm = FolderFarm(tar, self.wheelhouse)
         spec = AttemptSpec.model_validate(
             {
@@ -165,6 +164,14 @@ class Stand:
             remember(spec, outcome, workdir)
             refill(docker_host=self.host, workdir=workdir, instance=INSTANCE)
         return ended[0] - began
+
+    def _tar(self, source: Path) -> Path:
+        tar = self.folder / f"{source.name}.tar"
+        with self._packing:  # slots may want the same one
+            if not tar.exists():
+                with tarfile.open(tar, "w") as archive:
+                    archive.add(source, arcname="source")
+        return tar
 
     def peer_image(self, interpreter: str = "cp311") -> str:
         """Our builder image as cibuildwheel wants it."""

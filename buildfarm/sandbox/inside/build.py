@@ -50,14 +50,19 @@ def _requirements(value: Any, where: str) -> list[str]:  # noqa: ANN401 - what a
 
 
 class _Backend:
-    """The backend's process, which calls one hook after the other; see hook.py."""
+    """The backend's process, which calls one hook after the other; see hook.py.
 
-    def __init__(self, system: dict[str, Any], project: str, environment: dict[str, str]) -> None:
+    The last one of a build writes no bytecode: nobody would read it again.
+    """
+
+    def __init__(
+        self, system: dict[str, Any], project: str, environment: dict[str, str], *, is_last: bool
+    ) -> None:
         self._name = system["build-backend"]
         status, write = os.pipe()
         place = json.dumps(system.get("backend-path", []))
         self._process = subprocess.Popen(
-            [f"{steps.ENV}/bin/python", _HOOK, self._name, place, str(write)],
+            [f"{steps.ENV}/bin/python", *(["-B"] if is_last else []), _HOOK, self._name, place, str(write)],
             stdin=subprocess.PIPE, text=True, env=environment, cwd=project, pass_fds=(write,),
         )  # fmt: skip
         os.close(write)
@@ -127,12 +132,12 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     system = _build_system(project)
     if system.get("requires"):
         steps.install(system["requires"], environment)
-    backend = _Backend(system, project, environment)
+    wanted = [kind for kind in ("sdist", "wheel") if plan[kind]]
+    backend = _Backend(system, project, environment, is_last=len(wanted) == 1)
     settings = {
         name: steps.filled(given, plan) if isinstance(given, list) else steps.filled([given], plan)[0]
         for name, given in plan["config_settings"].items()
     }
-    wanted = [kind for kind in ("sdist", "wheel") if plan[kind]]
     for kind in wanted:
         hook = f"get_requires_for_build_{kind}"
         more = backend.call(hook, settings)
@@ -145,7 +150,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         if kind != wanted[0]:
             # What one build leaves in the source must not get into the other: it would be another version.
             steps.unpack_source(environment)
-            backend = _Backend(system, project, environment)
+            backend = _Backend(system, project, environment, is_last=True)
         name = backend.call(f"build_{kind}", steps.OUT, settings)
         if not isinstance(name, str):
             raise RuntimeError(f"the backend's build_{kind} named no file")
