@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from buildfarm.errors import FarmError
 from buildfarm.farm import jobs
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
-from buildfarm.index import promote
+from buildfarm.index import channels, promote, status
 from buildfarm.index.model import File
 from buildfarm.index.publish import Publisher
 from buildfarm.journal.model import JournalRow
@@ -138,3 +140,91 @@ def test_a_rebuild_publishes_nothing_else(press, tmp_path: Path, file: tuple[str
     assert refused.value.code == code
     with press.database.read() as session:
         assert session.scalars(select(File.filename)).all() == [press.wheel()[0]]
+
+
+@pytest.mark.system
+def test_pip_and_uv_take_the_wheel_with_the_higher_number(press, serve, tmp_path: Path) -> None:
+    first = published(press, press.wheel(code="made = 0\n"))
+    for build in (1, 2):
+        again = ask(press, first)["id"]
+        made(press, again, numbered(tmp_path / "w", build, press.wheel(code=f"made = {build}\n")))
+        publish(press, again)
+    index = serve(press).replace("http://", f"http://__token__:{press.token('read:dev')}@") + "/dev/simple/"
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null"}
+    pip = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--isolated", "--index-url", index]
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--no-cache", "--no-config", "--default-index", index]
+    for name, command in (("pip", pip), ("uv", uv)):
+        arguments = [*command, "--target", tmp_path / name, "widget==1.0"]
+        subprocess.run(arguments, env=env, check=True, capture_output=True, timeout=120)
+        assert (tmp_path / name / "widget" / "__init__.py").read_text() == "made = 2\n"
+        assert "Build: 2\n" in (tmp_path / name / "widget-1.0.dist-info" / "WHEEL").read_text()
+
+
+@pytest.mark.system
+def test_a_rebuild_is_compared_under_its_number(press, tmp_path: Path) -> None:
+    first = published(press, press.wheel())
+    again = ask(press, first)["id"]
+    made(press, again, numbered(tmp_path / "w", 1, press.wheel(code="x = 2\n")))
+    with press.database.begin() as session:
+        (job,) = session.get_one(Build, again).jobs
+        job.spec = {**job.spec, "wheel_build": 1}
+    publish(press, again)
+    answer = press.client(press.token("admin")).post(f"/api/v1/builds/{again}/compare")
+    assert answer.status_code == 201
+    with press.database.read() as session:
+        (job,) = session.get_one(Build, answer.json["id"]).jobs
+        assert job.spec["wheel_build"] == 1
+    # What compares is no rebuild of its own, and keeps none from beginning.
+    assert answer.json["rebuilds_id"] is None
+    assert ask(press, answer.json["id"], 409)["code"] == "rebuild.comparison"
+    assert ask(press, again)["wheel_build"] == 2
+
+
+@pytest.mark.system
+def test_what_cannot_be_rebuilt_is_named(press) -> None:
+    source = press.source()
+    waiting = press.built(source, press.wheel(version="0.9"))
+    assert ask(press, waiting, 409)["code"] == "rebuild.not_published"
+    assert ask(press, "bld_nothing", 404)["code"] == "build.unknown"
+    early = press.built(source, press.wheel(version="1.1.dev3"), ref="refs/heads/main")
+    publish(press, early)
+    assert ask(press, early, 409)["code"] == "rebuild.dev"
+    good = press.built(source, press.wheel())
+    publish(press, good)
+    assert ask(press, good, 404, channel="nowhere")["code"] == "channel.unknown"
+    with press.database.begin() as session:
+        channels.create_mirror(session)
+    assert ask(press, good, 409, channel="mirror")["code"] == "channel.not_durable"
+    with press.database.begin() as session:
+        promote.yank(session, project="widget", version="1.0", reason="broken", actor="ada")
+    assert ask(press, good, 409)["code"] == "rebuild.yanked"
+    with press.database.begin() as session:
+        promote.unyank(session, project="widget", version="1.0", actor="ada")
+        status.set_status(session, "widget", "archived", reason="", actor="ada")
+    assert ask(press, good, 403)["code"] == "project.closed"
+    with press.database.begin() as session:
+        status.set_status(session, "widget", "active", reason="", actor="ada")
+    again = ask(press, good, channel="staging")
+    assert again["channel"] == "staging"
+    assert ask(press, good, 409)["code"] == "rebuild.under_way"
+    cancelled = press.client(press.token("admin")).post(f"/api/v1/builds/{again['id']}/cancel")
+    assert cancelled.json["state"] == "cancelled"
+    # A number that was given is not given again.
+    assert ask(press, good)["wheel_build"] == 2
+
+
+@pytest.mark.system
+def test_a_release_that_was_yanked_meanwhile_gets_no_new_wheels(press, tmp_path: Path) -> None:
+    again = ask(press, published(press, press.wheel()))["id"]
+    made(press, again, numbered(tmp_path / "w", 1, press.wheel(code="x = 2\n")))
+    with press.database.begin() as session:
+        promote.yank(session, project="widget", version="1.0", reason="broken", actor="ada")
+    with pytest.raises(FarmError) as refused:
+        publish(press, again)
+    assert refused.value.code == "rebuild.yanked"
+
+
+@pytest.mark.system
+def test_a_number_that_a_project_gave_itself_is_passed_over(press, tmp_path: Path) -> None:
+    first = published(press, press.wheel(), numbered(tmp_path / "w", 4, press.wheel(code="x = 2\n")))
+    assert ask(press, first)["wheel_build"] == 5

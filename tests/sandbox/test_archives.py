@@ -1,13 +1,17 @@
-"""Source archives: the same members, and the same bytes whoever packed them when."""
+"""Source archives: the same members, the same bytes whoever packed them when; wheels with a build number."""
 
+import base64
 import gzip
+import hashlib
 import io
 import tarfile
+import zipfile
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.sandbox.inside.archives import normalise
+from buildfarm.sandbox.inside.archives import normalise, number
 
 EPOCH = 1_700_000_000
 NAMES = st.lists(st.text("abcé-._", min_size=1, max_size=120), min_size=1, max_size=6, unique=True)
@@ -65,3 +69,59 @@ def test_what_is_no_archive_is_left_alone(tmp_path, capsys):
     assert path.read_bytes() == b"no archive"
     assert "is left as the backend made it" in capsys.readouterr().out
     assert [one.name for one in tmp_path.iterdir()] == ["d.tar.gz"]
+
+
+def packed_wheel(folder, name, members):
+    """A wheel whose members have a time, a mode and a packing of their own."""
+    path = folder / name
+    with zipfile.ZipFile(path, "w") as archive:
+        for place, (member, data) in enumerate(members.items()):
+            about = zipfile.ZipInfo(member, (2021, 2, 1 + place, 3, 4, 6))
+            about.external_attr = (0o100644 + place % 2 * 0o111) << 16
+            about.compress_type = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)[place % 2]
+            archive.writestr(about, data)
+    return path
+
+
+INFO = "p-1.dist-info"
+WHEEL = {
+    "p.py": b"x = 1\n",
+    "odd, name.txt": b"",
+    f"{INFO}/WHEEL": b"Wheel-Version: 1.0\nBuild: 7local\nTag: py3-none-any\n",
+    f"{INFO}/METADATA": b"Name: p\n",
+    f"{INFO}/RECORD": f'p.py,sha256=aaa,6\n"odd, name.txt",sha256=bbb,0\n{INFO}/WHEEL,sha256=ccc,9\n'
+    f"{INFO}/METADATA,sha256=ddd,8\n{INFO}/RECORD,,\n".encode(),
+}
+
+
+def about(archive):
+    return [(one.filename, one.date_time, one.external_attr, one.compress_type) for one in archive.infolist()]
+
+
+@pytest.mark.parametrize("name", ["p-1-py3-none-any.whl", "p-1-7local-py3-none-any.whl"])
+def test_a_number_changes_the_name_and_what_tells_of_it(tmp_path, name):
+    old = packed_wheel(tmp_path, name, WHEEL)
+    with zipfile.ZipFile(old) as archive:
+        before = about(archive)
+    new = number(str(old), 12)
+    assert [one.name for one in tmp_path.iterdir()] == ["p-1-12-py3-none-any.whl"]
+    with zipfile.ZipFile(new) as archive:
+        assert about(archive) == before
+        assert archive.testzip() is None
+        said = archive.read(f"{INFO}/WHEEL")
+        assert said == b"Wheel-Version: 1.0\nTag: py3-none-any\nBuild: 12\n"
+        digest = base64.urlsafe_b64encode(hashlib.sha256(said).digest()).rstrip(b"=").decode()
+        was = f"{INFO}/WHEEL,sha256=ccc,9"
+        now = WHEEL[f"{INFO}/RECORD"].decode().replace(was, f"{INFO}/WHEEL,sha256={digest},{len(said)}")
+        assert archive.read(f"{INFO}/RECORD").decode() == now
+        for member in ("p.py", "odd, name.txt", f"{INFO}/METADATA"):
+            assert archive.read(member) == WHEEL[member]
+
+
+def test_what_is_no_wheel_gets_no_number(tmp_path):
+    broken = tmp_path / "p-1-py3-none-any.whl"
+    broken.write_bytes(b"no archive")
+    empty = packed_wheel(tmp_path, "p-2-py3-none-any.whl", {"p.py": b""})
+    for path in (broken, empty, packed_wheel(tmp_path, "p.whl", WHEEL)):
+        with pytest.raises(RuntimeError, match=r"p.*\.whl"):
+            number(str(path), 1)
