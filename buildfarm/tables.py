@@ -10,5 +10,8 @@ from buildfarm.mirror import guard_model as guard
 from buildfarm.mirror import model as mirror
 from buildfarm.scm import model as scm
 from buildfarm.sources import model as sources
+from buildfarm.waves import model as waves
 
-__all__ = ["Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sessions", "sources"]
+__all__ = [
+    "Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sessions", "sources", "waves",
+]  # fmt: skip

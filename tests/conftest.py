@@ -169,17 +169,22 @@ def wheel(
     version: str = "1.0",
     *,
     tag: str = "py3-none-any",
+    number: int | None = None,
     requires_python: str | None = ">=3.9",
     code: str = "x = 1\n",
     requires: tuple[str, ...] = (),
     more: tuple[str, ...] = (),
 ) -> tuple[str, bytes]:
-    """File name and bytes of a right wheel; other `code` makes other bytes, `more` are names of members."""
+    """File name and bytes of a right wheel; other `code` makes other bytes, `more` are names of members.
+
+    `number` is its build number.
+    """
     stem = f"{name.replace('-', '_').lower()}-{version}"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Summary: A part"]
     lines += [f"Requires-Python: {requires_python}"] if requires_python else []
     lines += [f"Requires-Dist: {one}" for one in requires]
     kind = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n"
+    kind += f"Build: {number}\n" if number else ""
     members = {
         f"{stem.split('-')[0]}/__init__.py": code,
         **dict.fromkeys(more, ""),
@@ -198,7 +203,7 @@ def wheel(
             info.external_attr = 0o100644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member)
-    return f"{stem}-{tag}.whl", out.getvalue()
+    return f"{stem}-{number}-{tag}.whl" if number else f"{stem}-{tag}.whl", out.getvalue()
 
 
 @pytest.fixture

@@ -20,11 +20,10 @@ from buildfarm.errors import InvalidInput, NotFound, Unauthenticated
 from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.builddoor import CRATE_FILES, digest_of
-from buildfarm.index.buildview import BuildView, Served
+from buildfarm.index.buildview import BuildView, Served, readable
 from buildfarm.index.pinnedview import PinnedView
 from buildfarm.mirror.model import RegistryFile
 from buildfarm.sandbox.spec import FailureClass, Phase
-from buildfarm.sources.model import Source
 from webapp.context import farm, verdicts
 from webapp.errors import told_plainly
 from webapp.sending import send_blob, send_page, send_text
@@ -303,7 +302,7 @@ def _view() -> tuple[BuildView | PinnedView, list[str]]:
     """The index as this attempt sees it, or as the one that it repeats did; the channels of its source."""
     with farm().database.read() as session:
         _, job = jobs.attempt_of_token(session, _token())
-        granted = session.get_one(Source, job.source_id).reads
+        granted = readable(session, job)
         first = comparisons.first_of(session, job)
     return (farm().view_of(first.id, first.attempt) if first else farm().build_view), granted
 

@@ -1,8 +1,8 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It sweeps. In threads of their own it has the journal's newest rows signed, builds missing wheels by rule and
-looks again at files that older rules judged: a signer or an upstream that is away or slow, or a large file,
-must not keep what was lost from being repaired.
+It carries rebuild waves on and sweeps. In threads of their own it has the journal's newest rows signed,
+builds missing wheels by rule and looks again at files that older rules judged: a signer or an upstream that
+is away or slow, or a large file, must not keep what was lost from being repaired.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import keeper, leases
 from buildfarm.index import wheel_rules
 from buildfarm.trust.cover import cover
+from buildfarm.waves import run as waves
 
 _log = log.get(__name__)
 #: A keeper that has not renewed its lease for so many rounds is replaced.
@@ -51,6 +52,7 @@ def main() -> int:
         try:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 leading.set()
+                waves.advance_all(farm.database)
                 keeper.sweep(farm.database, farm.queues, farm.settings)
                 tidied = _tidy(farm, tidied)
             else:

@@ -16,6 +16,7 @@ from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
 from buildfarm.index.comparer import Comparer
 from buildfarm.index.publish import Publisher
+from buildfarm.waves.cutoff import CutOff
 
 _log = log.get(__name__)
 #: Nothing unsigned is published: without a signer a build waits, however long, and uses up no attempt.
@@ -70,6 +71,8 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
     if task.kind == "compare":
         comparer = Comparer(farm.database, farm.blobs, farm.signer, farm.settings)
         serial = comparer.compare(task.subject, claim, beat)
+    elif CutOff(farm.database, farm.blobs).take(task.subject, claim):
+        return
     else:
         publisher = Publisher(farm.database, farm.blobs, farm.signer, farm.upstream, farm.settings)
         serial = publisher.publish(task.subject, claim, beat)

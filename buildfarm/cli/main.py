@@ -29,6 +29,7 @@ NOUNS = {
     "mirror": "The upstream indexes, and what of them is shown here.",
     "namespace": "Prefixes of names that are reserved.",
     "promotion": "Releases that climbed, and taking them down.",
+    "wave": "Releases built again because of one change, and promoted as one.",
     "verify": "Check a file's provenance.",
     "key": "The keys behind statements.",
     "token": "Credentials for programs.",

@@ -64,6 +64,17 @@ class Admission:
         self.demand(session.scalars(select(File).where(File.filename.in_(promotion.filenames))).all())
         return promotion
 
+    def promote_set(self, session: Session, candidate: str, *, actor: str) -> list[Promotion]:
+        """Like `promote.promote_set`, with every statement verified in the same transaction.
+
+        Raises:
+            IntegrityFailure, ExternalFailure: as for `promote`.
+        """
+        made = promotions.promote_set(session, candidate, actor=actor)
+        names = [name for promotion in made for name in promotion.filenames]
+        self.demand(session.scalars(select(File).where(File.filename.in_(names))).all())
+        return made
+
     def demand(self, files: Sequence[File]) -> None:
         """Refuse built files without a statement that verifies; what was uploaded has none.
 

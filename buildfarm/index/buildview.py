@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.db.engine import Database
 from buildfarm.errors import InvalidInput, NotFound
+from buildfarm.farm.model import Build, Job
 from buildfarm.index import channels, names, render
 from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.index.render import API_VERSION
@@ -64,6 +65,17 @@ def grant_reading(session: Session, source: Source, granted: Sequence[str], *, a
             )
     source.reads = list(dict.fromkeys(granted))
     record(session, "source.reads", source=source.id, channels=source.reads, actor=actor)
+
+
+def readable(session: Session, job: Job) -> list[str]:
+    """The channels of ours that a job may read, in order: before those of its source its wave's candidate.
+
+    A candidate is readable for whom the channel is that its files are for.
+    """
+    reads = session.get_one(Source, job.source_id).reads
+    own = channels.get(session, session.get_one(Build, job.build_id).channel)
+    is_ours = own.kind == channels.Kind.CANDIDATE and set(own.parts) & set(reads)
+    return [own.name, *reads] if is_ours else reads
 
 
 class BuildView:

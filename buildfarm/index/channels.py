@@ -46,19 +46,28 @@ RESERVED = frozenset(
             "sources",
             "stage",
         ),
-        *("static", "stats", "status", "theme", "tokens", "trust", "tuf", "upload", "users"),
+        *("static", "stats", "status", "theme", "tokens", "trust", "tuf", "upload", "users", "waves"),
     }
 )
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
+_NAME = re.compile(r"(?!wave-[0-9])[a-z][a-z0-9-]{0,62}", re.ASCII)
 _KINDS = "One of: durable, mirror, union."
 
 
 class Kind(StrEnum):
-    """What a channel shows: files of its own, an upstream's by policy, or its parts in order."""
+    """What a channel shows: files of its own, an upstream's by policy, or its parts in order.
+
+    A candidate has files of its own too, those of one rebuild wave: off the ladder, filled by builds alone;
+    its one part is the channel that they are for.
+    """
 
     DURABLE = "durable"
     MIRROR = "mirror"
     UNION = "union"
+    CANDIDATE = "candidate"
+
+
+#: The kinds of channels that have files of their own, so that their pages are rendered ahead.
+OWN_FILES = (Kind.DURABLE, Kind.CANDIDATE)
 
 
 def create_ladder(session: Session) -> None:
@@ -100,7 +109,7 @@ def create(
         )
     if session.get(Channel, name):
         raise Conflict(f"There is a channel {name} already.", code="channel.exists")
-    if kind not in set(Kind):
+    if kind not in set(Kind) - {Kind.CANDIDATE}:
         raise InvalidInput(f"{kind[:40]!r} is no kind of channel.", code="channel.kind", hint=_KINDS)
     channel = Channel(
         name=name,
@@ -109,6 +118,14 @@ def create(
         public=public,
         parts=_checked_parts(session, name, kind, parts),
     )
+    session.add(channel)
+    record(session, "channel.create", channel=name, actor=actor, **_facts(channel))
+    return channel
+
+
+def create_candidate(session: Session, name: str, *, of: str, actor: str) -> Channel:
+    """A new channel beside the ladder, for files that are to enter the channel `of` together."""
+    channel = Channel(name=name, kind=Kind.CANDIDATE, rank=-1, public=False, parts=[of])
     session.add(channel)
     record(session, "channel.create", channel=name, actor=actor, **_facts(channel))
     return channel
@@ -174,6 +191,19 @@ def hold_durable(session: Session, name: str) -> Channel:
     return channel
 
 
+def hold_of_builds(session: Session, name: str) -> Channel:
+    """One channel that builds publish into, durable or a candidate, held as by `hold`.
+
+    Raises:
+        NotFound: `channel.unknown`.
+        Conflict: `channel.not_durable`.
+    """
+    channel = hold(session, name)
+    if channel.kind != Kind.CANDIDATE:
+        demand_durable(channel)
+    return channel
+
+
 def demand_durable(channel: Channel) -> None:
     """Refuse a channel that has no files of its own.
 
@@ -204,6 +234,21 @@ def files_of(session: Session, channel: str, project: str, version: str) -> list
             .order_by(File.filename)
         )
     )
+
+
+def releases_of(session: Session, channel: str) -> dict[Release, list[File]]:
+    """The files that the channel holds now by their releases, in the order of the projects' names."""
+    rows = session.execute(
+        select(Release, File)
+        .join(File, File.release_id == Release.id)
+        .join(ChannelEntry, ChannelEntry.filename == File.filename)
+        .where(ChannelEntry.channel == channel, ChannelEntry.until.is_(None))
+        .order_by(Release.project, Release.key, File.filename)
+    )
+    found: dict[Release, list[File]] = {}
+    for release, file in rows:
+        found.setdefault(release, []).append(file)
+    return found
 
 
 def entering(session: Session, channel: str, filenames: Sequence[str]) -> Callable[[int], None]:
@@ -244,6 +289,23 @@ def leaving(session: Session, channel: str, filenames: Sequence[str]) -> Callabl
         )
 
     return leave
+
+
+def clear(session: Session, channel: str, *, actor: str) -> None:
+    """Take every file out of a channel; each release is a row of the journal."""
+    hold(session, channel)
+    for release, files in releases_of(session, channel).items():
+        names = [file.filename for file in files]
+        record(
+            session,
+            "leave",
+            project=release.project,
+            version=release.version,
+            channel=channel,
+            files=names,
+            actor=actor,
+            on_serial=leaving(session, channel, names),
+        )
 
 
 def _checked_parts(session: Session, name: str, kind: str, parts: Sequence[str]) -> list[Any]:

@@ -21,7 +21,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import StorageFull
-from buildfarm.index import namespacefacts, pagefacts
+from buildfarm.index import channels, namespacefacts, pagefacts
 from buildfarm.index.lists import ChannelLists
 from buildfarm.index.model import Channel, Follower, Project
 from buildfarm.index.pagefacts import PageProject, Serials
@@ -135,7 +135,7 @@ class PageFollower:
         """Know the lists of channels that have files of their own; give the others their sign."""
         self._on_demand.clear()
         for name, kind in session.execute(select(Channel.name, Channel.kind)):
-            if kind != "durable":
+            if kind not in channels.OWN_FILES:
                 self._on_demand.add(name)
                 self._lists.pop(name, None)
                 self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)

@@ -43,6 +43,8 @@ from buildfarm.storage.blobs import Blobs
 #: How long a page that upstream did not confirm, or a list of projects, stays before it is made again.
 _SHORT_LIFE_S = 30.0
 _METADATA, _PROVENANCE = ".metadata", ".provenance"
+#: Channels without files of their own: their pages change by time too.
+_OPEN_ENDED = select(Channel.name).where(Channel.kind.not_in(channels.OWN_FILES))
 _FILE_OF = re.compile(r"\.(?:metadata|provenance|sigstore\.json)$")
 
 
@@ -181,7 +183,7 @@ class Mirrored:
         than `mirror.stale_wait_s`.
         """
         with self._database.read() as session:
-            open_ended = session.scalars(select(Channel.name).where(Channel.kind != Kind.DURABLE)).all()
+            open_ended = session.scalars(_OPEN_ENDED).all()
         gone = [self._sweep(channel) for channel in open_ended]
         if any(gone):
             self._tree.note_change()
@@ -202,7 +204,7 @@ class Mirrored:
     def renew(self, name: str) -> None:
         """Take a project out of the tree, so that its next reader sees what is known now."""
         with self._database.read() as session:
-            open_ended = session.scalars(select(Channel.name).where(Channel.kind != Kind.DURABLE)).all()
+            open_ended = session.scalars(_OPEN_ENDED).all()
         for channel in open_ended:
             self._tree.drop_project(channel, name)
         self._tree.note_change()

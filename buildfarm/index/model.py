@@ -27,8 +27,9 @@ class Channel(Base):
     """A named index.
 
     `kind` is `durable` (its own files; `rank` orders the ladder that promotions climb), `mirror` (what
-    the upstream indexes have, by policy) or `union` (its `parts` in order; the first that owns a name
-    answers for it). `policy` is what `buildfarm.mirror` decides by; empty lets everything through.
+    the upstream indexes have, by policy), `union` (its `parts` in order; the first that owns a name
+    answers for it) or `candidate` (the results of one rebuild wave, for the one channel in `parts`).
+    `policy` is what `buildfarm.mirror` decides by; empty lets everything through.
     """
 
     __tablename__ = "channel"

@@ -169,7 +169,7 @@ class Publisher:
         metadata: dict[str, str],
     ) -> None:
         # Of two builds of one new release the later one must see the earlier one's files.
-        channels.hold_durable(session, build.channel)
+        channels.hold_of_builds(session, build.channel)
         facts = next(iter(files.values()))
         release = release_of(session, facts)
         rebuilds.demand_fitting(session, build, files)

@@ -36,7 +36,7 @@ def rebuild(session: Session, *, build_id: str, channel: str, wave_id: str | Non
     Args:
         session: the transaction that starts it.
         build_id: the published build.
-        channel: a durable channel, which gets the files.
+        channel: a durable channel, or the wave's candidate, which gets the files.
         wave_id: the wave that asks for it; None for a person.
         actor: who asks.
 
@@ -50,7 +50,7 @@ def rebuild(session: Session, *, build_id: str, channel: str, wave_id: str | Non
     source = session.get_one(Source, first.source_id)
     # Two that ask at once must not get one number.
     builds.hold_source(session, source.id)
-    channels.hold_durable(session, channel)
+    (channels.hold_of_builds if wave_id else channels.hold_durable)(session, channel)
     release = _release_of(session, first, source)
     build = builds.start(
         session,

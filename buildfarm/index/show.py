@@ -143,12 +143,13 @@ class PromotionRow:
 
 
 def list_channels(session: Session) -> list[ChannelRow]:
-    """The ladder, the lowest channel first, then mirrors and unions."""
+    """The ladder, the lowest channel first, then mirrors and unions; candidates are shown by their waves."""
     live = select(ChannelEntry.channel, func.count().label("files")).where(ChannelEntry.until.is_(None))
     counts = live.group_by(ChannelEntry.channel).subquery()
     found = session.execute(
         select(Channel, counts.c.files)
         .outerjoin(counts, counts.c.channel == Channel.name)
+        .where(Channel.kind != channels.Kind.CANDIDATE)
         .order_by(Channel.kind != channels.Kind.DURABLE, Channel.rank)
     )
     return [_channel_row(row.Channel, row.files or 0) for row in found]

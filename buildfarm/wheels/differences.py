@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from buildfarm.forkserver import ForkServer
+from buildfarm.wheels.listing import UNNUMBERED
 
 #: Differences that are told at most.
 MOST = 50
@@ -41,6 +42,27 @@ def differences(first: Path, second: Path, filename: str) -> list[Difference]:
         return [one for one, _more in zip(told, range(MOST), strict=False)]
     except (ValueError, KeyError, TypeError, RecursionError):  # no answer, half of one, or nonsense
         return [Difference("", "cannot be read within the limits of time and memory")]
+
+
+def are_same_but_number(first: Path, second: Path) -> bool:
+    """Whether the members of two wheels have the same content and mode, but for a build number.
+
+    That number stands in WHEEL, and RECORD has the digest of WHEEL. When members were written, and how they
+    are packed, makes no difference to who installs them. What cannot be read is not the same.
+    """
+    try:
+        one, other = (_members(path, UNNUMBERED) for path in (first, second))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return bool(one) and _installed(one) == _installed(other)
+
+
+def _installed(members: dict[str, Member]) -> dict[str, tuple[str, str]]:
+    return {
+        name: (one.content, one.mode)
+        for name, one in members.items()
+        if not name.endswith(".dist-info/RECORD")
+    }
 
 
 def differing(first: dict[str, Member], second: dict[str, Member]) -> Iterator[Difference]:

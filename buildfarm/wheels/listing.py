@@ -12,7 +12,7 @@ import json
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, BinaryIO
 
 from buildfarm.wheels import child, sample
@@ -20,6 +20,8 @@ from buildfarm.wheels import child, sample
 #: Members that are listed at most; with more there is no answer.
 _MOST = 50_000
 _CHUNK = 1 << 16
+#: What is asked for a wheel's members as if it carried no build number.
+UNNUMBERED = "unnumbered.whl"
 
 
 def answer(asked: str, files: Sequence[int]) -> str:
@@ -27,11 +29,30 @@ def answer(asked: str, files: Sequence[int]) -> str:
     with os.fdopen(os.dup(files[0]), "rb") as file:
         file.seek(0)
         rows = []
-        for row in (_zipped if asked.endswith(".whl") else _tarred)(file):
+        for row in _reader(asked)(file):
             rows.append(row)
             if len(rows) > _MOST:
                 return ""
     return json.dumps(rows)
+
+
+def _reader(asked: str) -> Callable[[BinaryIO], Iterator[list[str]]]:
+    if asked == UNNUMBERED:
+        return _unnumbered
+    return _zipped if asked.endswith(".whl") else _tarred
+
+
+def _unnumbered(file: BinaryIO) -> Iterator[list[str]]:
+    """Like `_zipped`; the content of WHEEL is its lines but for that with the build number."""
+    with zipfile.ZipFile(file) as archive:
+        for name, content, *rest in _zipped(file):
+            if name.endswith(".dist-info/WHEEL"):
+                with archive.open(name) as member:
+                    lines = member.read(_CHUNK).splitlines()
+                kept = [line for line in lines if not line.startswith(b"Build:")]
+                yield [name, _digest(io.BytesIO(b"\n".join(kept))), *rest]
+            else:
+                yield [name, content, *rest]
 
 
 def _zipped(file: BinaryIO) -> Iterator[list[str]]:

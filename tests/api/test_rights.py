@@ -5,6 +5,7 @@ import pytest
 SOURCE = {"name": "gadget", "url": "https://git.example/acme/gadget.git"}
 IMAGES = {"images": []}
 LIFT = {"channel": "mirror", "project": "widget", "version": "1.0", "rule": "age", "reason": "a fix"}
+WAVE = {"trigger": "project", "subject": "widget"}
 RULE = {"channel": "dev", "patterns": ["num*"]}
 #: method, path, body, status for who may look, status for an administrator
 ROUTES = [
@@ -50,6 +51,13 @@ ROUTES = [
     ("POST", "/releases/widget/1.0/yank", {"reason": "broken"}, 403, 200),
     ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
     ("POST", "/releases/widget/1.0/withdraw", {"reason": "leaked"}, 403, 200),
+    ("GET", "/waves", None, 200, 200),
+    ("POST", "/waves/preview", WAVE, 200, 200),
+    ("POST", "/waves", WAVE, 403, 400),
+    ("GET", "/waves/wave-9", None, 404, 404),
+    ("POST", "/waves/wave-9/cancel", None, 403, 404),
+    ("POST", "/waves/wave-9/promote", {}, 403, 404),
+    ("POST", "/waves/wave-9/undo", None, 403, 404),
     ("GET", "/channels", None, 200, 200),
     ("GET", "/channels/dev/policy", None, 200, 200),
     ("PUT", "/channels/dev/policy", {"toml": ""}, 403, 409),

@@ -9,12 +9,11 @@ from typing import Any
 from flask import Blueprint, Response
 
 from buildfarm.farm import reproduce
-from buildfarm.index.buildview import BuildView
+from buildfarm.index.buildview import BuildView, readable
 from buildfarm.index.pinnedview import PinnedView
 from buildfarm.index.spelling import normal_name
 from buildfarm.mirror.model import RegistryFile
 from buildfarm.sandbox.inside import door
-from buildfarm.sources.model import Source
 from webapp.api.answer import answer
 from webapp.api.spec import answers, spec
 from webapp.context import farm, require
@@ -110,7 +109,7 @@ def _view(job_id: str, attempt: int, project: str) -> tuple[BuildView | PinnedVi
     """What answers for a project, and the channels that builds of the source may read today."""
     with farm().database.read() as session:
         job, _ = reproduce.ended(session, job_id, attempt)
-        granted = session.get_one(Source, job.source_id).reads
+        granted = readable(session, job)
         was_read = reproduce.has_read(session, job_id, attempt, project=project)
     return (farm().view_of(job_id, attempt) if was_read else farm().build_view), granted
 

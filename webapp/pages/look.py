@@ -43,6 +43,12 @@ MARKS = {
     "applied": Mark("circle-check", _GOOD),
     "undone": Mark("undo-2", _WARN),
     "revert": Mark("undo-2", _QUIET),
+    "building": Mark("loader-circle", _RUN),
+    "rebuilt": Mark("circle-check", _GOOD),
+    "equal": Mark("copy", _QUIET),
+    "unneeded": Mark("skip-forward", _QUIET),
+    "ready": Mark("package-check", _RUN),
+    "promoted": Mark("circle-check", _GOOD),
     "yanked": Mark("triangle-alert", _WARN),
 }
 #: Whose fault, in words.

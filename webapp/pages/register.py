@@ -19,13 +19,14 @@ from webapp.pages import (
     releases,
     shell,
     sources,
+    waves,
     wheel_rules,
 )
 from webapp.pages.throttle import Throttle
 
 _PAGES = (
     account, builds, channels, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources,
-    wheel_rules,
+    waves, wheel_rules,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Rebuild waves: published releases built again when what they were built with changed."""
