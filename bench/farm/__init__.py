@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.farm import builds, large, pushes
+from bench.farm import answered, builds, large, pushes, queued
 from bench.farm.stand import Stand
 from bench.row import Row
 
@@ -18,13 +18,15 @@ PARTS: dict[tuple[str, ...], Callable[[Stand], Iterator[Row]]] = {
     ("isolation.wall",): builds.isolation,
     ("build.four_targets.wall",): builds.four_targets,
     ("push",): pushes.rows,
+    ("queue",): queued.rows,
+    ("answered.equal_input",): answered.rows,
     ("large_build.wall", "large_rebuild.wall"): large.rows,
     ("build.twenty_projects.wall",): builds.twenty_projects,
 }
 
 
 def rows(only: Sequence[str]) -> Iterator[Row]:
-    """The rows asked for, all when none is named; `push` names all rows of a push."""
+    """The rows asked for, all when none is named; `push` and `queue` name all of theirs."""
     known = {name for names in PARTS for name in names}
     if unknown := set(only) - known:
         raise SystemExit(

@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from bench.farm import peer
 from buildfarm.errors import InvalidInput
 from buildfarm.sandbox.attempt import run_attempt
-from buildfarm.sandbox.images import list_images
+from buildfarm.sandbox.images import ImageRecord, list_images
 from buildfarm.sandbox.janitor import reap
 from buildfarm.sandbox.port import IndexAnswer
 from buildfarm.sandbox.prestart import refill, remember
@@ -88,17 +88,24 @@ class Stand:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.workdir = folder / "work"
-        self.wheelhouse = folder / "wheelhouse"
         self.host = os.environ.get("DOCKER_HOST")
-        self.images = {
-            (image.interpreters[0], image.role): image for image in reversed(list_images(self.host))
-        }
         self._stack = ExitStack()
         self._peers: dict[str, str] = {}
         self._sources: dict[str, Path] = {}
         self._packing = threading.Lock()
+
+    @cached_property
+    def wheelhouse(self) -> Path:
+        """What both sides read, downloaded when a row first needs it."""
+        folder = self.folder / "wheelhouse"
         for interpreter in ("3.11", "3.13"):
-            self._download(interpreter)
+            _download(interpreter, folder)
+        return folder
+
+    @cached_property
+    def images(self) -> dict[tuple[str, str], ImageRecord]:
+        """The engine's images by interpreter and role."""
+        return {(image.interpreters[0], image.role): image for image in reversed(list_images(self.host))}
 
     def __enter__(self) -> Stand:
         return self
@@ -180,15 +187,16 @@ class Stand:
             self._peers[interpreter] = self._stack.enter_context(made)
         return self._peers[interpreter]
 
-    def _download(self, python: str) -> None:
-        for needed in _NEEDED:
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:",
-                 "--python-version", python, "--dest", str(self.wheelhouse), needed],
-                capture_output=True, text=True,
-            )  # fmt: skip
-            if done.returncode:
-                raise InvalidInput(f"{needed} cannot be downloaded: {done.stderr.strip()[-300:]}")
+
+def _download(python: str, folder: Path) -> None:
+    for needed in _NEEDED:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:",
+             "--python-version", python, "--dest", str(folder), needed],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise InvalidInput(f"{needed} cannot be downloaded: {done.stderr.strip()[-300:]}")
 
 
 def containers_cpu_s() -> float:

@@ -179,9 +179,9 @@ class BuildView:
 
 
 def document(name: str, files: Sequence[dict[str, Any]]) -> bytes:
-    """A project page, JSON (PEP 691), of entries that `entry` made."""
+    """A project page, JSON (PEP 691), of entries that `entry` made; the same entries give the same bytes."""
     told = {version_of(file["filename"]) for file in files} - {"unknown"}
-    versions = sorted(told, key=Version)
+    versions = sorted(told, key=lambda one: (Version(one), one))  # 1.0 and 1.0.0 are one version
     page = {"meta": {"api-version": API_VERSION}, "name": name, "files": files, "versions": versions}
     return json.dumps(page, separators=(",", ":")).encode()
 

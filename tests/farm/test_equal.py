@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from buildfarm import clock
 from buildfarm.farm import builds, claims, registry
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.plan import Planner
+from buildfarm.index import buildview
 from buildfarm.index.provenance import build_facts
 from buildfarm.mirror.model import UpstreamFile
 from buildfarm.scm import connect
@@ -222,6 +224,12 @@ def test_what_the_index_shows_otherwise_now_is_another_input(shop, page: str) ->
             shop.upstream.page("later", listed(LATER))
             shop.house.farm.upstream.pages.refresh("later")
     assert answers(shop.plan()) == NOBODY
+
+
+def test_a_page_is_the_same_bytes_in_every_process() -> None:
+    spellings = ["1", "1.0", "1.0.0", "1.0.0.0", "1.0.0.0.0"]
+    files = [buildview.entry("tool", f"tool-{one}.tar.gz", None, None) for one in spellings]
+    assert json.loads(buildview.document("tool", files))["versions"] == spellings
 
 
 def test_what_the_index_refuses_now_is_in_no_answer(shop) -> None:
