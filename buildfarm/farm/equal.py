@@ -120,6 +120,7 @@ def _candidates(session: Session, source: Source, snapshot_sha256: str) -> list[
             Build.source_id == source.id,
             Build.snapshot_sha256 == snapshot_sha256,
             Build.compares_id.is_(None),
+            Build.rebuilds_id.is_(None),
             Job.state == State.SUCCEEDED,
             Job.answered_by_id.is_(None),
             Job.input_sha256.is_not(None),

@@ -60,6 +60,7 @@ def rebuild(session: Session, *, build_id: str, channel: str, wave_id: str | Non
         trigger=TRIGGER,
         actor=actor,
         title=first.title,
+        fresh=True,
     )
     build.channel, build.project, build.version = channel, release.project, release.version
     build.rebuilds_id, build.wave_id = first.id, wave_id
