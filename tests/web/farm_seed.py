@@ -7,6 +7,7 @@ from pathlib import Path
 
 import farm_logs
 from farm_logs import FAILURE, HOSTILE
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -29,6 +30,8 @@ from buildfarm.scm.model import Delivery
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 from buildfarm.tables import Base
+from buildfarm.waves.model import Member, Wave
+from buildfarm.waves.rules import MemberState, WaveState
 
 ADMIN, MEMBER, PASSWORD = "ada", "bob", "correct horse battery"
 COMMIT = "83b4ac24535ca9a81c24298bd05082d472142fd0"
@@ -120,7 +123,40 @@ def fill(farm: Farm) -> Seed:
                 enabled=True, actor=ADMIN, changed_at=clock.now(),
             ),
         )  # fmt: skip
+        _wave(session, seed)
     return seed
+
+
+def _wave(session: Session, seed: Seed) -> None:
+    """A wave that is through: widget has a new file in the candidate, gadget failed, top was not built."""
+    channels.create_candidate(session, "wave-1", of="dev", actor=ADMIN)
+    session.flush()
+    release = session.scalars(select(Release).where(Release.project == "widget")).all()[-1]
+    filename = release.files[0].filename
+    record(
+        session, "publish", project="widget", version=release.version, channel="wave-1",
+        on_serial=channels.entering(session, "wave-1", [filename]),
+    )  # fmt: skip
+    build = seed.builds["published 1.3.0"]
+    members = [
+        ("widget", 1, MemberState.REBUILT, "was built with setuptools 80.9.0", [], None),
+        ("gadget", 1, MemberState.FAILED, "was built with setuptools 80.9.0", [], "cp313: error: no parser"),
+        ("sprocket", 2, MemberState.SKIPPED, "needs gadget", ["gadget"], "Not built, for gadget failed."),
+    ]
+    session.add(
+        Wave(
+            id="wave-1", number=1, trigger="project", subject="setuptools==81.0", channel="dev",
+            state=WaveState.READY, actor=ADMIN, created_at=clock.now(), promotions=[],
+            members=[
+                Member(
+                    project=project, version="1.3.0", level=level, is_first=level == 1, why=why,
+                    waits_for=waits, seconds=95, state=state, build_id=build, reason=reason,
+                    rebuild_id=None if state is MemberState.SKIPPED else build,
+                )
+                for project, level, state, why, waits, reason in members
+            ],
+        )
+    )  # fmt: skip
 
 
 def _source(session: Session, name: str, url: str, scm: str, projects: list[str]) -> Source:

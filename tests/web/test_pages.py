@@ -39,6 +39,9 @@ PAGES = [
     "/mirrors",
     "/mirrors/rules",
     "/mirrors/rules/science",
+    "/waves",
+    "/waves/wave-1",
+    "/waves/preview?trigger=project&subject=setuptools==99&channel=dev",
     "/account",
 ]
 INLINE = re.compile(r"<script(?![^>]* src=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:", re.IGNORECASE)

@@ -1,0 +1,135 @@
+"""What concerns whom: images, interpreters, libraries, over the tables as publishing leaves them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from buildfarm import clock
+from buildfarm.errors import FarmError
+from buildfarm.farm import registry
+from buildfarm.farm.model import Build, Job
+from buildfarm.farm.rules import State
+from buildfarm.index import channels
+from buildfarm.index.model import File, Release
+from buildfarm.journal.record import record
+from buildfarm.waves.preview import Kind, Preview, Trigger, preview
+from tests.conftest import IMAGE
+
+OLD, NEWER = IMAGE, "sha256:" + "2" * 64
+PLATFORM = "manylinux_2_28_x86_64"
+
+
+def there(house, project: str, tag: str, *, version: str = "1.0", requires: str = "", took: int = 60) -> None:
+    """A release of one wheel, built in `took` seconds in the old image."""
+    source = house.source(project, projects=(project,))
+    target = f"cp313-{PLATFORM}"
+    build_id, made = house.build(source, target)
+    filename = f"{project}-{version}-{tag}.whl"
+    lines = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"
+    lines += f"Requires-Dist: {requires}\n" if requires else ""
+    with house.database.begin() as session:
+        session.get_one(Build, build_id).state = State.PUBLISHED
+        job = session.get_one(Job, made[target])
+        job.state, job.started_at = State.SUCCEEDED, clock.now() - timedelta(seconds=took)
+        job.finished_at = job.started_at + timedelta(seconds=took)
+        release = Release(id=f"rel_{project}", project=project, version=version, created_at=clock.now())
+        session.add(release)
+        session.flush()
+        sha256, metadata = "0" * 64, house.farm.blobs.put_bytes(lines.encode())
+        session.add(
+            File(
+                filename=filename, release_id=release.id, sha256=sha256, size=1, uploaded_at=clock.now(),
+                metadata_sha256=metadata, build_id=build_id,
+            )
+        )  # fmt: skip
+        session.flush()
+        enter = channels.entering(session, "dev", [filename])
+        record(session, "publish", project=project, version=version, channel="dev", on_serial=enter)
+
+
+def images(house, image_id: str) -> None:
+    facts: dict[str, Any] = {"platform": PLATFORM, "role": "builder", "suite": "trixie"}
+    with house.database.begin() as session:
+        registry.register_images(
+            session, [{"image_id": image_id, "interpreters": ["cp313"], **facts}], actor="test"
+        )
+
+
+def seen(house, kind: Kind, subject: str) -> Preview:
+    with house.database.read() as session:
+        return preview(session, house.farm.blobs, house.farm.settings, Trigger(kind, subject), channel="dev")
+
+
+def members(found: Preview) -> list[tuple[int, str, str]]:
+    return [(one.level, one.project, one.why) for one in found.members]
+
+
+def left_out(found: Preview) -> dict[str, str]:
+    return {one.project: one.why for one in found.left_out}
+
+
+def test_an_image_concerns_wheels_of_its_platform_that_an_older_one_made(house) -> None:
+    there(house, "fast", f"cp313-cp313-{PLATFORM}")
+    there(house, "pure", "py3-none-any")
+    images(house, NEWER)
+    found = seen(house, Kind.IMAGE, "trixie")
+    assert members(found) == [(1, "fast", f"was built for {PLATFORM} in an older image")]
+    assert left_out(found) == {"pure": "has no wheels for a platform"}
+    images(house, OLD)
+    assert left_out(seen(house, Kind.IMAGE, "trixie"))["fast"] == "was built in this image"
+
+
+def test_an_interpreter_concerns_platform_wheels_that_lack_it(house) -> None:
+    there(house, "fast", f"cp313-cp313-{PLATFORM}")
+    there(house, "user", f"cp313-cp313-{PLATFORM}", requires="fast", took=30)
+    there(house, "stable", f"cp39-abi3-{PLATFORM}")
+    there(house, "pure", "py3-none-any", requires="fast")
+    found = seen(house, Kind.PYTHON, "cp314")
+    assert members(found) == [(1, "fast", "has no wheels for cp314"), (2, "user", "has no wheels for cp314")]
+    assert (found.seconds, found.expected_seconds, found.slots) == (90, 90, 0)
+    assert left_out(found)["stable"] == "its abi3 wheels serve cp314"
+    assert left_out(seen(house, Kind.PYTHON, "cp313"))["fast"] == "has wheels for cp313"
+
+
+def test_projects_that_need_each_other_are_said_and_share_a_level(house) -> None:
+    for project, requires in (("one", "two"), ("two", "three; python_version >= '3'"), ("three", "one")):
+        there(house, project, "py3-none-any", requires=requires)
+    there(house, "last", "py3-none-any", requires="one")
+    there(house, "core", "py3-none-any")
+    there(house, "other", "py3-none-any", requires="core; extra == 'x'")
+    with house.database.begin() as session:
+        release = session.get_one(Release, "rel_one")
+        release.files[0].metadata_sha256 = house.farm.blobs.put_bytes(
+            b"Metadata-Version: 2.1\nName: one\nVersion: 1.0\nRequires-Dist: two\nRequires-Dist: core>=1\n"
+        )
+    found = seen(house, Kind.PROJECT, "core")
+    assert found.cycles == (("one", "three", "two"),)
+    assert [(one.level, one.project) for one in found.members] == [
+        (1, "one"), (1, "three"), (1, "two"), (2, "last")
+    ]  # fmt: skip
+    assert [one.project for one in found.members if one.is_first] == ["one"]
+
+
+def test_development_versions_are_left_to_the_next_push(house) -> None:
+    there(house, "core", "py3-none-any")
+    there(house, "user", "py3-none-any", version="1.0.dev3", requires="core")
+    found = seen(house, Kind.PROJECT, "core")
+    assert (members(found), list(left_out(found))) == ([], ["user"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "code"),
+    [
+        (Kind.IMAGE, "sarge", "image.unknown"),
+        (Kind.PYTHON, "pypy", "wave.python"),
+        (Kind.PROJECT, "a b", "wave.project"),
+        (Kind.PROJECT, "a==one", "wave.project"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_sentence(house, kind: Kind, subject: str, code: str) -> None:
+    with pytest.raises(FarmError) as caught:
+        seen(house, kind, subject)
+    assert caught.value.code == code
