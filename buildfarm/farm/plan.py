@@ -6,6 +6,7 @@ delivery started takes the first, the others are its siblings with the same deli
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, InvalidInput
-from buildfarm.farm import builds, claims, equal, jobs, registry, sdists, unserved, versions
+from buildfarm.farm import builds, claims, equal, jobs, learned, registry, sdists, unserved, versions
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
@@ -149,8 +150,11 @@ class Planner:
             return
         if build.trigger == sdists.BY_RULE:
             targets = self._missing(session, build, targets)
-        for target in targets:
-            job = _job(build, source, snapshot, recipe, target)
+        # Dispatch goes by id. The longest is begun first, or the slots would wait for it at the end.
+        took = learned.seconds_by_target(session, source.id)
+        targets = sorted(targets, key=lambda one: -took.get(one.name, math.inf))
+        for job_id, target in zip(sorted(new_id("job") for _ in targets), targets, strict=True):
+            job = _job(job_id, build, source, snapshot, recipe, target)
             earlier.answer(job)
             session.add(job)
         if build.trigger == sdists.BY_RULE and all(target.skip_reason for target in targets):
@@ -227,10 +231,12 @@ def _sibling(session: Session, build: Build) -> Build:
     return twin
 
 
-def _job(build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target) -> Job:
+def _job(
+    job_id: str, build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target
+) -> Job:
     now = clock.now()
     queue = jobs.queue_name(registry.family_of(target.platform), source.tier, _class(build))
-    job = Job(id=new_id("job"), build_id=build.id, target=target.name, required=target.is_required, spec={})
+    job = Job(id=job_id, build_id=build.id, target=target.name, required=target.is_required, spec={})
     for column, value in jobs.queued_values(build.source_id, queue, now).items():
         setattr(job, column, value)
     if target.skip_reason is not None:

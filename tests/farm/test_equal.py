@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,17 @@ def test_a_build_that_failed_in_one_target_builds_that_one_alone(shop) -> None:
     again = shop.plan()
     assert answers(again) == {well["target"]: well["id"], ill["target"]: None}
     assert (again["state"], [job["state"] for job in again["jobs"]]) == ("running", ["succeeded", "queued"])
+
+
+def test_what_took_longest_the_last_time_is_begun_first(shop) -> None:
+    first = shop.built()
+    for slow, quick in ((CP311, CP313), (CP313, CP311)):
+        with shop.house.database.begin() as session:
+            for target, minutes in ((slow, 9), (quick, 1)):
+                job = session.get_one(Job, first[target])
+                job.finished_at = (job.started_at or clock.now()) + timedelta(minutes=minutes)
+        jobs = shop.plan(fresh=True)["jobs"]
+        assert [job["target"] for job in sorted(jobs, key=lambda job: job["id"])] == [slow, quick]
 
 
 def test_who_asks_for_a_fresh_build_gets_one(shop) -> None:
