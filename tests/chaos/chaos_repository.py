@@ -5,6 +5,7 @@ Each release has two files, a wheel and a source distribution: a half-visible on
 """
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 BACKEND = """
@@ -94,6 +95,15 @@ class Repository:
         self._git("commit", "--quiet", "--message", f"Release {version}")
         self._git("tag", version)
         return version
+
+    def commit(self, files: Mapping[str, str], *, tag: str) -> None:
+        """Commit and tag these files, by path, beside what is there."""
+        for path, text in files.items():
+            (self.folder / path).parent.mkdir(exist_ok=True)
+            (self.folder / path).write_text(text)
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--message", tag)
+        self._git("tag", tag)
 
     def files(self, version: str) -> set[str]:
         """The names of the files of a release."""
