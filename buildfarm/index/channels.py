@@ -57,7 +57,7 @@ class Kind(StrEnum):
     """What a channel shows: files of its own, an upstream's by policy, or its parts in order.
 
     A candidate has files of its own too, those of one rebuild wave: off the ladder, filled by builds alone;
-    its one part is the channel that they are for.
+    its one part is the channel that they are for; without one it is closed.
     """
 
     DURABLE = "durable"
@@ -196,11 +196,13 @@ def hold_of_builds(session: Session, name: str) -> Channel:
 
     Raises:
         NotFound: `channel.unknown`.
-        Conflict: `channel.not_durable`.
+        Conflict: `channel.not_durable`; `channel.closed`, a candidate that nothing waits for any more.
     """
     channel = hold(session, name)
     if channel.kind != Kind.CANDIDATE:
         demand_durable(channel)
+    elif not channel.parts:
+        raise Conflict(f"The candidate {name} is closed.", code="channel.closed")
     return channel
 
 
@@ -291,9 +293,9 @@ def leaving(session: Session, channel: str, filenames: Sequence[str]) -> Callabl
     return leave
 
 
-def clear(session: Session, channel: str, *, actor: str) -> None:
-    """Take every file out of a channel; each release is a row of the journal."""
-    hold(session, channel)
+def close_candidate(session: Session, channel: str, *, actor: str) -> None:
+    """Take every file out of a candidate, which takes none any more; each release is a row of the journal."""
+    hold(session, channel).parts = []
     for release, files in releases_of(session, channel).items():
         names = [file.filename for file in files]
         record(

@@ -140,7 +140,7 @@ def cancel(session: Session, wave_id: str, *, actor: str) -> tuple[Wave, list[st
         if one.state not in rules.THROUGH:
             one.state = MemberState.CANCELLED
     wave.state, wave.ended_at = WaveState.CANCELLED, clock.now()
-    channels.clear(session, wave.id, actor=actor)
+    channels.close_candidate(session, wave.id, actor=actor)
     record(session, "wave.cancel", wave=wave.id, actor=actor)
     return wave, called_off
 

@@ -98,6 +98,18 @@ def test_what_needs_a_failed_member_is_not_built(chain) -> None:
     assert chain.page("dev", "side") == ["side-1.0-1-py3-none-any.whl", "side-1.0-py3-none-any.whl"]
 
 
+def test_what_is_built_when_its_wave_is_cancelled_is_not_published(chain) -> None:
+    wave = opened(chain)
+    build_id = chain.member(wave, "middle")["rebuild_id"]
+    token = chain.house.claim(chain.plan(build_id))
+    chain.house.artifact(token, *chain.house.wheel("middle", number=1, code="x = 2\n"))
+    chain.house.finish(token)
+    chain.api("POST", f"/waves/{wave}/cancel")
+    chain.control_work()
+    assert (chain.house.state(build_id), chain.live(wave)) == ("failed", [])
+    assert chain.api("GET", f"/builds/{build_id}")["first_error"] == "The candidate wave-1 is closed."
+
+
 def test_a_cancelled_wave_leaves_nothing(chain) -> None:
     wave = opened(chain)
     assert chain.api("POST", "/waves", 409, json=CORE)["code"] == "wave.open"
