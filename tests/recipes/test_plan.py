@@ -297,3 +297,15 @@ def test_a_program_has_one_target_for_each_platform_on_the_oldest_c_library():
 def test_a_program_that_cannot_be_is_refused(said, sentence):
     with pytest.raises(ValueError, match=sentence):
         recipe(**said)
+
+
+def test_a_musl_image_is_planned_with_a_test_image_of_its_own_libc():
+    images = [*IMAGES, *rows(MUSL, "cp311")]
+    (target,) = plan_targets(
+        recipe(targets={"interpreters": ["cp311"], "platforms": ["musllinux-x86_64"]}), images, None
+    )
+    assert target.name == f"cp311-{MUSL}"
+    assert (target.build_image, target.test_image) == (f"sha256:build-{MUSL}", f"sha256:test-{MUSL}")
+
+    builder_only = [row for row in images if (row.platform, row.role) != (MUSL, "test")]
+    refusal(recipe(targets={"platforms": ["musllinux-x86_64"]}), builder_only, None)
