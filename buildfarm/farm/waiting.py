@@ -76,8 +76,8 @@ def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[
     """The builders that take this queue's jobs now; when there is none, why not."""
     able = [one for one in builders if crew.serves(one, queue)]
     if not able:
-        kind = queue.removeprefix("build.").rpartition(".")[0]
-        return [], f"No builder has joined that takes {kind}."
+        _, platform, tier, _ = queue.split(".")
+        return [], f"No builder that joined takes {platform} for the tier {tier}; an administrator adds one."
     for what, stops in crew.obstacles(settings):
         names = ", ".join(one.name for one in able)
         able = [one for one in able if not stops(one)]

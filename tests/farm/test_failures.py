@@ -2,7 +2,6 @@
 
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,8 +28,7 @@ commands = { widget = "widget" }
 def build(open_house, tmp_path, monkeypatch):
     """Starts a build, and does its control work as a worker does; the answer of the API."""
     house = open_house(sources_allow_file=True)
-    monkeypatch.setattr(tasks, "bootstrap", SimpleNamespace(farm=lambda _settings: house.farm))
-    monkeypatch.setattr(tasks, "config", SimpleNamespace(load=lambda: None))
+    monkeypatch.setattr(tasks, "own_farm", lambda: house.farm)
     admin = house.client(house.token("admin"))
 
     def run(project=PLAIN, ref="main", url=None, interpreters=("cp311", "cp313"), **wrong):

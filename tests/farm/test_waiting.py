@@ -13,7 +13,8 @@ from buildfarm.farm.waiting import Wait, waits_of
 from tests.farm.test_dispatch import BAD, PREFIX, TARGETS, handed_over, joined, limited, posted, seen
 from tests.farm.test_handover import Queues
 
-KIND = PREFIX.removeprefix("build.")
+PLATFORM, TIER = PREFIX.removeprefix("build.").split(".")
+NOBODY = f"No builder that joined takes {PLATFORM} for the tier {TIER}; an administrator adds one."
 
 
 def waits(house, build_id: str) -> list[Wait]:
@@ -29,9 +30,9 @@ def build(house) -> str:
 
 
 def test_no_builder_takes_it(house, build: str) -> None:
-    assert waits(house, build) == [Wait(f"No builder has joined that takes {KIND}.")]
+    assert waits(house, build) == [Wait(NOBODY)]
     joined(house, "other", queues=("background",))
-    assert waits(house, build) == [Wait(f"No builder has joined that takes {KIND}.")]
+    assert waits(house, build) == [Wait(NOBODY)]
 
 
 def test_the_builders_for_it_are_away_or_drained(house, build: str) -> None:
@@ -119,7 +120,7 @@ def test_pages_and_api_say_it(house, build: str) -> None:
     client = house.client(house.token("admin"))
     said = client.get(f"/api/v1/builds/{build}").json
     (job_id,) = said["waits"]
-    sentence = f"No builder has joined that takes {KIND}."
+    sentence = NOBODY
     assert said["waits"][job_id]["sentence"] == sentence
     assert client.get(f"/api/v1/jobs/{job_id}").json["wait"]["sentence"] == sentence
     for path in (f"/builds/{build}", f"/jobs/{job_id}"):

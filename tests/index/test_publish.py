@@ -186,9 +186,8 @@ def test_a_broken_wheel_is_never_attested(press) -> None:
 def test_a_publish_that_is_refused_ends_its_build_with_a_class(
     press, monkeypatch, made: str, failure_class: str, cause: str
 ) -> None:
-    monkeypatch.setattr(tasks.config, "load", lambda: press.farm.settings)
     settings = press.farm.settings.model_copy(update={"signer_socket": str(press.socket)})
-    monkeypatch.setattr(tasks.bootstrap, "farm", lambda _settings: replace(press.farm, settings=settings))
+    monkeypatch.setattr(tasks, "own_farm", lambda: replace(press.farm, settings=settings))
     source, wheel = press.source(), press.wheel()
     if made == "other bytes":
         publish(press, press.built(source, wheel))
