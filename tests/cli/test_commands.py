@@ -95,10 +95,10 @@ def test_a_failed_job_says_what_went_wrong_where_and_what_to_do(run, full, web):
     with full.farm.database.begin() as session:
         job = session.get_one(Job, full.waiting_job_id)
         job.state, job.cause, job.failure_class, job.error_line = "failed", "user_code", "link", 212
-    shown = run("job", "show", full.waiting_job_id).out
-    assert "class     link\n" in shown
-    assert f"line      212, {web.url}/jobs/{full.waiting_job_id}?line=212#L212\n" in shown
-    assert "next      Name the library" in shown
+    told = [" ".join(line.split()) for line in run("job", "show", full.waiting_job_id).out.splitlines()]
+    assert "class link" in told
+    assert f"line 212, {web.url}/jobs/{full.waiting_job_id}?line=212#L212" in told
+    assert any(line.startswith("next Name the library") for line in told)
     assert run("job", "show", full.waiting_job_id, "--json").json["job"]["failure_class"] == "link"
 
 
