@@ -343,6 +343,7 @@ def open_farm(url: str, folder: Path, **settings: Any) -> House:
     values: dict[str, Any] = {
         "data": folder / "farm", "database": url, "public_url": PUBLIC_URL, "redis": "redis://127.0.0.1:1/0",
         "mirror": {"upstreams": ["http://127.0.0.1:1/simple"], "timeout_s": 1.0},
+        "timing": {"visible_s": 0.0},  # a house renders when a test says so: nothing is to be waited for
     }  # fmt: skip
     made = Settings(**(values | settings))
     farm = bootstrap.farm(made)
@@ -383,9 +384,10 @@ def each_house(database_url: str, tmp_path: Path) -> Iterator[House]:
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
-    """The environment of a process that works on the same farm."""
+    """The environment of a process that works on the same farm, and waits for its follower."""
     path = folder / "settings.json"
-    path.write_text(settings.model_dump_json())
+    patient = settings.timing.model_copy(update={"visible_s": 2.0})
+    path.write_text(settings.model_copy(update={"timing": patient}).model_dump_json())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     return {**kept, "BUILDFARM_CONFIG": str(path), "PYTHONPATH": str(ROOT)}
 

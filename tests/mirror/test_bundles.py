@@ -103,7 +103,7 @@ def open_site(sqlite_template: Path, tmp_path: Path) -> Iterator[Callable[..., S
         folder.mkdir()
         shutil.copy(sqlite_template, folder / "farm.db")
         # No follower runs that a writer would have to wait for.
-        house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder, mirror=mirror, timing={"visible_s": 0.0})
+        house = open_farm(f"sqlite:///{folder / 'farm.db'}", folder, mirror=mirror)
         houses.append(house)
         with house.database.begin() as session:
             channels.create_mirror(session)

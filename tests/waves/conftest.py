@@ -136,7 +136,7 @@ class Sea:
 @pytest.fixture
 def sea(open_house, signer, monkeypatch: pytest.MonkeyPatch) -> Sea:
     # Nobody follows the pages but the test itself: there is none to wait for.
-    house = open_house(timing={"visible_s": 0.0})
+    house = open_house()
     monkeypatch.setattr(type(house.farm.upstream), "rows", lambda _self, _name: None)
     client = SignerClient(signer())
     vars(house.farm)["signer"] = client
