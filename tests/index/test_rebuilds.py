@@ -228,3 +228,12 @@ def test_a_release_that_was_yanked_meanwhile_gets_no_new_wheels(press, tmp_path:
 def test_a_number_that_a_project_gave_itself_is_passed_over(press, tmp_path: Path) -> None:
     first = published(press, press.wheel(), numbered(tmp_path / "w", 4, press.wheel(code="x = 2\n")))
     assert ask(press, first)["wheel_build"] == 5
+
+
+def test_who_may_build_alone_publishes_a_rebuild_into_the_first_channel_only(press) -> None:
+    good = published(press, press.wheel())
+    builder = press.client(press.token("build"))
+    past_promotion = builder.post(f"/api/v1/builds/{good}/rebuild", json={"channel": "staging"})
+    assert (past_promotion.status_code, past_promotion.json["code"]) == (403, "access.forbidden")
+    both = press.client(press.token("build", "promote:staging"))
+    assert both.post(f"/api/v1/builds/{good}/rebuild", json={"channel": "staging"}).status_code == 201

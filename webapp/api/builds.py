@@ -57,7 +57,7 @@ class NewBuild(Body):
 
 
 class Rebuild(Body):
-    """Where the files of a rebuild go: a durable channel."""
+    """Where the files of a rebuild go: a durable channel; any but the first one needs `promote` of it too."""
 
     channel: str = builds.FIRST_CHANNEL
 
@@ -130,6 +130,8 @@ def compare(build_id: str) -> Response:
 def rebuild(build_id: str, json: Rebuild) -> Response:
     """Make the wheels of a release again with the images of today, under the next wheel build number."""
     who = require("build")
+    if json.channel != builds.FIRST_CHANNEL:
+        require("promote", json.channel)
     with farm().database.begin() as session:
         build = rebuilds.rebuild(
             session, build_id=build_id, channel=json.channel, wave_id=None, actor=who.name
