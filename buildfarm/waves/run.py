@@ -28,16 +28,7 @@ def open_wave(session: Session, planned: Preview, *, actor: str) -> Wave:
     """
     if not planned.members:
         raise InvalidInput("This concerns no release: nothing would be built.", code="wave.empty")
-    # Of two that are opened at once the later one must see the earlier one.
-    channels.hold_durable(session, planned.channel)
-    over = Wave.state.in_([WaveState.PROMOTED, WaveState.CANCELLED])
-    other = session.scalars(select(Wave).where(Wave.channel == planned.channel, ~over)).first()
-    if other is not None:
-        raise Conflict(
-            f"{other.id} of the channel {other.channel} is not over.",
-            code="wave.open",
-            hint="Promote it or cancel it; two at once would rebuild the same releases.",
-        )
+    demand_none_open(session, planned.channel)
     number = 1 + (session.scalar(select(func.max(Wave.number))) or 0)
     channels.create_candidate(session, f"wave-{number}", of=planned.channel, actor=actor)
     session.flush()
@@ -75,6 +66,23 @@ def open_wave(session: Session, planned: Preview, *, actor: str) -> Wave:
     )  # fmt: skip
     advance(session, wave.id)
     return wave
+
+
+def demand_none_open(session: Session, channel: str) -> None:
+    """Refuse a second wave of a channel; the channel is held, so that of two the later sees the earlier one.
+
+    Raises:
+        Conflict: `wave.open`.
+    """
+    channels.hold_durable(session, channel)
+    over = Wave.state.in_([WaveState.PROMOTED, WaveState.CANCELLED])
+    other = session.scalars(select(Wave).where(Wave.channel == channel, ~over)).first()
+    if other is not None:
+        raise Conflict(
+            f"{other.id} of the channel {other.channel} is not over.",
+            code="wave.open",
+            hint="Promote it or cancel it; two at once would rebuild the same releases.",
+        )
 
 
 def hold(session: Session, wave_id: str) -> Wave:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
@@ -52,7 +52,7 @@ def list_waves(
     session: Session, *, before: str | None = None, limit: int = 50
 ) -> tuple[list[WaveRow], str | None]:
     """Waves, the newest first, and the id to go on after (None on the last page)."""
-    query = select(Wave).order_by(Wave.number.desc()).limit(limit + 1)
+    query = select(Wave).options(selectinload(Wave.members)).order_by(Wave.number.desc()).limit(limit + 1)
     if before:
         query = query.where(Wave.number < select(Wave.number).where(Wave.id == before).scalar_subquery())
     found, following = keyset.cut(list(session.scalars(query)), limit, lambda wave: wave.id)

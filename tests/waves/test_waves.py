@@ -124,3 +124,15 @@ def test_a_cancelled_wave_leaves_nothing(chain) -> None:
     # The number of the first wave's file is not given again.
     chain.rebuild(second, "middle", "core", code="x = 4\n")
     assert chain.page(second, "middle") == ["middle-1.0-2-py3-none-any.whl"]
+
+
+def test_a_wave_is_not_undone_while_another_one_of_its_channel_is_under_way(chain) -> None:
+    first = opened(chain)
+    chain.rebuild(first, "middle", "core", code="x = 2\n")
+    chain.rebuild(first, "top", "middle", code="x = 2\n")
+    assert chain.api("POST", f"/waves/{first}/promote", json={})["state"] == "promoted"
+    chain.release("core", "3.0")
+    second = opened(chain)
+    assert chain.api("POST", f"/waves/{first}/undo", 409)["code"] == "wave.open"
+    chain.api("POST", f"/waves/{second}/cancel")
+    assert chain.api("POST", f"/waves/{first}/undo")["state"] == "ready"
