@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, redirect
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as Redirect
 
 from buildfarm.farm import builds, comparisons
+from buildfarm.farm.model import Build
 from buildfarm.farm.rules import FINAL, State, fold
 from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail, list_builds
 from buildfarm.farm.waiting import waits_of
@@ -86,18 +88,7 @@ def again(build_id: str) -> Redirect:
     check_form()
     who = require("build")
     with farm().database.begin() as session:
-        old = build_detail(session, build_id)
-        source = sources.get(session, old.source)
-        new = builds.start(
-            session,
-            source,
-            ref=old.ref,
-            commit=old.commit,
-            trigger="manual",
-            actor=who.name,
-            title=old.title,
-            fresh=old.state in {"built", "published"},
-        )
+        new = _once_more(session, build_id, actor=who.name)
     hand_over()
     return redirect(f"/builds/{new.id}", 303)
 
@@ -124,6 +115,20 @@ def compare(build_id: str) -> Redirect:
         new = comparisons.start(session, build_id, actor=who.name)
     hand_over()
     return redirect(f"/builds/{new.id}", 303)
+
+
+def _once_more(session: Session, build_id: str, *, actor: str) -> Build:
+    old = build_detail(session, build_id)
+    return builds.start(
+        session,
+        sources.get(session, old.source),
+        ref=old.ref,
+        commit=old.commit,
+        trigger="manual",
+        actor=actor,
+        title=old.title,
+        fresh=old.state in {"built", "published"},
+    )
 
 
 def matrix(jobs: Sequence[JobRow]) -> Matrix | None:
