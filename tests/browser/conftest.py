@@ -112,15 +112,17 @@ def browser() -> Iterator[Browser]:
 def _site(folder: Path, browser: Browser) -> Iterator[Site]:
     server = Server(folder, folder.with_suffix(".log"))
     farm = farm_seed.open_farm(folder, server.url)
-    farm_seed.create(farm)
-    seed = farm_seed.fill(farm)
-    server.start()
-    site = Site(farm, seed, server, browser)
-    yield site
-    for context in site.contexts:
-        context.close()
-    server.kill()
-    farm.database.close()
+    try:
+        farm_seed.create(farm)
+        seed = farm_seed.fill(farm)
+        server.start()
+        site = Site(farm, seed, server, browser)
+        yield site
+        for context in site.contexts:
+            context.close()
+    finally:  # a browser that died closes no context
+        server.kill()
+        farm.database.close()
 
 
 @pytest.fixture
