@@ -39,8 +39,8 @@ check: ## Lint, types, architecture
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=. .venv/bin/lint-imports --no-cache --config pyproject.toml
 
-images: # the builder images; much of their time is waiting for packages
-	@.ci/with-engine true
+images: # the builder images (WITH=cp314,cp314t adds CPythons); much of their time is waiting for packages
+	@.ci/with-engine $(if $(WITH),docker/build-images.sh --with $(WITH),true)
 
 chaos: ## The failure table of the queue, with real kills
 	@.ci/prepare test

@@ -30,3 +30,16 @@ sources() {
         say "this host's apt has no security archive: images come without its updates"
     fi
 }
+
+# The line for apt that gives the source packages of suite $1. Debian's testing moves on and takes its sources along;
+# Ubuntu's releases stay. Its keyring is the package ubuntu-keyring, or the file BUILDFARM_UBUNTU_KEYRING.
+source_line() {
+    local suite=$1 main key=$keyring
+    if [[ $suite == noble || $suite == resolute ]]; then
+        main=${BUILDFARM_UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
+        key=${BUILDFARM_UBUNTU_KEYRING:-/usr/share/keyrings/ubuntu-archive-keyring.gpg}
+    else
+        main=${BUILDFARM_DEBIAN_MIRROR:-$(mirror_of main)}
+    fi
+    echo "deb-src [signed-by=$key] $main $suite main"
+}

@@ -1,13 +1,26 @@
 #!/bin/bash
 # Make the images of every suite that the engine lacks, and say what there is.
 #
-#   docker/build-images.sh [--out FILE]      a JSON list, to standard output or FILE
+#   docker/build-images.sh [--out FILE] [--with TAG,...]     a JSON list, to standard output or FILE
 #
-# bookworm must succeed; a suite this host cannot make (keys, mirror) is named and left out.
+# bookworm must succeed; a suite this host cannot make (keys, mirror) is named and left out. --with adds
+# CPythons such as cp314t, compiled once in minutes; those that are there are kept up without being named.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-[[ ${1:-} == --out ]] && exec >"${2:?--out FILE}"
+wanted=()
+while (( $# )); do
+    case $1 in
+        --out) exec >"${2:?--out FILE}" ;;
+        --with) IFS=, read -ra wanted <<<"${2:?--with TAG,...}" ;;
+        *) echo "image: unknown argument $1" >&2; exit 2 ;;
+    esac
+    shift 2
+done
+for tag in "${wanted[@]}"; do
+    grep -qE "^$tag( |\$)" "$here/cpython/sources.conf" ||
+        { echo "image: no source of $tag is known; see docker/cpython/sources.conf" >&2; exit 2; }
+done
 
 DOCKER_HOST=$("$here/engine.sh" status) || exit 2
 export DOCKER_HOST
@@ -26,6 +39,13 @@ for i in "${!pids[@]}"; do
     wait "${pids[$i]}" && continue
     echo "image: ${suites[$i]} could not be made; the farm goes on without its interpreter" >&2
     [[ ${suites[$i]} == bookworm ]] && status=1
+done
+
+# Further interpreters, on the base that is there now.
+mapfile -t held < <(docker image ls --format '{{.Tag}}' buildfarm/builder | sed -n 's/^bookworm-//p')
+for tag in $(printf '%s\n' "${wanted[@]}" "${held[@]}" | LC_ALL=C sort -u); do
+    "$here/interpreter-images.sh" "$tag" >&2 ||
+        echo "image: $tag could not be made; the farm goes on without it" >&2
 done
 
 # Images with system packages are made again from the base that builds use now.

@@ -114,7 +114,7 @@ def _first(farm: Farm) -> Secrets:
 
 
 def _register_images(farm: Farm, docker_host: str | None) -> None:
-    """Pin what the engine has, the newest of each platform and role; without an engine keep what is known."""
+    """Pin the newest images of each platform, role and interpreters; without an engine keep what is known."""
     try:
         newest = newest_images(docker_host)
     except (FarmError, ExternalFailure) as err:

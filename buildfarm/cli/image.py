@@ -35,7 +35,7 @@ def list_command(*, as_json: bool) -> None:
 @image.command()
 @json_option
 def add(*, as_json: bool) -> None:
-    """Use the images of this machine's engine from now on: the newest of each platform and role."""
+    """Use this engine's images from now on: the newest of each platform, role and interpreters."""
     fields = ("image_id", "platform", "role", "suite", "interpreters")
     found = [found.model_dump(include=set(fields)) for found in newest_images(os.environ.get("DOCKER_HOST"))]
     if not found:

@@ -80,14 +80,14 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
 
 
 def newest_images(docker_host: str | None) -> list[ImageRecord]:
-    """One image for each platform and role, the newest.
+    """One image for each platform, role and set of interpreters, the newest.
 
     Raises:
         ExternalFailure: the engine does not answer.
     """
-    newest: dict[tuple[str, str], ImageRecord] = {}
+    newest: dict[tuple[str, str, str], ImageRecord] = {}
     for image in list_images(docker_host):
-        newest.setdefault((image.platform, image.role), image)
+        newest.setdefault((image.platform, image.role, " ".join(image.interpreters)), image)
     return list(newest.values())
 
 

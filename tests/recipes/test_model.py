@@ -121,6 +121,10 @@ def test_suites_made_here_agree_with_the_image_definitions():
     catalog = load_catalog("targets.toml", (ROOT / "recipes" / "targets.toml").read_text())
     made = {name: suite for name, suite in catalog.suites.items() if suite.made_by}
     assert made
+    compiled = made.pop("bookworm-compiled")
+    sources = (ROOT / "docker" / "cpython" / "sources.conf").read_text().splitlines()
+    assert set(compiled.interpreters) <= {line.split()[0] for line in sources}
+    assert (ROOT / compiled.made_by.split()[0]).exists()
     for name, suite in made.items():
         definition = (ROOT / "docker" / "suites" / f"{name}.conf").read_text()
         assert f"interpreter={' '.join(suite.interpreters)}\n" in definition

@@ -309,3 +309,13 @@ def test_a_musl_image_is_planned_with_a_test_image_of_its_own_libc():
 
     builder_only = [row for row in images if (row.platform, row.role) != (MUSL, "test")]
     refusal(recipe(targets={"platforms": ["musllinux-x86_64"]}), builder_only, None)
+
+
+def test_an_image_beside_another_of_its_suite_adds_its_interpreter():
+    beside = (
+        ImageRow(OLD, ("cp314t",), "builder", "sha256:free"),
+        ImageRow(OLD, ("cp314t",), "test", "sha256:t"),
+    )
+    targets = plan_targets(recipe(), [*IMAGES, *beside], None)
+    assert [target.name for target in targets] == [f"cp314t-{OLD}", f"cp313-{NEW}", f"cp311-{OLD}"]
+    assert (targets[0].build_image, targets[0].test_image) == ("sha256:free", "sha256:t")

@@ -1,12 +1,16 @@
 """The contract of the images, and what is said about an engine."""
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 import docker
 from buildfarm.sandbox.images import check_engine, list_images, missing_images
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(engine, image, script):
@@ -38,8 +42,8 @@ def test_every_image_keeps_the_contract(engine):
         (interpreter,) = record.interpreters
         script = f"""
             id -u
-            python=/opt/python/{interpreter}-{interpreter}/bin/python
-            $python -c 'import sys; print("cp%d%d" % sys.version_info[:2])'
+            python=/opt/python/{interpreter.removesuffix("t")}-{interpreter}/bin/python
+            $python -c 'import sys; print("cp%d%d" % sys.version_info[:2] + sys.abiflags)'
             getconf GNU_LIBC_VERSION
             uv --version >/dev/null
             find / -xdev -type f -perm /6000 2>/dev/null | wc -l
@@ -95,3 +99,27 @@ def test_the_shell_scripts_parse(script, request):
 
     subprocess.run(["bash", "-n", path], check=True)
     assert path.stat().st_mode & 0o100
+
+
+def test_an_interpreter_without_a_known_source_is_refused_before_anything_is_made():
+    script = ROOT / "docker" / "build-images.sh"
+    done = subprocess.run([script, "--with", "cp314,cp399"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no source of cp399 is known; see docker/cpython/sources.conf" in done.stderr
+
+
+@pytest.mark.engine
+def test_an_interpreter_that_no_archive_gives_is_named_with_each_reason(engine, images, tmp_path):
+    nowhere = f"file://{tmp_path}/nowhere"
+    mirrors = {"BUILDFARM_DEBIAN_MIRROR": nowhere, "BUILDFARM_UBUNTU_MIRROR": nowhere}
+    own = {"DOCKER_HOST": engine, "BUILDFARM_IMAGE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [ROOT / "docker" / "cpython" / "build.sh", "cp314", images["builder"]],
+        env={**os.environ, **mirrors, **own},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    line = done.stderr.strip().splitlines()[-1]
+    assert "cp314 cannot be had: forky: " in line
+    assert "; resolute: " in line
