@@ -32,11 +32,13 @@ sources() {
 }
 
 # The line for apt that gives the source packages of suite $1. Debian's testing moves on and takes its sources along;
-# Ubuntu's releases stay. Its keyring is the package ubuntu-keyring, or the file BUILDFARM_UBUNTU_KEYRING.
+# Ubuntu's releases stay, where BUILDFARM_UBUNTU_MIRROR names its archive. Its keyring is the package ubuntu-keyring,
+# or the file BUILDFARM_UBUNTU_KEYRING. Says why where there is no line.
 source_line() {
     local suite=$1 main key=$keyring
     if [[ $suite == noble || $suite == resolute ]]; then
-        main=${BUILDFARM_UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
+        main=${BUILDFARM_UBUNTU_MIRROR:-}
+        [[ $main ]] || { echo "E: BUILDFARM_UBUNTU_MIRROR names no archive" >&2; return 1; }
         key=${BUILDFARM_UBUNTU_KEYRING:-/usr/share/keyrings/ubuntu-archive-keyring.gpg}
     else
         main=${BUILDFARM_DEBIAN_MIRROR:-$(mirror_of main)}

@@ -1,6 +1,6 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It carries rebuild waves on and sweeps. In threads of their own it has the journal's newest rows signed,
+It sweeps and carries rebuild waves on. In threads of their own it has the journal's newest rows signed,
 builds missing wheels by rule and looks again at files that older rules judged: a signer or an upstream that
 is away or slow, or a large file, must not keep what was lost from being repaired.
 """
@@ -52,8 +52,8 @@ def main() -> int:
         try:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 leading.set()
-                waves.advance_all(farm.database)
                 keeper.sweep(farm.database, farm.queues, farm.settings)
+                waves.advance_all(farm.database)
                 tidied = _tidy(farm, tidied)
             else:
                 leading.clear()

@@ -40,6 +40,8 @@ class Build(Base):
     __table_args__ = (
         UniqueConstraint("source_id", "number"),
         Index("ix_build_collapse", "source_id", "commit"),
+        Index("ix_build_snapshot", "source_id", "snapshot_sha256"),
+        Index("ix_build_release", "project", "version"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

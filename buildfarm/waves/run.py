@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from buildfarm import clock
+from buildfarm import clock, log
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, FarmError, InvalidInput, NotFound
 from buildfarm.farm import builds
@@ -13,10 +13,13 @@ from buildfarm.farm.model import Build
 from buildfarm.farm.rules import State
 from buildfarm.index import channels, rebuilds
 from buildfarm.journal.record import record
+from buildfarm.sources.model import Source
 from buildfarm.waves import rules
 from buildfarm.waves.model import Member, Wave
 from buildfarm.waves.preview import Preview
 from buildfarm.waves.rules import MemberState, WaveState
+
+_log = log.get(__name__)
 
 
 def open_wave(session: Session, planned: Preview, *, actor: str) -> Wave:
@@ -104,8 +107,11 @@ def advance_all(database: Database) -> int:
     with database.read() as session:
         running = session.scalars(select(Wave.id).where(Wave.state == WaveState.RUNNING)).all()
     for wave_id in running:
-        with database.begin() as session:
-            advance(session, wave_id)
+        try:
+            with database.begin() as session:
+                advance(session, wave_id)
+        except FarmError as err:  # of one wave, which is no matter of the others
+            _log.warning("wave.not_advanced", wave=wave_id, code=err.code, message=err.message)
     return len(running)
 
 
@@ -118,6 +124,7 @@ def advance(session: Session, wave_id: str) -> None:
     for one in wave.members:
         if one.state == MemberState.BUILDING and one.rebuild_id:
             _follow(one, session.get_one(Build, one.rebuild_id, populate_existing=True))
+    _hold_sources(session, wave)
     while after := rules.next_of({name: _standing(one) for name, one in members.items()}):
         for name, state in after.items():
             members[name].state = state
@@ -127,6 +134,12 @@ def advance(session: Session, wave_id: str) -> None:
                 members[name].reason = _what_broke(members, members[name])
     if all(one.state in rules.THROUGH for one in wave.members):
         wave.state = WaveState.READY
+
+
+def _hold_sources(session: Session, wave: Wave) -> None:
+    """Before builds of several sources are numbered: in one order, or two waves would wait for each other."""
+    made = select(Build.source_id).where(Build.id.in_([one.build_id for one in wave.members]))
+    session.execute(select(Source.id).where(Source.id.in_(made)).order_by(Source.id).with_for_update())
 
 
 def cancel(session: Session, wave_id: str, *, actor: str) -> tuple[Wave, list[str]]:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Compile a CPython from Debian's source package, inside a builder image, and print the tarball's path.
+# Compile a CPython from a distribution's source package, inside a builder image, and print the tarball's path.
 #
 #   docker/cpython/build.sh TAG BASE_ID      TAG is one of sources.conf, such as cp314t
 #
@@ -69,7 +69,7 @@ refresh() {
 try() {
     local suite=$1 line
     lists=$cache/apt-src-$suite
-    line=$(source_line "$suite") || return 1
+    line=$(source_line "$suite" 2>"$scratch/log") || return 1
     echo "$line" >"$scratch/sources.list"
     mkdir -p "$lists/partial"
     ( flock 8; refresh ) 8>"$lists.lock" || return 1

@@ -61,8 +61,9 @@ def add(json: NewWave) -> Response:
     """Open a wave: its first builds are queued when this answers."""
     who = require("build")
     trigger = Trigger(json.trigger, json.subject)
-    with farm().database.begin() as session:
+    with farm().database.read() as session:
         planned = previews.preview(session, farm().blobs, farm().settings, trigger, channel=json.channel)
+    with farm().database.begin() as session:
         wave = show.wave_row(run.open_wave(session, planned, actor=who.name))
     hand_over()
     return answer(wave, 201)

@@ -48,8 +48,10 @@ def open_one() -> Redirect:
     check_form()
     who = require("build")
     trigger, subject, channel = (request.form.get(name) for name in ("trigger", "subject", "channel"))
+    with farm().database.read() as session:
+        planned = _planned(session, trigger, subject, channel)
     with farm().database.begin() as session:
-        wave = run.open_wave(session, _planned(session, trigger, subject, channel), actor=who.name)
+        wave = run.open_wave(session, planned, actor=who.name)
     hand_over()
     return redirect(f"/waves/{wave.id}", 303)
 

@@ -180,6 +180,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("build", schema=None) as batch_op:
         batch_op.create_index("ix_build_collapse", ["source_id", "commit"], unique=False)
+        batch_op.create_index("ix_build_snapshot", ["source_id", "snapshot_sha256"], unique=False)
+        batch_op.create_index("ix_build_release", ["project", "version"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_compares_id"), ["compares_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_rebuilds_id"), ["rebuilds_id"], unique=False)
@@ -468,6 +470,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_build_rebuilds_id"))
         batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
         batch_op.drop_index(batch_op.f("ix_build_compares_id"))
+        batch_op.drop_index("ix_build_release")
+        batch_op.drop_index("ix_build_snapshot")
         batch_op.drop_index("ix_build_collapse")
 
     op.drop_table("build")
