@@ -65,6 +65,23 @@ def test_two_builds_of_one_source_are_the_same_bytes(attempt):
     assert first.artifacts == second.artifacts
 
 
+def test_a_backend_is_imported_again_with_what_it_asked_for(attempt):
+    asks = """
+try:
+    import setuptools as asked_for
+except ImportError:
+    asked_for = None
+def get_requires_for_build_wheel(config_settings=None):
+    return ["setuptools"]
+"""
+    project = hostile(PURE_WHEEL.replace("with zip", "print(asked_for.__name__, 'is here')\nwith zip", 1))
+    project["backend.py"] += asks
+    outcome, farm = attempt(project, expect_native=False)
+
+    assert outcome.state == "succeeded", farm.log
+    assert "setuptools is here" in farm.lines_of("build")
+
+
 def test_the_wheel_is_imported_when_the_recipe_names_no_test(attempt):
     broken = {**C_PROJECT, "fastadd/__init__.py": "raise RuntimeError('cannot be imported')\n"}
     outcome, farm = attempt(broken, test={})

@@ -50,19 +50,14 @@ def _requirements(value: Any, where: str) -> list[str]:  # noqa: ANN401 - what a
 
 
 class _Backend:
-    """The backend's process, which calls one hook after the other; see hook.py.
+    """The backend's process, which calls one hook after the other; see hook.py."""
 
-    The last one of a build writes no bytecode: nobody would read it again.
-    """
-
-    def __init__(
-        self, system: dict[str, Any], project: str, environment: dict[str, str], *, is_last: bool
-    ) -> None:
+    def __init__(self, system: dict[str, Any], project: str, environment: dict[str, str]) -> None:
         self._name = system["build-backend"]
         status, write = os.pipe()
         place = json.dumps(system.get("backend-path", []))
         self._process = subprocess.Popen(
-            [f"{steps.ENV}/bin/python", *(["-B"] if is_last else []), _HOOK, self._name, place, str(write)],
+            [f"{steps.ENV}/bin/python", _HOOK, self._name, place, str(write)],
             stdin=subprocess.PIPE, text=True, env=environment, cwd=project, pass_fds=(write,),
         )  # fmt: skip
         os.close(write)
@@ -133,7 +128,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if system.get("requires"):
         steps.install(system["requires"], environment)
     wanted = [kind for kind in ("sdist", "wheel") if plan[kind]]
-    backend = _Backend(system, project, environment, is_last=len(wanted) == 1)
+    backend = _Backend(system, project, environment)
     settings = {
         name: steps.filled(given, plan) if isinstance(given, list) else steps.filled([given], plan)[0]
         for name, given in plan["config_settings"].items()
@@ -143,6 +138,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         more = backend.call(hook, settings)
         if more:
             steps.install(_requirements(more, f"what the backend's {hook} answers"), environment)
+            backend = _Backend(system, project, environment)  # its import may look for what was missing
 
     steps.mark("build")
     os.mkdir(steps.OUT)
@@ -150,7 +146,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         if kind != wanted[0]:
             # What one build leaves in the source must not get into the other: it would be another version.
             steps.unpack_source(environment)
-            backend = _Backend(system, project, environment, is_last=True)
+            backend = _Backend(system, project, environment)
         name = backend.call(f"build_{kind}", steps.OUT, settings)
         if not isinstance(name, str):
             raise RuntimeError(f"the backend's build_{kind} named no file")
