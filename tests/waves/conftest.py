@@ -45,6 +45,9 @@ class Sea:
             self.sources[project] = self.house.source(project, projects=(project,))
         build_id, planned = self.house.build(self.sources[project], TARGET, ref=f"refs/tags/v{version}")
         self.do(planned[TARGET], *reads, file=wheel(project, version, **made))
+        with self.database.read() as session:
+            build = session.get_one(Build, build_id)
+        assert build.state == State.PUBLISHED, build.first_error
         return build_id
 
     def do(self, job_id: str, *reads: str, file: tuple[str, bytes], state: str = "succeeded") -> list[str]:
