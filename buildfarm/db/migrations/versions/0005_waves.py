@@ -1,6 +1,6 @@
 """The tables of rebuild waves.
 
-Revision: 0003, after 0002, made 2026-11-28 19:30:00.000000.
+Revision: 0005, after 0004, made 2026-11-28 19:30:00.000000.
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from buildfarm.db import types
 
-revision = "0003"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
