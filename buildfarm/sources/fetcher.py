@@ -23,8 +23,6 @@ from buildfarm.sources import faults
 from buildfarm.sources.contract import FetchRequest, Found, Order, Snapshot, order_for
 from buildfarm.sources.rules import checked_commit, checked_ref, checked_url
 
-_logger = log.get(__name__)
-
 #: The fetcher ends itself at its deadline; this much later it is ended.
 _GRACE_SECONDS = 5.0
 _LOCK_POLL_SECONDS = 0.05
@@ -32,7 +30,7 @@ _LOCK_POLL_SECONDS = 0.05
 #: Forks a process for each order.
 sandbox = ForkServer(
     "buildfarm.sources.child",
-    environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONUTF8": "1"},
+    environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +22,11 @@ from buildfarm.errors import (
     LimitExceeded,
     NotFound,
 )
+from buildfarm.forkserver import ForkServer
+from buildfarm.sources import fetcher
 from buildfarm.sources.contract import FetchLimits
 from buildfarm.sources.fetcher import fetch_snapshot, list_refs
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system  # each fetch starts a fetcher
 
@@ -393,6 +398,35 @@ def test_the_whole_group_is_killed_when_the_fetcher_itself_hangs(upstream, ask, 
     assert _processes_of(tmp_path / "mirror") == []
 
 
+def test_a_fetch_and_all_its_processes_end_when_whoever_asked_was_killed(
+    upstream, ask, tmp_path, monkeypatch
+):
+    _slow_upstream(upstream, tmp_path)
+    server = ForkServer("buildfarm.sources.child", environment={"PATH": os.environ["PATH"]})
+    monkeypatch.setattr(fetcher, "sandbox", server)
+    server.share()
+    request = ask(limits=FetchLimits(seconds=60))
+    asker = os.fork()
+    if asker == 0:
+        with contextlib.suppress(BaseException):
+            fetch_snapshot(request, tmp_path / "out.tar")
+        os._exit(0)
+    wait_for(lambda: _hangs(tmp_path / "mirror"), seconds=20)
+    os.kill(asker, signal.SIGKILL)
+    os.waitpid(asker, 0)
+    wait_for(lambda: _processes_of(tmp_path / "mirror") == [], seconds=20)
+    server.close()
+
+
+def _hangs(mirror: Path) -> bool:
+    """Whether git has got to the repository that never answers."""
+    with contextlib.suppress(OSError):
+        return any(
+            b"git-upload-pack" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _processes_of(mirror)
+        )
+    return False
+
+
 def test_refs_are_listed_with_the_commits_they_name(upstream, ask):
     first = upstream.git("rev-parse", "HEAD")
     upstream.git("tag", "--annotate", "--message=x", "v1.0")
@@ -421,8 +455,6 @@ def test_a_sha256_repository_is_fetched(tmp_path, take, unpack, git_in):
 
 
 def test_answers_that_make_no_sense_are_refused(ask, tmp_path, monkeypatch):
-    from buildfarm.sources import fetcher
-
     for said in (b"", b"[]", b"{}", b'{"ok": {}}', b'{"ok": {"commit": "../x"}}', b"\xff", b"null"):
         monkeypatch.setattr(fetcher.sandbox, "ask", lambda *_, said=said, **__: said)
         with pytest.raises(ExternalFailure) as error:
