@@ -15,7 +15,8 @@ VARIABLE = "BUILDER_CONFIG"
 class BuilderConfig(BaseModel):
     """The farm's URL, the builder's token, its Redis login, its engine, its queues by urgency.
 
-    `slots` is how many such processes this host runs for the builder.
+    `slots` is how many such processes this host runs for the builder, `emulates` are the machines besides its
+    own that it builds for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +30,7 @@ class BuilderConfig(BaseModel):
     instance: str
     queues: tuple[str, ...]
     slots: int
+    emulates: tuple[str, ...] = ()
 
 
 def load() -> BuilderConfig:

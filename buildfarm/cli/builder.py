@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from buildfarm.cli.client import from_environment
+from buildfarm.cli.emulation import emulate_option
 from buildfarm.cli.output import Columns, json_option, print_facts, print_rows
 
 _COLUMNS: Columns = {
@@ -67,14 +68,22 @@ def add(name: str, *, tiers: tuple[str, ...], as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The farm's own authority, where it has one (`ca.pem`).",
 )
+@emulate_option
 @json_option
 def run(
-    farm_url: str, token_file: Path, slots: int, data: Path, ca_file: Path | None, *, as_json: bool
+    farm_url: str,
+    token_file: Path,
+    slots: int,
+    data: Path,
+    ca_file: Path | None,
+    emulates: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Run a builder on this host, until SIGTERM or SIGINT; needs an engine (DOCKER_HOST) and nothing else."""
     from buildfarm.cli import builder_host  # what runs processes loads more than what lists builders
 
-    host = builder_host.Host(farm_url, token_file, data, slots, ca_file)
+    host = builder_host.Host(farm_url, token_file, data, slots, ca_file, emulates)
     raise SystemExit(builder_host.run(host, as_json=as_json))
 
 

@@ -15,7 +15,7 @@ from buildfarm import log
 from buildfarm.cli.client import Client
 from buildfarm.cli.first_start import make_folder, write_private
 from buildfarm.cli.supervise import Child, Supervisor
-from buildfarm.cli.up import FAMILY, environment, lock_folder, own_id, report
+from buildfarm.cli.up import environment, lock_folder, own_id, report
 from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.farm.wire import queues_of_slot
 
@@ -25,13 +25,17 @@ _STOP_S = 3.0
 
 @dataclass(frozen=True)
 class Host:
-    """What the command was given: the farm's address, a builder's token, the folder, slots, an authority."""
+    """What the command was given: the farm's address, a builder's token, the folder, slots, an authority.
+
+    `emulates` are the machines besides this one whose platforms it builds for.
+    """
 
     farm_url: str
     token_file: Path
     data: Path
     slots: int
     ca_file: Path | None
+    emulates: tuple[str, ...]
 
 
 def run(host: Host, *, as_json: bool) -> int:
@@ -46,7 +50,8 @@ def run(host: Host, *, as_json: bool) -> int:
     token = _token(host.token_file)
     if host.ca_file:
         os.environ["REQUESTS_CA_BUNDLE"] = str(host.ca_file.absolute())
-    joined = Client(host.farm_url, token).post("builders", "join", body={"family": FAMILY})
+    body = {"machine": os.uname().machine, "emulates": list(host.emulates)}
+    joined = Client(host.farm_url, token).post("builders", "join", body=body)
     make_folder(host.data)
     with (host.data / "run" / "lock").open("w") as lock:
         lock_folder(lock.fileno(), host.data)
@@ -89,6 +94,7 @@ def _child(host: Host, token: str, joined: dict[str, Any], slot: int) -> Child:
         "instance": f"{own_id(data / 'run')}-{slot}",
         "queues": queues_of_slot(joined["prefixes"], slot, host.slots),
         "slots": host.slots,
+        "emulates": host.emulates,
     }
     write_private(path, json.dumps(facts))
     return Child(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from buildfarm.sandbox.images import newest_images
 NO_IMAGES = "docker/build-images.sh makes images, `buildfarm image add` puts them to use."
 ADMIN = "admin"
 ACTOR = "up"
+#: Those that share this host.
+TIERS = ("release", "dev", "untrusted")
+_BUILDER = "local"
 _log = log.get(__name__)
 
 
@@ -59,8 +63,10 @@ def make_folder(data: Path) -> None:
         ) from err
 
 
-def prepare(farm: Farm, docker_host: str | None) -> Secrets:
+def prepare(farm: Farm, docker_host: str | None, machines: Sequence[str]) -> Secrets:
     """Bring the farm's records to where its processes can start; idempotent.
+
+    `machines` are this host's own and those that its builder emulates.
 
     Raises:
         EnvironmentProblem: `database.newer`, `index.attestation_roots`.
@@ -76,6 +82,8 @@ def prepare(farm: Farm, docker_host: str | None) -> Secrets:
     with farm.database.begin() as session:
         channels.create_ladder(session)
         channels.create_mirror(session)
+        builder = registry.named(session, _BUILDER)
+        builder.machine, *builder.emulates = machines
     _register_images(farm, docker_host)
     return kept
 
@@ -101,9 +109,7 @@ def _first(farm: Farm) -> Secrets:
         user = users.add_user(session, ADMIN, password, is_admin=True, actor=ACTOR)
         session.flush()
         _, admin_token = tokens.create(session, "admin", ["admin"], actor=ACTOR, days=None, user_id=user.id)
-        _, builder_token = registry.add_builder(
-            session, "local", ["release", "dev", "untrusted"], actor=ACTOR
-        )
+        _, builder_token = registry.add_builder(session, _BUILDER, list(TIERS), actor=ACTOR)
     return Secrets(
         admin_password=password,
         admin_token=admin_token,

@@ -8,6 +8,7 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
@@ -18,25 +19,36 @@ import click
 import buildfarm
 from buildfarm import bootstrap, config, log
 from buildfarm.cli.address import Address, address_of, authority, front_options, queue_url, server_certificate
-from buildfarm.cli.first_start import Secrets, make_folder, prepare, write_private
+from buildfarm.cli.emulation import emulate_option
+from buildfarm.cli.first_start import TIERS, Secrets, make_folder, prepare, write_private
 from buildfarm.cli.redis_server import Door, redis_child, redis_url, socket_file
 from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
 from buildfarm.errors import EnvironmentProblem, FarmError
-from buildfarm.farm.logins import builder_acl
+from buildfarm.farm.logins import builder_acl, prefixes_of
 from buildfarm.farm.wire import queues_of_slot
 from buildfarm.sockets import short_socket_path
 from buildfarm.trust.client import SignerClient
 
-#: The platform family that this host's engine builds for, and the tiers that share it.
-FAMILY = f"manylinux-{os.uname().machine}"
-_TIERS = ("release", "dev", "untrusted")
 #: What a worker runs when the farm is stopped may take so long, in seconds; then it is cut off and done
 #: again after the next start.
 _STOP_S = 1.5
 _START_S = 60.0
+_MACHINE = os.uname().machine
 #: The signer's user under a farm that root started: it needs no entry in passwd, and nobody else has it.
 SIGNER_UID = 65521
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """The builder of this host: attempts at a time, machines that it emulates, its engine."""
+
+    slots: int
+    emulates: tuple[str, ...]
+    docker_host: str | None
+
+    def prefixes(self) -> tuple[str, ...]:
+        return prefixes_of(_MACHINE, self.emulates, TIERS)
 
 
 @click.command()
@@ -61,6 +73,7 @@ SIGNER_UID = 65521
     default=None,
     help="Let builders of other hosts in: the queue server listens there too, by TLS where the farm does.",
 )
+@emulate_option
 @click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
@@ -68,7 +81,13 @@ SIGNER_UID = 65521
     help="Written when everything answers: URLs and the administrator's credentials, as JSON (mode 0600).",
 )
 def up(
-    data: Path | None, host: str, port: int, builders: int, queue_port: int | None, ready_file: Path | None
+    data: Path | None,
+    host: str,
+    port: int,
+    builders: int,
+    queue_port: int | None,
+    emulates: tuple[str, ...],
+    ready_file: Path | None,
 ) -> None:
     """Run a whole farm on this machine."""
     log.configure("up")
@@ -87,15 +106,15 @@ def up(
         address.check_free()
         if queue:
             queue.check_free()
-        raise SystemExit(_run(settings, address, queue, builders, ready_file))
+        fleet = _Fleet(builders, emulates, os.environ.get("DOCKER_HOST"))
+        raise SystemExit(_run(settings, address, queue, fleet, ready_file))
 
 
 def _run(
-    settings: Settings, address: Address, queue: Address | None, builders: int, ready_file: Path | None
+    settings: Settings, address: Address, queue: Address | None, fleet: _Fleet, ready_file: Path | None
 ) -> int:
-    docker_host = os.environ.get("DOCKER_HOST")
-    kept = prepare(bootstrap.farm(settings), docker_host)
-    children = _children(settings, kept, address, queue, builders, docker_host)
+    kept = prepare(bootstrap.farm(settings), fleet.docker_host, (_MACHINE, *fleet.emulates))
+    children = _children(settings, kept, address, queue, fleet)
     supervisor = Supervisor(children, on_event=report, status_path=settings.data / "run" / "status.json")
     supervisor.start(_START_S)
     facts = {
@@ -122,15 +141,10 @@ def _run(
 
 
 def _children(
-    settings: Settings,
-    kept: Secrets,
-    address: Address,
-    queue: Address | None,
-    builders: int,
-    docker_host: str | None,
+    settings: Settings, kept: Secrets, address: Address, queue: Address | None, fleet: _Fleet
 ) -> list[Child]:
     run, logs = settings.data / "run", settings.data / "logs"
-    acl = builder_acl("builder", kept.builder_redis_password, [f"build.{FAMILY}.{tier}" for tier in _TIERS])
+    acl = builder_acl("builder", kept.builder_redis_password, fleet.prefixes())
     redis_dir = settings.data / "redis"
     options = front_options(settings, address)
     door = Door(queue.host, queue.port, *server_certificate(settings, queue)) if queue else None
@@ -165,9 +179,8 @@ def _children(
     # Under a certificate of somebody else's only the public name is right.
     farm_url = address.local_url if ca_file or not address.is_tls else settings.public_url
     trusted = {"REQUESTS_CA_BUNDLE": str(ca_file)} if ca_file else {}
-    fleet = [
-        _builder(settings, kept, run, slot, builders, redis_socket, docker_host, farm_url)
-        for slot in range(builders)
+    slots = [
+        _builder(settings, kept, run, slot, fleet, redis_socket, farm_url) for slot in range(fleet.slots)
     ]
     return [
         redis,
@@ -185,7 +198,7 @@ def _children(
                 env=environment(BUILDER_CONFIG=str(path), **trusted),
                 stop_grace_s=_STOP_S,
             )
-            for slot, path in enumerate(fleet)
+            for slot, path in enumerate(slots)
         ),
     ]
 
@@ -195,9 +208,8 @@ def _builder(
     kept: Secrets,
     run: Path,
     slot: int,
-    slots: int,
+    fleet: _Fleet,
     redis_socket: str,
-    docker_host: str | None,
     farm_url: str,
 ) -> Path:
     """The configuration file of one builder process; it holds nothing of the control zone."""
@@ -207,11 +219,12 @@ def _builder(
         "token": kept.builder_token,
         "redis": redis_url(redis_socket, kept.builder_redis_password, username="builder"),
         "redis_user": "builder",
-        "docker_host": docker_host,
+        "docker_host": fleet.docker_host,
         "workdir": str(settings.data / "builder" / str(slot)),
         "instance": f"{own_id(run)}-{slot}",
-        "queues": queues_of_slot([f"build.{FAMILY}.{tier}" for tier in _TIERS], slot, slots),
-        "slots": slots,
+        "queues": queues_of_slot(fleet.prefixes(), slot, fleet.slots),
+        "slots": fleet.slots,
+        "emulates": fleet.emulates,
     }
     write_private(path, json.dumps(facts))
     return path

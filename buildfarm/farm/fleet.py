@@ -20,12 +20,16 @@ from buildfarm.farm.rules import State
 class BuilderRow:
     """A builder; `running` counts the jobs that it holds now, `facts` are what it says about itself.
 
+    `machine` is its host's, `emulates` are those besides that it builds for.
+
     `state` is `takes work` or why it does not: `not heard of`, `drained`, `not tested so far`,
     `unfit by its self-test`, with the bad findings in `failed`.
     """
 
     id: str
     name: str
+    machine: str | None
+    emulates: tuple[str, ...]
     tiers: tuple[str, ...]
     created_at: datetime
     seen_at: datetime | None
@@ -101,6 +105,8 @@ def list_builders(session: Session, settings: Settings, name: str | None = None)
         BuilderRow(
             id=builder.id,
             name=builder.name,
+            machine=builder.machine,
+            emulates=tuple(builder.emulates),
             tiers=tuple(builder.tiers),
             created_at=builder.created_at,
             seen_at=builder.seen_at,

@@ -17,7 +17,7 @@ from buildfarm import clock
 from buildfarm.access.rules import Principal, require
 from buildfarm.access.tokens import digest_of, new_token
 from buildfarm.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleAttempt, Unauthenticated
-from buildfarm.farm import builds, claims, logs
+from buildfarm.farm import builds, claims, logs, machines
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, IndexAnswer, Job
 from buildfarm.farm.rules import Cause, State
 from buildfarm.farm.wire import CLASSES
@@ -61,8 +61,10 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
     builds.hold(session, job.build_id)
     claims.claim(session, Job, job_id, number)
     now = clock.now()
-    seconds = int(job.spec["limits"]["seconds"])
-    job.deadline_at = now + timedelta(seconds=seconds) + DEADLINE_SLACK
+    execution = machines.executed(job.queue.split(".")[1], builder.machine)
+    limits = machines.with_patience(job.spec["limits"], execution)
+    job.deadline_at = now + timedelta(seconds=int(limits["seconds"])) + DEADLINE_SLACK
+    job.execution = execution
     job.first_error, job.cause, job.phase = None, None, "source"
     job.failure_class, job.error_line = None, None
     token = new_token()
@@ -73,6 +75,7 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
             builder_id=builder.id,
             token_digest=digest_of(token),
             state=State.RUNNING,
+            execution=execution,
             started_at=now,
             log_bytes=0,
             log_lines=0,
@@ -80,7 +83,8 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
     )
     builder.seen_at = now
     builds.settle(session, job.build_id)
-    return Claimed({**job.spec, "job_id": job_id, "attempt": number, "target": job.target}, token)
+    named = {"job_id": job_id, "attempt": number, "target": job.target}
+    return Claimed({**job.spec, "limits": limits, **named}, token)
 
 
 def attempt_of_token(session: Session, value: str) -> tuple[Attempt, Job]:

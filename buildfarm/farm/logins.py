@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from buildfarm.access.model import Token
 from buildfarm.config import Settings
 from buildfarm.errors import Conflict, InvalidInput
+from buildfarm.farm.machines import families
 from buildfarm.farm.model import Builder
 from buildfarm.farm.wire import job_kind
 
@@ -38,18 +39,21 @@ class Joined:
     prefixes: tuple[str, ...]
 
 
-def join(builder: Builder, family: str, settings: Settings, queues: Queues) -> Joined:
-    """Admit a host that runs a builder to the queue server, for its tiers of one family of platforms.
+def join(
+    builder: Builder, machine: str, emulates: Sequence[str], settings: Settings, queues: Queues
+) -> Joined:
+    """Admit a host that runs a builder to the queue server, for its tiers of the platforms that it can run.
 
     Args:
         builder: whose token was shown.
-        family: such as `manylinux-x86_64`.
+        machine: the host's, such as `x86_64`.
+        emulates: other machines whose platforms it takes as well.
         settings: say where such hosts reach the server.
         queues: for its administration.
 
     Raises:
         Conflict: `queue.closed`, other hosts cannot reach the server.
-        InvalidInput: `queue.acl_invalid`, there is no such family.
+        InvalidInput: `queue.acl_invalid`, there is no such machine.
         ExternalFailure: `queue.unreachable`.
     """
     if not settings.builder_redis:
@@ -58,7 +62,7 @@ def join(builder: Builder, family: str, settings: Settings, queues: Queues) -> J
             code="queue.closed",
             hint="Start the farm with `buildfarm up --queue-port PORT`, or set BUILDFARM_BUILDER_REDIS.",
         )
-    builder.family = family
+    builder.machine, builder.emulates = machine, sorted(set(emulates))
     user, password = user_of(builder), _password(builder, settings)
     queues.admit(user, _acl(builder, settings))
     scheme, _, rest = settings.builder_redis.partition("://")
@@ -76,7 +80,7 @@ def keep_logins(session: Session, settings: Settings, queues: Queues) -> None:
     living = select(Builder).join(Token, Token.id == Builder.token_id)
     wanted = {
         user_of(builder): builder
-        for builder in session.scalars(living.where(Builder.family.is_not(None), Token.revoked_at.is_(None)))
+        for builder in session.scalars(living.where(Builder.machine.is_not(None), Token.revoked_at.is_(None)))
     }
     present = {name for name in queues.users() if name.startswith(_BUILDERS)}
     for user in sorted(wanted.keys() - present):
@@ -95,7 +99,12 @@ def _acl(builder: Builder, settings: Settings) -> str:
 
 
 def _prefixes(builder: Builder) -> tuple[str, ...]:
-    return tuple(f"build.{builder.family}.{tier}" for tier in builder.tiers)
+    return prefixes_of(builder.machine or "", builder.emulates, builder.tiers)
+
+
+def prefixes_of(machine: str, emulates: Sequence[str], tiers: Sequence[str]) -> tuple[str, ...]:
+    """What the names of a builder's queues begin with, those that it must emulate last."""
+    return tuple(f"build.{family}.{tier}" for family in families(machine, emulates) for tier in tiers)
 
 
 def _password(builder: Builder, settings: Settings) -> str:

@@ -91,6 +91,7 @@ class Job(Work, Base):
     `source_id` is its build's and `urgency` its queue's class as a number: dispatch asks by both.
     `input_sha256` is over all that decides its output but the index (`buildfarm.farm.equal`). Where that was
     built before, the job did not run: `answered_by` is the one that did, and whose files are its files.
+    `execution` is its last attempt's (`buildfarm.farm.machines`).
     """
 
     __tablename__ = "job"
@@ -114,6 +115,7 @@ class Job(Work, Base):
     error_line: Mapped[int | None]
     deadline_at: Mapped[datetime | None]
     input_sha256: Mapped[str | None]
+    execution: Mapped[str | None]
     answered_by_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
     build: Mapped[Build] = relationship(back_populates="jobs")
     answered_by: Mapped[Job | None] = relationship(remote_side="Job.id")
@@ -134,6 +136,7 @@ class Attempt(Base):
     builder_id: Mapped[str] = mapped_column(ForeignKey("builder.id"))
     token_digest: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str]
+    execution: Mapped[str]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     log_bytes: Mapped[int]
@@ -257,7 +260,8 @@ class Builder(Base):
     """A host process that runs attempts; known by its token, trusted with nothing else.
 
     `facts` are what it says about itself: its queues, its slots, what its self-test found. A drained one
-    takes nothing more. `family` is the platforms of a host that joined by its token (`manylinux-x86_64`).
+    takes nothing more. `machine` is the one that its host joined as (`x86_64`), `emulates` are others that
+    it was set up to emulate.
     """
 
     __tablename__ = "builder"
@@ -266,7 +270,8 @@ class Builder(Base):
     name: Mapped[str] = mapped_column(unique=True)
     token_id: Mapped[str] = mapped_column(ForeignKey("token.id"))
     tiers: Mapped[list[Any]]
-    family: Mapped[str | None]
+    machine: Mapped[str | None]
+    emulates: Mapped[list[Any]]
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime | None]
     drained_at: Mapped[datetime | None]

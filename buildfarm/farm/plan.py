@@ -21,6 +21,7 @@ from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, InvalidInput
 from buildfarm.farm import builds, claims, equal, jobs, learned, registry, sdists, unserved, versions
+from buildfarm.farm.machines import crossing_to
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
@@ -235,7 +236,8 @@ def _job(
     job_id: str, build: Build, source: Source, snapshot: Snapshot, recipe: Recipe, target: Target
 ) -> Job:
     now = clock.now()
-    queue = jobs.queue_name(registry.family_of(target.platform), source.tier, _class(build))
+    family = crossing_to(target.platform) if target.is_cross else registry.family_of(target.platform)
+    queue = jobs.queue_name(family, source.tier, _class(build))
     job = Job(id=job_id, build_id=build.id, target=target.name, required=target.is_required, spec={})
     for column, value in jobs.queued_values(build.source_id, queue, now).items():
         setattr(job, column, value)

@@ -13,6 +13,7 @@ from buildfarm import clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
 from buildfarm.errors import Forbidden, NotFound, Unauthenticated
+from buildfarm.farm.machines import machine_of
 from buildfarm.farm.model import Builder, Image
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
@@ -27,7 +28,13 @@ def add_builder(session: Session, name: str, tiers: list[str], *, actor: str) ->
     builder = session.scalars(select(Builder).where(Builder.name == name)).first()
     if builder is None:
         builder = Builder(
-            id=new_id("blr"), name=name, created_at=clock.now(), facts={}, tiers=[], token_id=token.id
+            id=new_id("blr"),
+            name=name,
+            created_at=clock.now(),
+            facts={},
+            tiers=[],
+            emulates=[],
+            token_id=token.id,
         )
         session.add(builder)
     else:
@@ -121,8 +128,7 @@ def images_for(session: Session, queues: Iterable[str]) -> list[str]:
 
 def family_of(platform: str) -> str:
     """`manylinux-x86_64` of `manylinux_2_28_x86_64`: what queues are named by."""
-    kind, _, _, machine = platform.split("_", 3)
-    return f"{kind}-{machine}"
+    return f"{platform.partition('_')[0]}-{machine_of(platform)}"
 
 
 def images(session: Session) -> list[Image]:

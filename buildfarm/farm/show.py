@@ -89,7 +89,7 @@ class JobRow(JobMark):
 
     `error_line` is the line of that attempt's log that tells why it failed, `next_step` what to do then.
     Where `answered_by` names another job, that one had the same input and ran; its files and what it read
-    stand here.
+    stand here. `execution` is `native`, `emulated` or `cross`, and null before the first attempt.
     """
 
     build_id: str
@@ -101,6 +101,7 @@ class JobRow(JobMark):
     error_line: int | None
     next_step: str | None
     attempt: int
+    execution: str | None
     queue: str
     build_image: str | None
     test_image: str | None
@@ -144,6 +145,7 @@ class AttemptRow:
 
     number: int
     builder: str
+    execution: str
     state: str
     cause: str | None
     failure_class: str | None
@@ -330,6 +332,7 @@ def _job_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
             error_line=job.error_line,
             next_step=next_step(job.failure_class),
             attempt=job.attempt,
+            execution=job.ran.execution,
             queue=job.queue,
             build_image=job.spec.get("build_image"),
             test_image=job.spec.get("test_image"),
@@ -349,6 +352,7 @@ def _attempt_row(attempt: Attempt, builder: str) -> AttemptRow:
     return AttemptRow(
         number=attempt.number,
         builder=builder,
+        execution=attempt.execution,
         state=attempt.state,
         cause=outcome.get("cause"),
         failure_class=outcome.get("failure_class"),

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.farm import sdists
+from buildfarm.farm.machines import Execution, with_patience
 from buildfarm.farm.model import Artifact, Attempt, Build, Builder, Dependency, Job
 from buildfarm.sources.model import Source
 from buildfarm.trust import facts
@@ -55,7 +56,8 @@ def _facts(
     url = settings.public_url
     is_git = source.scm != sdists.SCM
     source_uri = f"git+{source.url}" if is_git else f"{source.url}/{project}"
-    limits = {key: str(value) for key, value in sorted(job.spec["limits"].items())}
+    execution = Execution(attempt.execution)
+    limits = {key: str(value) for key, value in sorted(with_patience(job.spec["limits"], execution).items())}
     return {
         "attempt_key": f"{job.id}/{attempt.number}",
         "filename": artifact.filename,
@@ -83,6 +85,7 @@ def _facts(
         "dependencies": _dependencies(session, artifact),
         "builder_name": builder.name,
         "builder_tier": _tier(job.queue),
+        "execution": execution,
         "tiers_shared": settings.tiers_shared,
         "compile_cache": "compile_cache" in job.spec,
         "build_url": f"{url}/builds/{build.id}",

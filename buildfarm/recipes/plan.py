@@ -40,7 +40,8 @@ class Target:
     """One interpreter on one platform, with the images for it.
 
     `is_primary` marks the one target that also makes the source distribution. `skip_reason` is set
-    where nothing is to be built; the images may then be empty.
+    where nothing is to be built; the images may then be empty. `build_platform` is the build image's:
+    a cross build has one of another machine.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Target:
     is_required: bool = True
     is_primary: bool = False
     skip_reason: str | None = None
+    build_platform: str = ""
+
+    @property
+    def is_cross(self) -> bool:
+        """Whether it is built on another machine than it is for."""
+        return bool(self.build_platform) and _machine(self.build_platform) != _machine(self.platform)
 
 
 def plan_targets(
@@ -140,7 +147,14 @@ class _Shelf:
                 name = f"{interpreter}-{row.platform}"
                 test_image = self._test_image(interpreter, row.platform)
                 if test_image or not self.needs_test(name):
-                    return Target(name, interpreter, row.platform, row.image_id, test_image)
+                    return Target(
+                        name,
+                        interpreter,
+                        row.platform,
+                        row.image_id,
+                        test_image,
+                        build_platform=row.platform,
+                    )
         return None
 
     def _test_image(self, interpreter: str, platform: str) -> str | None:
@@ -235,6 +249,11 @@ def _generic(platform: str) -> str:
     """`manylinux_2_28_x86_64` as recipes usually say it: `manylinux-x86_64`."""
     match = _PLATFORM.fullmatch(platform)
     return f"{match[1]}-{match[4]}" if match else platform
+
+
+def _machine(platform: str) -> str:
+    match = _PLATFORM.fullmatch(platform)
+    return match[4] if match else platform
 
 
 def _age(platform: str) -> tuple[int, int]:

@@ -113,6 +113,8 @@ class BuildFacts(_Facts):
 
     builder_name: Word
     builder_tier: Literal["release", "dev", "untrusted"]
+    #: By the processor, by an emulator, or built for another machine.
+    execution: Literal["native", "emulated", "cross"]
     #: True where the operator has but one host for several tiers; `builder.id` then says so.
     tiers_shared: bool = False
     #: True where the compilers had a cache; `builder.id` then says so.

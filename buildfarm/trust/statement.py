@@ -82,6 +82,7 @@ def _definition(facts: BuildFacts, public_url: str) -> dict[str, Any]:
             "sourceDateEpoch": str(facts.source_date_epoch),
             "builder": facts.builder_name,
             "tier": facts.builder_tier,
+            "execution": facts.execution,
             **({"rebuilds": facts.rebuilds_url} if facts.rebuilds_url else {}),
         },
         "resolvedDependencies": [

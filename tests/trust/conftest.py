@@ -67,6 +67,7 @@ def make_facts(**changes: Any) -> BuildFacts:
         ],
         "builder_name": "builder-1",
         "builder_tier": "release",
+        "execution": "native",
         "builder_versions": {"docker": "29.1", "kernel": "6.12"},
         "build_url": f"{FARM}/builds/bld_1",
         "attempt_url": f"{FARM}/builds/bld_1/attempts/1",

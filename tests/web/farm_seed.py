@@ -353,7 +353,7 @@ def _attempt(job: Job, builder: Builder, number: int, state: State, outcome: dic
     return Attempt(
         job_id=job.id, number=number, builder_id=builder.id, token_digest=f"{job.id}-{number}", state=state,
         started_at=began, finished_at=None if state == State.RUNNING else job.finished_at or began,
-        log_bytes=0, log_lines=0, outcome=outcome,
+        execution="native", log_bytes=0, log_lines=0, outcome=outcome,
     )  # fmt: skip
 
 

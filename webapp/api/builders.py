@@ -38,9 +38,10 @@ class NewBuilder(Body):
 
 
 class NewHost(Body):
-    """A host that wants to run a builder: the family of platforms that it builds for."""
+    """A host that wants to run a builder: its machine, and others that it was set up to emulate."""
 
-    family: str
+    machine: str
+    emulates: list[str] = Field([], max_length=10)
 
 
 @blueprint.get("/builders")
@@ -73,7 +74,7 @@ def begin_join(json: NewHost) -> Response:
     """Admit the host that shows a builder's own token to the queues of its tiers and platforms."""
     with farm().database.begin() as session:
         builder = builder_of(session, principal())
-        return answer(join(builder, json.family, farm().settings, farm().queues))
+        return answer(join(builder, json.machine, json.emulates, farm().settings, farm().queues))
 
 
 @blueprint.put("/builders/<name>/drain")
