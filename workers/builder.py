@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 from buildfarm import log
@@ -10,6 +11,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
 from buildfarm.sandbox.images import Finding, check_engine
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
+from buildfarm.sandbox.precompile import compile_noted
 from buildfarm.sandbox.prestart import forget, refill
 from workers import builder_config
 from workers.builder_config import BuilderConfig
@@ -95,7 +97,7 @@ class Presence:
 
 
 class Spares:
-    """Starts containers for the next attempt when there is nothing else to do.
+    """Does for the next attempts what can be done ahead, when there is nothing else to do.
 
     Not at once after an attempt: then its files are being published, perhaps on this machine, and the next
     job may be there already.
@@ -104,6 +106,7 @@ class Spares:
     def __init__(self, own: BuilderConfig) -> None:
         self._own = own
         self._looked = False
+        self._compiling: threading.Thread | None = None
 
     def wait(self) -> None:
         """An attempt has just ended."""
@@ -112,8 +115,17 @@ class Spares:
     def tend(self) -> None:
         """Called before each look for work, which lasts some seconds when there is none."""
         if self._looked:
-            refill(docker_host=self._own.docker_host, workdir=self._own.workdir, instance=self._own.instance)
+            own = self._own
+            refill(docker_host=own.docker_host, workdir=own.workdir, instance=own.instance)
+            if self._compiling is None or not self._compiling.is_alive():
+                # A large wheel takes seconds, for which no job shall wait.
+                self._compiling = threading.Thread(target=self._compile, daemon=True)
+                self._compiling.start()
         self._looked = True
+
+    def _compile(self) -> None:
+        own = self._own
+        compile_noted(docker_host=own.docker_host, workdir=own.workdir, instance=own.instance)
 
 
 def main() -> int:

@@ -22,9 +22,9 @@ SMALL, SMALL_VERSION, SMALL_MODULE = "markupsafe", "3.0.4", "markupsafe._speedup
 TWENTY = {
     "markupsafe": "markupsafe._speedups", "pyyaml": "yaml._yaml", "wrapt": "wrapt._wrappers",
     "zope.interface": "zope.interface", "kiwisolver": "kiwisolver", "xxhash": "xxhash", "psutil": "psutil",
-    "frozenlist": "frozenlist._frozenlist", "msgpack": "msgpack._cmsgpack", "ujson": "ujson",
+    "coverage": "coverage.tracer", "msgpack": "msgpack._cmsgpack", "ujson": "ujson",
     "simplejson": "simplejson._speedups", "multidict": "multidict._multidict", "bitarray": "bitarray",
-    "zstandard": "zstandard", "cffi": "_cffi_backend", "greenlet": "greenlet", "regex": "regex",
+    "tornado": "tornado.speedups", "cffi": "_cffi_backend", "greenlet": "greenlet", "regex": "regex",
     "mmh3": "mmh3", "propcache": "propcache._helpers_c", "lz4": "lz4.frame",
 }  # fmt: skip
 

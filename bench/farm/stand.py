@@ -21,6 +21,7 @@ from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.images import ImageRecord, list_images
 from buildfarm.sandbox.janitor import reap
 from buildfarm.sandbox.port import IndexAnswer
+from buildfarm.sandbox.precompile import compile_noted
 from buildfarm.sandbox.prestart import refill, remember
 from buildfarm.sandbox.spec import AttemptSpec
 from tests.tour.stage import fetch_sdist
@@ -170,6 +171,8 @@ class Stand:
         if keep:
             remember(spec, outcome, workdir)
             refill(docker_host=self.host, workdir=workdir, instance=INSTANCE)
+            while compile_noted(docker_host=self.host, workdir=workdir, instance=INSTANCE):
+                pass
         return ended[0] - began
 
     def _tar(self, source: Path) -> Path:

@@ -1,7 +1,8 @@
 """The only door of a container: an HTTP server on a unix socket in a directory of its own.
 
-Inwards it serves the farm's index (`GET /simple/...`, `GET /files/...`) and registries (`GET /crates/...`,
-`GET /go/...`); outwards it takes finished files (`PUT /out/NAME`) and one small JSON of facts (`PUT /facts`).
+Inwards it serves the farm's index (`GET /simple/...`, `GET /files/...`), registries (`GET /crates/...`,
+`GET /go/...`) and bytecode of the wheels that were fetched (`GET /bytecode`); outwards it takes finished
+files (`PUT /out/NAME`) and one small JSON of facts (`PUT /facts`).
 Everything is bounded while it streams: the peer is hostile. Listening on a directory's socket, mounted
 read-only, works without any network in the container.
 """
@@ -22,9 +23,10 @@ from typing import Any, Protocol
 
 from buildfarm import log
 from buildfarm.errors import StaleAttempt, StorageFull
+from buildfarm.sandbox.bytecode import Bytecode
 from buildfarm.sandbox.compilecache import ENTRY_BYTES, CompileCache
-from buildfarm.sandbox.doorpaths import asked_name, index_path, is_distribution
-from buildfarm.sandbox.port import FarmPort
+from buildfarm.sandbox.doorpaths import asked_name, index_path, is_distribution, is_wheel
+from buildfarm.sandbox.port import Index
 from buildfarm.sandbox.spec import Limits
 
 _log = log.get(__name__)
@@ -91,20 +93,27 @@ class Channel:
         outputs: an existing directory, not mounted, in which finished files are put.
         limits: `output_count` and `output_bytes` are kept here, while streaming.
         cache: where compilers find what they made before; None where they have no cache.
+        bytecode: what is known of wheels that pass; None where it is of no use.
+        accepts: which names files may have that are handed out.
         on_facts: called while the container still waits for the answer to its last word.
     """
 
     def __init__(
         self,
-        farm: FarmPort,
+        farm: Index,
         directory: Path,
         outputs: Path,
         limits: Limits,
         cache: CompileCache | None = None,
+        bytecode: Bytecode | None = None,
+        *,
+        accepts: Callable[[str], bool] = is_distribution,
         on_facts: Callable[[], object] = lambda: None,
     ) -> None:
         self.traffic = Traffic()
         self.cache = cache
+        self.bytecode = bytecode
+        self._accepts = accepts
         self._farm = farm
         self._outputs = outputs
         self._limits = limits
@@ -149,11 +158,15 @@ class Channel:
                 self.traffic.unknown.append(name)
             self.traffic.index_failures += answer.status >= 500
             self.traffic.index_refusals += answer.status in (401, 403, 451)
+        body = answer.body
+        if self.bytecode and answer.status == 200 and is_wheel(path):
+            body = self.bytecode.passing(body)
         try:
-            send(answer.status, answer.headers, answer.body)
+            send(answer.status, answer.headers, body)
         finally:
-            if isinstance(answer.body, Generator):
-                answer.body.close()
+            for one in (body, answer.body):
+                if isinstance(one, Generator):
+                    one.close()
 
     def take_facts(self, body: bytes) -> None:
         """Keep the container's last word.
@@ -206,7 +219,7 @@ class Channel:
         return None
 
     def _reserve(self, filename: str, size: int) -> str | None:
-        if not is_distribution(filename):
+        if not self._accepts(filename):
             return f"{filename[:80]!r} is not the name of a wheel or an sdist"
         with self._lock:
             if self.traffic.facts:
@@ -286,6 +299,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith(_CACHE):
             self._cached()
             return
+        if self.path == "/bytecode":
+            self._bytecode()
+            return
         path = index_path(self.path)
         if path is None:
             self._send(404, {}, [b"here are only /simple/, /files/, /crates/ and /go/\n"])
@@ -324,6 +340,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, {}, [])
             else:
                 self._send(200, {"content-length": str(len(data))}, [data] if self.command == "GET" else [])
+
+    def _bytecode(self) -> None:
+        bytecode = self.server.channel.bytecode
+        size, pieces = bytecode.take() if bytecode else (0, iter(()))
+        self._send(200, {"content-length": str(size)}, pieces)
 
     def _keep(self, key: str, length: int) -> None:
         cache = self.server.channel.cache

@@ -66,14 +66,19 @@ class CompileCache:
 
     def trim(self, room: int = ROOM) -> None:
         """Remove the longest unused entries until the rest has room."""
-        entries = []
-        for entry in os.scandir(self._folder):
-            with contextlib.suppress(OSError):
-                entries.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
-        total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
-            if total <= room:
-                return
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-            total -= size
+        trim(self._folder, room)
+
+
+def trim(folder: Path, room: int) -> None:
+    """Remove the longest unused files of a folder until the rest is `room` bytes at most."""
+    entries = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):
+            entries.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= room:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        total -= size

@@ -56,6 +56,11 @@ def asked_name(path: str) -> str:
     return path
 
 
+def is_wheel(path: str) -> bool:
+    """Whether a path of `index_path` is that of a wheel."""
+    return path.startswith("/files/") and path.endswith(".whl")
+
+
 def is_distribution(filename: str) -> bool:
     """Whether this is the name of a wheel or of a gzipped source archive."""
     # The parsers take whatever stands in the place of a platform; the farm's client makes a URL of it.

@@ -21,7 +21,14 @@ class IndexAnswer:
     body: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
 
-class FarmPort(Protocol):
+class Index(Protocol):
+    """What a container's door leads to."""
+
+    def index_get(self, path: str, headers: Mapping[str, str]) -> IndexAnswer:
+        """GET what this attempt may read below `/simple/`, `/files/`, `/crates/` or `/go/`."""
+
+
+class FarmPort(Index, Protocol):
     """The farm as one attempt sees it. Methods are called from several threads at once.
 
     Every method may raise `StaleAttempt` (stop and discard) or `ExternalFailure` (the farm is
@@ -40,6 +47,3 @@ class FarmPort(Protocol):
 
     def put_artifact(self, path: Path, filename: str, sha256: str) -> None:
         """Hand over one finished file."""
-
-    def index_get(self, path: str, headers: Mapping[str, str]) -> IndexAnswer:
-        """GET what this attempt may read below `/simple/`, `/files/`, `/crates/` or `/go/`."""

@@ -13,10 +13,11 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import docker
 from buildfarm import log
@@ -28,13 +29,14 @@ from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, Limits, Phase
 
 _log = log.get(__name__)
 
-Script = Literal["build", "repair", "trial"]
+Script = Literal["build", "repair", "trial", "bytecode"]
 
 _SCRIPTS: dict[Phase, Script] = {"build": "build", "repair": "repair", "test": "trial"}
 #: How long a started container may wait for its use, in seconds.
 _LIFE_S = 3600
 #: How many wait at most below one working directory.
 _MOST = 6
+_PAUSE_S = 0.01
 _READY = "ready"
 _WANTED = "ready-wanted"
 _ID = "container"
@@ -84,6 +86,23 @@ class Started:
     def door(self) -> Path:
         """The directory of the container's socket."""
         return self.folder / "door"
+
+    def tell(self, plan: Mapping[str, Any], has_given_up: Callable[[], bool]) -> bool:
+        """Write the plan, once the container listens; False when it is given up before that."""
+        while not has_given_up():
+            try:
+                pipe = os.open(self.plan, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody has opened it for reading yet
+                time.sleep(_PAUSE_S)
+                continue
+            os.set_blocking(pipe, True)
+            try:
+                with os.fdopen(pipe, "wb") as file:
+                    file.write(json.dumps(plan).encode())
+            except BrokenPipeError:
+                pass  # it has just ended; its watch says how
+            return True
+        return False
 
 
 def start_one(client: docker.APIClient, kind: Kind, folder: Path, instance: str) -> Started:
@@ -200,7 +219,7 @@ def _leave(client: docker.APIClient, kind: Kind, workdir: Path, instance: str) -
 def forget(workdir: Path) -> None:
     """Remove the folders of containers that are gone: a builder's last life left them."""
     (workdir / _WANTED).unlink(missing_ok=True)
-    for folder in workdir.glob(f"{_READY}*"):
+    for folder in (*workdir.glob(f"{_READY}*"), *workdir.glob("bytecode-*")):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,10 +6,7 @@ was started ahead, where there is one of its kind.
 
 from __future__ import annotations
 
-import json
-import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,6 +16,7 @@ from typing import Any
 
 import docker
 from buildfarm.sandbox import prestart
+from buildfarm.sandbox.bytecode import Bytecode, store_of
 from buildfarm.sandbox.channel import Channel, Traffic
 from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Container, Ended, Stop, using
@@ -27,7 +25,6 @@ from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.prestart import Kind, Script
 from buildfarm.sandbox.spec import AttemptSpec
 
-_PAUSE_S = 0.01
 _LAST = OVER + b"\n"
 
 
@@ -71,15 +68,22 @@ class Stage:
         started = prestart.take(client, kind, root.parent, folder) or prestart.start_one(
             client, kind, folder, instance
         )
-        self._given = started.given
-        self._plan = started.plan
+        self._started = started
         name = f"{instance}.{spec.job_id}.{spec.attempt}.{kind.script}"
         with ExitStack() as stack:
             self.container: Container = stack.enter_context(
                 using(client, started.container_id, name, self._hold)
             )
             outputs = prestart.directory(folder / "out")
-            channel = Channel(farm, started.door, outputs, spec.limits, cache, on_facts=self._sample)
+            channel = Channel(
+                farm,
+                started.door,
+                outputs,
+                spec.limits,
+                cache,
+                Bytecode(store_of(root.parent), kind),
+                on_facts=self._sample,
+            )
             self._channel = stack.enter_context(channel)
             self._stack = stack.pop_all()
 
@@ -98,7 +102,7 @@ class Stage:
         """
         for name, path in inputs.items():
             path.chmod(0o644)
-            (self._given / name).hardlink_to(path)
+            (self._started.given / name).hardlink_to(path)
         whole = {
             **plan,
             "compile_cache": self._spec.compile_cache is not None,
@@ -106,7 +110,7 @@ class Stage:
             "environment": {**self._spec.environment, **plan.get("environment", {})},
         }
         self._turn.set()
-        was_ready = self._tell(json.dumps(whole).encode(), should_stop)
+        was_ready = self._started.tell(whole, lambda: self.container.has_ended or bool(should_stop()))
         traffic = self._channel.traffic
         ended = self.container.watch(
             lambda: should_stop() or ("probing" if traffic.is_probing else None),
@@ -121,23 +125,6 @@ class Stage:
         self._over = True
         self._turn.set()
         self._stack.close()
-
-    def _tell(self, plan: bytes, should_stop: Callable[[], Stop | None]) -> bool:
-        """Write the plan, once the container listens; False for one that ended or shall end before that."""
-        while not self.container.has_ended and not should_stop():
-            try:
-                pipe = os.open(self._plan, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:  # nobody has opened it for reading yet
-                time.sleep(_PAUSE_S)
-                continue
-            os.set_blocking(pipe, True)
-            try:
-                with os.fdopen(pipe, "wb") as file:
-                    file.write(plan)
-            except BrokenPipeError:
-                pass  # it has just ended; its watch says how
-            return True
-        return False
 
     def _hold(self, data: bytes) -> None:
         """Keep early output back: the log belongs to one container at a time."""

@@ -171,5 +171,7 @@ def make_ready() -> None:
 
 
 def install(requirements: list[str], environment: dict[str, str], place: str = ENV) -> None:
-    """Install into a virtual environment from the farm's index."""
+    """Install into a virtual environment from the farm's index, with the bytecode that the farm has of it."""
     run(["uv", "pip", "install", "--python", f"{place}/bin/python", *requirements], environment)
+    for library in os.scandir(f"{place}/lib"):
+        door.unpack("/bytecode", f"{library.path}/site-packages")
