@@ -14,7 +14,7 @@ from bench.farm.stand import RUNS, Stand, containers_cpu_s
 from bench.row import Row
 from buildfarm.sandbox import containers
 
-SLOTS = 2
+SLOTS = ("slot0", "slot1")
 OURS = "run_attempt: isolated containers used once, repair, test without compilers (bench/farm/builds.py)"
 PEER = peer.COMMAND.format(target="cp311")
 SMALL, SMALL_VERSION, SMALL_MODULE = "markupsafe", "3.0.4", "markupsafe._speedups"
@@ -59,9 +59,9 @@ def isolation(stand: Stand) -> Iterator[Row]:
     source = stand.source(SMALL, SMALL_VERSION)
     isolated, plain = [], []
     for run in range(2 * RUNS + 1):
-        one = stand.attempt(source, test=_imports(SMALL_MODULE), keep=False, slot="isolated")
+        one = stand.attempt(source, test=_imports(SMALL_MODULE), rest=False, slot="isolated")
         with mock.patch.object(containers, "host_config", _plain):
-            other = stand.attempt(source, test=_imports(SMALL_MODULE), keep=False, slot="plain")
+            other = stand.attempt(source, test=_imports(SMALL_MODULE), rest=False, slot="plain")
         if run:
             isolated.append(one)
             plain.append(other)
@@ -72,13 +72,18 @@ def isolation(stand: Stand) -> Iterator[Row]:
 
 
 def four_targets(stand: Stand) -> Iterator[Row]:
-    """Two projects for two interpreters: ours in two slots at a time, the peer one after the other."""
+    """Two projects for two interpreters: ours in two slots at a time, the peer one after the other.
+
+    Each slot has rested before; between the jobs of a queue a builder does not.
+    """
     wanted = [(name, target) for name in ("markupsafe", "wrapt") for target in ("cp311", "cp313")]
     for name, _ in wanted:
         stand.source(name, SMALL_VERSION if name == SMALL else None)
     ours, theirs = [], []
     for run in range(RUNS + 1):
         one = _seconds(lambda: _side_by_side(stand, wanted))
+        for slot in SLOTS:
+            stand.rest(slot)
         other = _seconds(lambda: _in_turn(stand, wanted))
         if run:
             ours.append(one)
@@ -97,15 +102,13 @@ def twenty_projects(stand: Stand) -> Iterator[Row]:
 
 
 def _side_by_side(stand: Stand, wanted: list[tuple[str, str]]) -> None:
-    slots = [f"slot{number}" for number in range(SLOTS)]
-
     def build(slot: str, mine: Iterator[tuple[str, str]]) -> None:
         for name, target in mine:
-            stand.attempt(stand.source(name), target, test=_imports(TWENTY[name]), slot=slot)
+            stand.attempt(stand.source(name), target, test=_imports(TWENTY[name]), slot=slot, rest=False)
 
     shared = _Shared(wanted)
-    with ThreadPoolExecutor(max_workers=SLOTS) as pool:
-        for done in [pool.submit(build, slot, shared) for slot in slots]:
+    with ThreadPoolExecutor(max_workers=len(SLOTS)) as pool:
+        for done in [pool.submit(build, slot, shared) for slot in SLOTS]:
             done.result()
 
 

@@ -24,7 +24,7 @@ auditwheel repair --wheel-dir /tmp/out /tmp/raw/*.whl
 def rows(stand: Stand) -> Iterator[Row]:
     """One sample of each side: a build takes minutes."""
     source = stand.source(PROJECT, VERSION)
-    ours = stand.attempt(source, keep=False)
+    ours = stand.attempt(source, rest=False)
     yield Row("large_build.wall", "s", [ours], OURS, [_plain(stand, source)], "plain container", PEER, 1.03)
     cached = {"compile_cache": "bench-dev", "keep": False}
     first = stand.attempt(source, **cached)

@@ -130,13 +130,13 @@ class Stand:
         *,
         test: list[str] | None = None,
         slot: str = "a",
-        keep: bool = True,
+        rest: bool = True,
         **more: Any,
     ) -> float:
         """Build, repair and test a wheel as a builder does; wall seconds of the attempt
         until it is reported.
 
-        `keep` starts containers for the next one afterwards, as a builder does; that is not in the seconds.
+        Without `rest` the next one follows at once.
 
         Raises:
             SystemExit: it did not succeed; its log is shown.
@@ -168,12 +168,17 @@ class Stand:
         )  # fmt: skip
         if outcome.state != "succeeded":
             raise SystemExit(f"bench: {source.name}: {outcome.first_error}\n{farm.log[-3000:]}")
-        if keep:
-            remember(spec, outcome, workdir)
-            refill(docker_host=self.host, workdir=workdir, instance=INSTANCE)
-            while compile_noted(docker_host=self.host, workdir=workdir, instance=INSTANCE):
-                pass
+        remember(spec, outcome, workdir)
+        if rest:
+            self.rest(slot)
         return ended[0] - began
+
+    def rest(self, slot: str = "a") -> None:
+        """What a builder does when it has nothing else to do, which is in nobody's seconds."""
+        here: Any = {"docker_host": self.host, "workdir": self.workdir / slot, "instance": INSTANCE}
+        refill(**here)
+        while compile_noted(**here):
+            pass
 
     def _tar(self, source: Path) -> Path:
         tar = self.folder / f"{source.name}.tar"
