@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
 from buildfarm.errors import InvalidInput, NotFound, Unauthenticated
-from buildfarm.farm import comparisons, dispatch, handover, jobs, logs, registry
+from buildfarm.farm import archives, comparisons, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.builddoor import CRATE_FILES, digest_of
 from buildfarm.index.buildview import BuildView, Served, readable
@@ -139,6 +139,18 @@ def seen() -> Response:
     timing = farm().settings.timing
     again_s = timing.builder_seen_s if take else timing.heartbeat_s
     return jsonify(take=take, again_s=again_s, images=images, now=clock.now().timestamp())
+
+
+@blueprint.get("/images/<image_id>")
+def image(image_id: str) -> Response:
+    """The archive of an image, or a range of it; its SHA-256 is in `X-Sha256`."""
+    principal = verdicts().principal(request.headers.get("Authorization"))
+    with farm().database.read() as session:
+        registry.builder_of(session, principal)
+        sha256 = archives.archive_of(session, image_id)
+    answer = send_blob(farm().blobs.path(sha256))
+    answer.headers["X-Sha256"] = sha256
+    return answer
 
 
 @blueprint.post("/attempt/heartbeat")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from flask import Response, request
 
 from buildfarm.errors import ExternalFailure
-from buildfarm.index.conditions import Form
+from buildfarm.index.conditions import Form, byte_range
 from buildfarm.index.decide import Answer
 from buildfarm.index.pagetree import Stored
 
@@ -49,9 +49,16 @@ def send_text(body: str) -> Response:
 
 
 def send_blob(path: Path) -> Response:
-    """The bytes of a blob, whatever they are."""
+    """The bytes of a blob, whatever they are, or the one range of them that is asked for."""
     blob = Stored.of(str(path), path.stat())
-    answer = Answer(200, (("Content-Type", "application/octet-stream"),), file=blob, length=blob.size)
+    part = byte_range(request.headers.get("Range") if request.method == "GET" else None, blob.size)
+    if part == "unsatisfiable":
+        return send(lambda: Answer(416, (("Content-Range", f"bytes */{blob.size}"), ("Content-Length", "0"))))
+    start, length = part if isinstance(part, tuple) else (0, blob.size)
+    headers = [("Content-Type", "application/octet-stream"), ("Content-Length", str(length))]
+    if part is not None:
+        headers.append(("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size}"))
+    answer = Answer(206 if part else 200, tuple(headers), file=blob, start=start, length=length)
     return send(lambda: answer)
 
 

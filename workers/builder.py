@@ -17,6 +17,7 @@ from workers import builder_config
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient, Orders
 from workers.selftest import examine
+from workers.supply import Supply
 from workers.worker import run_worker
 
 _log = log.get(__name__)
@@ -38,6 +39,7 @@ class Presence:
     def __init__(self, own: BuilderConfig) -> None:
         self._own = own
         self._farm = FarmClient(own.farm_url, own.token)
+        self._supply = Supply(own, self._farm, on_over=self.hasten)
         self._findings: list[Finding] | None = None
         self._images: tuple[str, ...] = ()
         self._tested = 0.0
@@ -88,7 +90,7 @@ class Presence:
         if was_fit and orders.images == self._images and time.monotonic() < self._tested + _TEST_S:
             return False
         before, self._images = self._findings, orders.images
-        self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images)
+        self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images, supply=self._supply)
         self._tested = time.monotonic()
         bad = [f"{one.name}: {one.value}" for one in self._findings if not one.good]
         if bad and [f"{one.name}: {one.value}" for one in before or () if not one.good] != bad:

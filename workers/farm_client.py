@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +13,15 @@ from typing import Any, TypeVar
 import requests
 
 from buildfarm import log
-from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt, StorageFull
+from buildfarm.errors import (
+    Conflict,
+    ExternalFailure,
+    FarmError,
+    Forbidden,
+    IntegrityFailure,
+    StaleAttempt,
+    StorageFull,
+)
 from buildfarm.sandbox.port import PATIENCE_S, IndexAnswer
 
 _TIMEOUT_S = (5.0, 60.0)
@@ -73,6 +83,49 @@ class FarmClient:
         answer = self._json("POST", "/builder/seen", report, timeout=_BRIEF_S)
         skew_s = (asked + time.time()) / 2 - float(answer["now"])
         return Orders(bool(answer["take"]), float(answer["again_s"]), tuple(answer["images"]), skew_s)
+
+    def fetch_image(self, image_id: str, into: Path, room_bytes: int) -> None:
+        """Write the archive of an image to `into`, going on where an earlier try broke off.
+
+        Args:
+            image_id: one that the farm named.
+            into: the file, which may have the beginning already.
+            room_bytes: what is to be left free on its disk.
+
+        Raises:
+            Forbidden: `image.no_archive`, the farm has none.
+            StorageFull: this host has no room for it.
+            IntegrityFailure: `image.digest`, other bytes came; `into` is gone.
+            ExternalFailure: the farm is away.
+        """
+        announced = self._patiently(lambda: self._fetch_rest(image_id, into, room_bytes))
+        with into.open("rb") as archive:
+            if hashlib.file_digest(archive, "sha256").hexdigest() == announced:
+                return
+        into.unlink()
+        raise IntegrityFailure("The archive arrived with other bytes than the farm has.", code="image.digest")
+
+    def _fetch_rest(self, image_id: str, into: Path, room_bytes: int) -> str:
+        """The SHA-256 that the whole has to have."""
+        begun = into.stat().st_size if into.exists() else 0
+        headers = {"Range": f"bytes={begun}-"} if begun else {}
+        with self._request("GET", f"/images/{image_id}", headers=headers, stream=True) as answer:
+            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                return answer.headers["X-Sha256"]  # all of it is here
+            if not answer.ok:
+                raise _failure(answer)
+            size = int(answer.headers["Content-Length"])
+            if shutil.disk_usage(into.parent).free < size + room_bytes:
+                raise StorageFull(f"There is no room for {size >> 20} MiB in {into.parent}.")
+            with into.open("ab" if answer.status_code == requests.codes.partial else "wb") as out:
+                try:
+                    for chunk in answer.iter_content(_CHUNK):
+                        out.write(chunk)
+                except requests.RequestException as err:
+                    raise ExternalFailure("The farm broke off.", code="farm.unreachable") from err
+                except OSError as err:
+                    raise StorageFull(f"{into.parent} takes no bytes: {err.strerror}.") from err
+            return answer.headers["X-Sha256"]
 
     def fetch_source(self, into: Path) -> None:
         """Write the source snapshot to `into`."""
@@ -170,12 +223,13 @@ def _failure(answer: requests.Response) -> FarmError:
     except ValueError:
         problem = {}
     code, sentence = problem.get("code", "farm.refused"), problem.get("title", answer.reason or "Refused.")
+    hint = problem.get("detail", "")
     if code == StaleAttempt.default_code:
         return StaleAttempt(sentence)
     if answer.status_code >= 500:
-        return ExternalFailure(sentence, code=code)
+        return ExternalFailure(sentence, code=code, hint=hint)
     facts = {key: problem[key] for key in ("size",) if key in problem}
-    return (Conflict if answer.status_code == 409 else Forbidden)(sentence, code=code, **facts)
+    return (Conflict if answer.status_code == 409 else Forbidden)(sentence, code=code, hint=hint, **facts)
 
 
 def _closing(answer: requests.Response) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError
-from buildfarm.farm import keeper, leases
+from buildfarm.farm import archives, keeper, leases
 from buildfarm.index import wheel_rules
 from buildfarm.trust.cover import cover
 from buildfarm.waves import run as waves
@@ -108,11 +108,13 @@ def _recheck_files(farm: Farm, leading: threading.Event, over: threading.Event) 
 
 
 def _tidy(farm: Farm, last: float) -> float:
-    """Once in a while: end upload sessions that are over, and what killed uploads left; when that was."""
+    """Once in a while: end upload sessions that are over, and what nobody needs; when that was."""
     if time.monotonic() - last < _TIDY_S:
         return last
     if ended := farm.sessions.expire():
         _log.info("keeper.sessions_ended", count=ended)
+    if dropped := archives.drop_unused(farm.database, farm.blobs):
+        _log.info("keeper.archives_dropped", count=dropped)
     farm.blobs.drop_unfinished(_UNFINISHED_S)
     return time.monotonic()
 

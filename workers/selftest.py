@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from buildfarm.errors import FarmError
 from buildfarm.sandbox.images import Finding, check_engine, missing_images
 from workers.builder_config import BuilderConfig
+from workers.supply import Supply
 
 #: An attempt's sources, logs and files pass through the work folder.
 _ROOM_BYTES = 256 << 20
@@ -17,17 +18,18 @@ _SKEW_S = 30.0
 _TOLD = 5
 
 
-def examine(own: BuilderConfig, *, skew_s: float, images: Sequence[str]) -> list[Finding]:
+def examine(own: BuilderConfig, *, skew_s: float, images: Sequence[str], supply: Supply) -> list[Finding]:
     """Clock, disk, engine and images of this host; fit for work when every finding is good.
 
     Args:
         own: the builder's configuration.
         skew_s: how far this host's clock is ahead of the farm's, seconds.
         images: ids of the images that the farm's builds for this builder may name.
+        supply: set to work on those that are missing.
     """
     report = check_engine(own.docker_host)
     findings = [_clock(skew_s), _disk(own), *report.findings]
-    return [*findings, _images(own, images)] if report.usable else findings
+    return [*findings, _images(own, images, supply)] if report.usable else findings
 
 
 def _clock(skew_s: float) -> Finding:
@@ -48,8 +50,9 @@ def _disk(own: BuilderConfig) -> Finding:
     return Finding(name="disk", good=good, value=f"{free >> 20} MiB free", hint=hint)
 
 
-def _images(own: BuilderConfig, images: Sequence[str]) -> Finding:
+def _images(own: BuilderConfig, images: Sequence[str], supply: Supply) -> Finding:
     try:
+        supply.tend(images)
         missing = missing_images(own.docker_host, images)
     except FarmError as err:
         return Finding(name="images", good=False, value=err.message, hint=err.hint)
@@ -57,5 +60,7 @@ def _images(own: BuilderConfig, images: Sequence[str]) -> Finding:
         return Finding(name="images", good=True, value=f"all {len(images)} of the farm's are here")
     ids = ", ".join(image.removeprefix("sha256:")[:12] for image in missing[:_TOLD])
     ids += f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
-    hint = "Load them from the farm's engine: docker save there, docker load here. See docs/operations.md."
-    return Finding(name="images", good=False, value=f"missing: {ids}", hint=hint)
+    why, hint = supply.doing, "It takes work when they are here."
+    if supply.failure:
+        why, hint = supply.failure.message, supply.failure.hint or hint
+    return Finding(name="images", good=False, value=f"missing: {ids}. {why}".strip(), hint=hint)

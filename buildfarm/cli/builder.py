@@ -42,12 +42,16 @@ def add(name: str, *, tiers: tuple[str, ...], as_json: bool) -> None:
 
 
 @builder.command()
-@click.option("--farm", "farm_url", required=True, help="The farm's address.")
+@click.argument("farm_url", metavar="URL")
+@click.option(
+    "--token",
+    envvar="BUILDFARM_TOKEN",
+    help="The builder's token (or BUILDFARM_TOKEN).",
+)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="File that holds the builder's token, which `builder add` prints.",
+    help="File that holds it, in its place: the command lines of a host can be seen by all its users.",
 )
 @click.option(
     "--slots",
@@ -70,9 +74,10 @@ def add(name: str, *, tiers: tuple[str, ...], as_json: bool) -> None:
 )
 @emulate_option
 @json_option
-def run(
+def join(
     farm_url: str,
-    token_file: Path,
+    token: str | None,
+    token_file: Path | None,
     slots: int,
     data: Path,
     ca_file: Path | None,
@@ -80,10 +85,14 @@ def run(
     *,
     as_json: bool,
 ) -> None:
-    """Run a builder on this host, until SIGTERM or SIGINT; needs an engine (DOCKER_HOST) and nothing else."""
+    """Build for the farm at URL on this host, until SIGTERM or SIGINT.
+
+    Needs an engine (DOCKER_HOST) and nothing else: it fetches the farm's images before it takes work.
+    """
     from buildfarm.cli import builder_host  # what runs processes loads more than what lists builders
 
-    host = builder_host.Host(farm_url, token_file, data, slots, ca_file, emulates)
+    token = builder_host.token_of(token, token_file)
+    host = builder_host.Host(farm_url, token, data, slots, ca_file, emulates)
     raise SystemExit(builder_host.run(host, as_json=as_json))
 
 

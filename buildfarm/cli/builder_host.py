@@ -21,6 +21,7 @@ from buildfarm.farm.wire import queues_of_slot
 
 _START_S = 30.0
 _STOP_S = 3.0
+_HINT = "`buildfarm builder add NAME --tier dev` prints a token."
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Host:
     """
 
     farm_url: str
-    token_file: Path
+    token: str
     data: Path
     slots: int
     ca_file: Path | None
@@ -44,18 +45,16 @@ def run(host: Host, *, as_json: bool) -> int:
     Raises:
         FarmError: the farm does not answer, or not to this token (`builder.token`, `queue.closed`).
         EnvironmentProblem: `data.not_writable`, `data.in_use`, `child.not_ready`.
-        InvalidInput: `builder.token_file`.
     """
     log.configure("builder-host")
-    token = _token(host.token_file)
     if host.ca_file:
         os.environ["REQUESTS_CA_BUNDLE"] = str(host.ca_file.absolute())
     body = {"machine": os.uname().machine, "emulates": list(host.emulates)}
-    joined = Client(host.farm_url, token).post("builders", "join", body=body)
+    joined = Client(host.farm_url, host.token).post("builders", "join", body=body)
     make_folder(host.data)
     with (host.data / "run" / "lock").open("w") as lock:
         lock_folder(lock.fileno(), host.data)
-        children = [_child(host, token, joined, slot) for slot in range(host.slots)]
+        children = [_child(host, joined, slot) for slot in range(host.slots)]
         supervisor = Supervisor(children, on_event=report, status_path=host.data / "run" / "status.json")
         supervisor.start(_START_S)
         facts = {"name": joined["name"], "farm": host.farm_url, "slots": host.slots, "pid": os.getpid()}
@@ -66,27 +65,37 @@ def run(host: Host, *, as_json: bool) -> int:
         return supervisor.run()
 
 
-def _token(path: Path) -> str:
+def token_of(token: str | None, path: Path | None) -> str:
+    """The builder's token as the command was given it: a file goes before the variable of other commands.
+
+    Raises:
+        EnvironmentProblem: `builder.token_file`, it cannot be read.
+        InvalidInput: `builder.token_file`, it is empty; `builder.no_token`, there is none.
+    """
+    if path is None:
+        if not token:
+            raise InvalidInput("Which builder? Its token is missing.", code="builder.no_token", hint=_HINT)
+        return token
     try:
-        token = path.read_text().strip()
+        read = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as err:
         raise EnvironmentProblem(f"The token file {path} cannot be read.", code="builder.token_file") from err
-    if not token:
+    if not read:
         raise InvalidInput(
             f"The token file {path} is empty.",
             code="builder.token_file",
-            hint="`buildfarm builder add NAME --tier dev` prints a token.",
+            hint=_HINT,
         )
-    return token
+    return read
 
 
-def _child(host: Host, token: str, joined: dict[str, Any], slot: int) -> Child:
+def _child(host: Host, joined: dict[str, Any], slot: int) -> Child:
     data = host.data.absolute()
     path = data / "run" / f"builder-{slot}.json"
     trust = f"?ssl_ca_certs={host.ca_file.absolute()}" if host.ca_file else ""
     facts = {
         "farm_url": host.farm_url,
-        "token": token,
+        "token": host.token,
         "redis": joined["redis"] + trust,
         "redis_user": joined["redis_user"],
         "docker_host": os.environ.get("DOCKER_HOST"),

@@ -77,10 +77,10 @@ class Client:
         """Replace something; errors as for `get`."""
         return self._send("PUT", path, json=body)
 
-    def send_file(self, *path: str, file: Path) -> Any:  # noqa: ANN401
-        """Replace something by the bytes of a file; errors as for `get`."""
+    def send_file(self, *path: str, file: Path, sha256: str = "") -> Any:  # noqa: ANN401
+        """Replace something by the bytes of a file, of which a digest may be told; errors as for `get`."""
         with file.open("rb") as body:
-            return self._send("PUT", path, data=body)
+            return self._send("PUT", path, data=body, headers={"X-Sha256": sha256} if sha256 else {})
 
     def send_lines(self, *path: str, lines: Iterable[bytes]) -> Any:  # noqa: ANN401
         """Have a stream of lines taken in; errors as for `get`."""

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from buildfarm.cli.archives import send_wanted
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.output import Columns, json_option, print_rows
 from buildfarm.errors import EnvironmentProblem
@@ -17,6 +18,7 @@ _COLUMNS: Columns = {
     "suite": "suite",
     "interpreters": "interpreters",
     "image": lambda row: row["image_id"].removeprefix("sha256:")[:12],
+    "for other hosts": "archive",
 }
 
 
@@ -35,13 +37,19 @@ def list_command(*, as_json: bool) -> None:
 @image.command()
 @json_option
 def add(*, as_json: bool) -> None:
-    """Use this engine's images from now on: the newest of each platform, role and interpreters."""
+    """Use this engine's images from now on: the newest of each platform, role and interpreters.
+
+    Where builders of other hosts may join, the farm is sent those that it does not have, for them to fetch.
+    """
+    farm, docker_host = from_environment(), os.environ.get("DOCKER_HOST")
     fields = ("image_id", "platform", "role", "suite", "interpreters")
-    found = [found.model_dump(include=set(fields)) for found in newest_images(os.environ.get("DOCKER_HOST"))]
+    found = [found.model_dump(include=set(fields)) for found in newest_images(docker_host)]
     if not found:
         raise EnvironmentProblem(
             "The engine holds no images for builds.",
             code="image.none",
             hint="docker/build-images.sh makes them.",
         )
-    print_rows(from_environment().put("images", body={"images": found}), _COLUMNS, as_json=as_json)
+    farm.put("images", body={"images": found})
+    send_wanted(farm, docker_host, say=lambda line: click.echo(line, err=True))
+    print_rows(farm.get("images"), _COLUMNS, as_json=as_json)

@@ -42,7 +42,11 @@ class BuilderRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """An image in use."""
+    """An image in use.
+
+    `archive` says whether the farm can give it to builders of other hosts: `kept`, `wanted` (nobody has sent
+    it so far), or `not needed`, where there are none. `archive_bytes` is its size.
+    """
 
     image_id: str
     platform: str
@@ -50,6 +54,8 @@ class ImageRow:
     suite: str
     interpreters: tuple[str, ...]
     registered_at: datetime
+    archive: str
+    archive_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,9 @@ def list_builders(session: Session, settings: Settings, name: str | None = None)
     ]
 
 
-def list_images(session: Session) -> list[ImageRow]:
+def list_images(session: Session, settings: Settings) -> list[ImageRow]:
     """The images in use, by platform and role."""
+    otherwise = "wanted" if settings.builder_redis else "not needed"
     in_use = select(Image).where(Image.retired_at.is_(None)).order_by(Image.platform, Image.role)
     return [
         ImageRow(
@@ -133,6 +140,8 @@ def list_images(session: Session) -> list[ImageRow]:
             suite=image.suite,
             interpreters=tuple(image.interpreters),
             registered_at=image.registered_at,
+            archive="kept" if image.archive_sha256 else otherwise,
+            archive_bytes=image.archive_bytes,
         )
         for image in session.scalars(in_use)
     ]

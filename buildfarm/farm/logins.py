@@ -113,9 +113,9 @@ def _password(builder: Builder, settings: Settings) -> str:
     return hmac.new(own.encode(), f"{builder.id}:{builder.token_id}".encode(), "sha256").hexdigest()
 
 
-def join_command(public_url: str) -> str:
-    """The line that starts a builder on its host; the file holds its token."""
-    return f"buildfarm builder run --farm {public_url} --token-file FILE"
+def join_command(public_url: str, token: str = "TOKEN") -> str:
+    """The line that starts a builder on its host."""
+    return f"buildfarm builder join {public_url} --token {token}"
 
 
 def builder_acl(username: str, password: str, queue_prefixes: Sequence[str]) -> str:

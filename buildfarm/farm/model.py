@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from buildfarm.db.types import Base
+from buildfarm.db.types import Base, Serial
 
 
 class Work:
@@ -290,7 +290,10 @@ class Pause(Base):
 
 
 class Image(Base):
-    """A container image that builds may use, pinned by its id."""
+    """A container image that builds may use, pinned by its id.
+
+    Its archive (`buildfarm.farm.archives`) is kept for builders whose engine lacks it, where there are any.
+    """
 
     __tablename__ = "image"
 
@@ -301,6 +304,8 @@ class Image(Base):
     interpreters: Mapped[list[Any]]
     registered_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
+    archive_sha256: Mapped[str | None]
+    archive_bytes: Mapped[int | None] = mapped_column(Serial)
 
 
 class Lease(Base):

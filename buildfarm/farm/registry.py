@@ -121,9 +121,15 @@ def register_images(session: Session, images: list[dict[str, Any]], *, actor: st
 
 
 def images_for(session: Session, queues: Iterable[str]) -> list[str]:
-    """Ids of the images in use that jobs of these build queues may name."""
+    """Ids of the images that jobs of these build queues may name.
+
+    Those in use, and retired ones that are kept for jobs which still wait (`archives.drop_unused`).
+    """
     families = {queue.split(".")[1] for queue in queues if queue.count(".") == 3}
-    return sorted(image.image_id for image in images(session) if family_of(image.platform) in families)
+    wanted = select(Image).where(Image.retired_at.is_(None) | Image.archive_sha256.is_not(None))
+    return sorted(
+        image.image_id for image in session.scalars(wanted) if family_of(image.platform) in families
+    )
 
 
 def family_of(platform: str) -> str:

@@ -38,11 +38,7 @@ def line(farm: Farm) -> Iterator[Relay]:
 def second(farm: Farm, line: Relay, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A builder that was started by the line that adding it shows."""
     made = farm.api("POST", "builders", json={"name": "second", "tiers": ["dev"]})
-    token = tmp_path / "token"
-    token.write_text(made["token"])
-    command = (
-        made["command"].replace("FILE", str(token)).replace(f":{farm.port}", f":{line.port}").split()[1:]
-    )
+    command = made["command"].replace(f":{farm.port}", f":{line.port}").split()[1:]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     with (tmp_path / "second.log").open("wb") as out:
         process = subprocess.Popen(

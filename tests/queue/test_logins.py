@@ -87,7 +87,7 @@ def test_a_new_token_ends_the_login_of_the_old_one_at_once(farm) -> None:
     first = joined(farm)
     client = farm.client(farm.token("admin"))
     made = client.post("/api/v1/builders", json={"name": "second", "tiers": ["dev"]}).json
-    assert made["command"] == "buildfarm builder run --farm http://farm.example --token-file FILE"
+    assert made["command"] == f"buildfarm builder join http://farm.example --token {made['token']}"
     assert not is_let_in(first)
 
 

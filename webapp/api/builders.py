@@ -64,7 +64,7 @@ def add(json: NewBuilder) -> Response:
         user = user_of(builder)
     if farm().settings.builder_redis:
         farm().queues.expel(user)  # the login of an older token
-    command = join_command(farm().settings.public_url)
+    command = join_command(farm().settings.public_url, token)
     return answer(BuilderSecret(builder.id, builder.name, tuple(builder.tiers), token, command), 201)
 
 

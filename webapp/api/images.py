@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, request
 from pydantic import Field
 
+from buildfarm.errors import InvalidInput
+from buildfarm.farm import archives
 from buildfarm.farm.fleet import ImageRow, list_images
 from buildfarm.farm.registry import register_images
-from webapp.api.answer import page
+from webapp.api.answer import answer, page
 from webapp.api.spec import Body, Page, answers, spec
 from webapp.context import farm, require
 
@@ -25,6 +29,15 @@ class NewImage(Body):
     interpreters: list[str]
 
 
+@dataclass(frozen=True)
+class Archived:
+    """The archive of an image that is kept now: its SHA-256 and its size in bytes."""
+
+    image_id: str
+    sha256: str
+    size: int
+
+
 class Images(Body):
     """All images in use; what is not named is retired."""
 
@@ -37,7 +50,7 @@ def list_all() -> Response:
     """The images in use, by platform."""
     require("view")
     with farm().database.read() as session:
-        return page(list_images(session))
+        return page(list_images(session, farm().settings))
 
 
 @blueprint.put("/images")
@@ -48,4 +61,31 @@ def register(json: Images) -> Response:
     with farm().database.begin() as session:
         register_images(session, [image.model_dump() for image in json.images], actor=who.name)
         session.flush()
-        return page(list_images(session))
+        return page(list_images(session, farm().settings))
+
+
+@blueprint.put("/images/<image_id>/archive")
+@spec.validate(resp=answers(Archived), tags=_TAGS)
+def keep_archive(image_id: str) -> Response:
+    """Keep an image, as `docker save` writes it, compressed by gzip, for builders whose engine lacks it.
+
+    The body is the archive; `X-Sha256` announces its digest.
+    """
+    who = require("admin")
+    with farm().database.read() as session:
+        before = archives.image_of(session, image_id).archive_sha256
+    sha256, size = _received(request.headers.get("X-Sha256", ""))
+    with farm().database.begin() as session:
+        archives.keep(session, image_id, sha256, size, actor=who.name)
+    if before and before != sha256:
+        farm().blobs.delete(before)
+    return answer(Archived(image_id, sha256, size))
+
+
+def _received(announced: str) -> tuple[str, int]:
+    if len(announced) != 64:
+        raise InvalidInput("X-Sha256 must announce the digest of the archive.", code="image.no_digest")
+    farm().blobs.demand_room(request.content_length or 0)
+    request.max_content_length = archives.ARCHIVE_BYTES  # the store counts; this is the application's limit
+    chunks = iter(lambda: request.stream.read(1 << 20), b"")
+    return farm().blobs.put(chunks, sha256=announced, max_bytes=archives.ARCHIVE_BYTES)

@@ -25,7 +25,7 @@ def queue() -> Response:
         health = queue_health(session, farm().settings)
         return page(
             "queue.html", health=health, join=join_command(farm().settings.public_url),
-            sentence=home.sentence(health), images=list_images(session),
+            sentence=home.sentence(health), images=list_images(session, farm().settings),
             queued=list_builds(session, state="queued")[0], running=list_builds(session, state="running")[0],
         )  # fmt: skip
 

@@ -67,6 +67,8 @@ def upgrade() -> None:
         sa.Column("interpreters", types.Json, nullable=False),
         sa.Column("registered_at", types.UtcDateTime(), nullable=False),
         sa.Column("retired_at", types.UtcDateTime(), nullable=True),
+        sa.Column("archive_sha256", sa.String(), nullable=True),
+        sa.Column("archive_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("image_id", name=op.f("pk_image")),
     )
 
