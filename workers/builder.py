@@ -89,6 +89,8 @@ class Presence:
         was_fit = self._findings is not None and all(finding.good for finding in self._findings)
         if was_fit and orders.images == self._images and time.monotonic() < self._tested + _TEST_S:
             return False
+        if orders.images != self._images:
+            _clear_leftovers(self._own)  # what waits for its use may be of an image that is to go
         before, self._images = self._findings, orders.images
         self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images, supply=self._supply)
         self._tested = time.monotonic()

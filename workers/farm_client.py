@@ -84,13 +84,16 @@ class FarmClient:
         skew_s = (asked + time.time()) / 2 - float(answer["now"])
         return Orders(bool(answer["take"]), float(answer["again_s"]), tuple(answer["images"]), skew_s)
 
-    def fetch_image(self, image_id: str, into: Path, room_bytes: int) -> None:
+    def fetch_image(
+        self, image_id: str, into: Path, room_bytes: int, tell: Callable[[int, int], object]
+    ) -> None:
         """Write the archive of an image to `into`, going on where an earlier try broke off.
 
         Args:
             image_id: one that the farm named.
             into: the file, which may have the beginning already.
             room_bytes: what is to be left free on its disk.
+            tell: is given how many bytes are here, and of how many.
 
         Raises:
             Forbidden: `image.no_archive`, the farm has none.
@@ -98,14 +101,16 @@ class FarmClient:
             IntegrityFailure: `image.digest`, other bytes came; `into` is gone.
             ExternalFailure: the farm is away.
         """
-        announced = self._patiently(lambda: self._fetch_rest(image_id, into, room_bytes))
+        announced = self._patiently(lambda: self._fetch_rest(image_id, into, room_bytes, tell))
         with into.open("rb") as archive:
             if hashlib.file_digest(archive, "sha256").hexdigest() == announced:
                 return
         into.unlink()
         raise IntegrityFailure("The archive arrived with other bytes than the farm has.", code="image.digest")
 
-    def _fetch_rest(self, image_id: str, into: Path, room_bytes: int) -> str:
+    def _fetch_rest(
+        self, image_id: str, into: Path, room_bytes: int, tell: Callable[[int, int], object]
+    ) -> str:
         """The SHA-256 that the whole has to have."""
         begun = into.stat().st_size if into.exists() else 0
         headers = {"Range": f"bytes={begun}-"} if begun else {}
@@ -117,10 +122,12 @@ class FarmClient:
             size = int(answer.headers["Content-Length"])
             if shutil.disk_usage(into.parent).free < size + room_bytes:
                 raise StorageFull(f"There is no room for {size >> 20} MiB in {into.parent}.")
-            with into.open("ab" if answer.status_code == requests.codes.partial else "wb") as out:
+            begun = begun if answer.status_code == requests.codes.partial else 0
+            with into.open("ab" if begun else "wb") as out:
                 try:
                     for chunk in answer.iter_content(_CHUNK):
                         out.write(chunk)
+                        tell(out.tell(), begun + size)
                 except requests.RequestException as err:
                     raise ExternalFailure("The farm broke off.", code="farm.unreachable") from err
                 except OSError as err:

@@ -60,7 +60,9 @@ def _images(own: BuilderConfig, images: Sequence[str], supply: Supply) -> Findin
         return Finding(name="images", good=True, value=f"all {len(images)} of the farm's are here")
     ids = ", ".join(image.removeprefix("sha256:")[:12] for image in missing[:_TOLD])
     ids += f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
-    why, hint = supply.doing, "It takes work when they are here."
-    if supply.failure:
-        why, hint = supply.failure.message, supply.failure.hint or hint
-    return Finding(name="images", good=False, value=f"missing: {ids}. {why}".strip(), hint=hint)
+    value, hint = f"missing: {ids}", "It takes work when they are here."
+    if doing := supply.doing:
+        value = f"{value}; {doing}"
+    elif supply.failure:
+        value, hint = f"{value}. {supply.failure.message}", supply.failure.hint or hint
+    return Finding(name="images", good=False, value=value, hint=hint)

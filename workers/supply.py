@@ -1,4 +1,4 @@
-"""Fetches the images that this host lacks from the farm, and removes those that no build may name any more."""
+"""Fetches images that this host lacks from the farm, and removes those that no build may name any more."""
 
 from __future__ import annotations
 
@@ -51,27 +51,40 @@ class Supply:
             self._thread.start()
 
     def _fetch(self, images: Sequence[str]) -> None:
-        self.doing = "waiting for another builder of this host, which fetches images"
         try:
             with _alone_in(self._folder):
                 for left in self._folder.glob("[0-9a-f]*"):
                     if f"sha256:{left.name}" not in images:
                         left.unlink()
-                for image_id in missing_images(self._own.docker_host, images):
+                failures = [
                     self._fetch_one(image_id, self._folder / image_id.removeprefix("sha256:"))
+                    for image_id in missing_images(self._own.docker_host, images)
+                ]
+                self.failure = next(filter(None, failures), None)
         except FarmError as err:
             self.failure = err
-            _log.warning("image.not_fetched", code=err.code, message=err.message)
-        else:
-            self.failure = None
+        if self.failure is None:
             self._on_over()
+
+    def _fetch_one(self, image_id: str, archive: Path) -> FarmError | None:
+        """Bring one image; the reason when that was not to be done."""
+        try:
+            self._bring(image_id, archive)
+        except FarmError as err:
+            _log.info("image.not_fetched", image_id=image_id, code=err.code)
+            return err
         finally:
             self.doing = ""
+        return None
 
-    def _fetch_one(self, image_id: str, archive: Path) -> None:
-        self.doing = f"fetching image {image_id.removeprefix('sha256:')[:12]}"
-        _log.info("image.fetching", image_id=image_id)
-        self._farm.fetch_image(image_id, archive, _ROOM_BYTES)
+    def _bring(self, image_id: str, archive: Path) -> None:
+        short = image_id.removeprefix("sha256:")[:12]
+
+        def tell(here: int, size: int) -> None:
+            self.doing = f"fetching image {short}, {here >> 20} of {size >> 20} MiB"
+
+        self._farm.fetch_image(image_id, archive, _ROOM_BYTES, tell)
+        self.doing = f"loading image {short}"
         try:
             load(self._own.docker_host, archive, image_id, self._host)
         except IntegrityFailure:

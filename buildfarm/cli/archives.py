@@ -32,7 +32,7 @@ def _send(farm: Client, docker_host: str | None, image_id: str) -> None:
         archive = Path(folder) / "archive"
         try:
             with archive.open("wb") as out:
-                sha256 = save(docker_host, image_id, out)
+                sha256 = save(docker_host, image_id, out.write)
         except OSError as err:
             raise EnvironmentProblem(
                 f"The archive of an image cannot be written to {folder}: {err.strerror}.",

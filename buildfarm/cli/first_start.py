@@ -17,9 +17,11 @@ from buildfarm.access.model import User
 from buildfarm.bootstrap import Farm
 from buildfarm.db import migrate
 from buildfarm.errors import EnvironmentProblem, ExternalFailure, FarmError
-from buildfarm.farm import registry
+from buildfarm.farm import archives, registry
+from buildfarm.farm.fleet import list_images
 from buildfarm.index import channels
-from buildfarm.sandbox.images import newest_images
+from buildfarm.sandbox.carrying import save
+from buildfarm.sandbox.images import missing_images, newest_images
 
 #: What the log of a farm that cannot build says.
 NO_IMAGES = "docker/build-images.sh makes images, `buildfarm image add` puts them to use."
@@ -86,6 +88,30 @@ def prepare(farm: Farm, docker_host: str | None, machines: Sequence[str]) -> Sec
         builder.machine, *builder.emulates = machines
     _register_images(farm, docker_host)
     return kept
+
+
+def keep_archives(farm: Farm, docker_host: str | None) -> None:
+    """Keep the images in use that this engine has for builders of other hosts, where there may be any."""
+    try:
+        with farm.database.read() as session:
+            rows = list_images(session, farm.settings)
+        wanted = [row.image_id for row in rows if row.archive == "wanted"]
+        absent = missing_images(docker_host, wanted) if wanted else []
+        for image_id in wanted:
+            if image_id not in absent:
+                _keep_archive(farm, docker_host, image_id)
+    except FarmError as err:
+        _log.warning("up.image_not_kept", code=err.code, message=err.message)
+
+
+def _keep_archive(farm: Farm, docker_host: str | None, image_id: str) -> None:
+    farm.blobs.demand_room(0)
+    with farm.blobs.incoming() as incoming:
+        save(docker_host, image_id, incoming.write)
+        sha256 = incoming.keep()
+    with farm.database.begin() as session:
+        archives.keep(session, image_id, sha256, incoming.size, actor=ACTOR)
+    _log.info("up.image_kept", image_id=image_id, size=incoming.size)
 
 
 def write_private(path: Path, text: str) -> None:

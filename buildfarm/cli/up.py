@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,7 +21,7 @@ import buildfarm
 from buildfarm import bootstrap, config, log
 from buildfarm.cli.address import Address, address_of, authority, front_options, queue_url, server_certificate
 from buildfarm.cli.emulation import emulate_option
-from buildfarm.cli.first_start import TIERS, Secrets, make_folder, prepare, write_private
+from buildfarm.cli.first_start import TIERS, Secrets, keep_archives, make_folder, prepare, write_private
 from buildfarm.cli.redis_server import Door, redis_child, redis_url, socket_file
 from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
@@ -113,7 +114,8 @@ def up(
 def _run(
     settings: Settings, address: Address, queue: Address | None, fleet: _Fleet, ready_file: Path | None
 ) -> int:
-    kept = prepare(bootstrap.farm(settings), fleet.docker_host, (_MACHINE, *fleet.emulates))
+    farm = bootstrap.farm(settings)
+    kept = prepare(farm, fleet.docker_host, (_MACHINE, *fleet.emulates))
     children = _children(settings, kept, address, queue, fleet)
     supervisor = Supervisor(children, on_event=report, status_path=settings.data / "run" / "status.json")
     supervisor.start(_START_S)
@@ -133,6 +135,8 @@ def _run(
     click.echo(f"buildfarm is up: {settings.public_url} (log in as admin, password {kept.admin_password})")
     if ca_file:
         click.echo(f"Clients must trust {ca_file}: pip --cert, uv and curl by SSL_CERT_FILE.")
+    # It takes a minute after images were made, and the farm is of use before.
+    threading.Thread(target=keep_archives, args=(farm, fleet.docker_host), daemon=True).start()
     try:
         return supervisor.run()
     finally:

@@ -113,7 +113,7 @@ def _password(builder: Builder, settings: Settings) -> str:
     return hmac.new(own.encode(), f"{builder.id}:{builder.token_id}".encode(), "sha256").hexdigest()
 
 
-def join_command(public_url: str, token: str = "TOKEN") -> str:
+def join_command(public_url: str, token: str) -> str:
     """The line that starts a builder on its host."""
     return f"buildfarm builder join {public_url} --token {token}"
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import BinaryIO
 
 import docker.errors
 
@@ -26,7 +25,7 @@ _GZIP = 31
 _BASE = "org.buildfarm.base"
 
 
-def save(docker_host: str | None, image_id: str, into: BinaryIO) -> str:
+def save(docker_host: str | None, image_id: str, write: Callable[[bytes], object]) -> str:
     """Write an image as `docker save` does, compressed; the SHA-256 hex of what was written.
 
     Raises:
@@ -39,10 +38,10 @@ def save(docker_host: str | None, image_id: str, into: BinaryIO) -> str:
         for chunk in client.get_image(image_id):
             packed = packer.compress(chunk)
             digest.update(packed)
-            into.write(packed)
+            write(packed)
     last = packer.flush()
     digest.update(last)
-    into.write(last)
+    write(last)
     return digest.hexdigest()
 
 

@@ -12,7 +12,9 @@ import pytest
 from buildfarm.farm import fleet, registry
 from tests.waiting import wait_for
 from workers.builder_config import BuilderConfig
+from workers.farm_client import FarmClient
 from workers.selftest import examine
+from workers.supply import Supply
 
 
 def config(folder: Path, **more: object) -> BuilderConfig:
@@ -27,7 +29,8 @@ def config(folder: Path, **more: object) -> BuilderConfig:
 
 def bad(own: BuilderConfig, **more: object) -> dict[str, str]:
     """The bad findings: their values by their names."""
-    found = examine(own, **({"skew_s": 0.0, "images": ()} | more))  # type: ignore[arg-type]
+    supply = Supply(own, FarmClient(own.farm_url, own.token), lambda: None)
+    found = examine(own, supply=supply, **({"skew_s": 0.0, "images": ()} | more))  # type: ignore[arg-type]
     assert all(one.hint for one in found if not one.good)
     return {one.name: one.value for one in found if not one.good}
 

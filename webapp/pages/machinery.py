@@ -24,7 +24,7 @@ def queue() -> Response:
     with farm().database.read() as session:
         health = queue_health(session, farm().settings)
         return page(
-            "queue.html", health=health, join=join_command(farm().settings.public_url),
+            "queue.html", health=health, join=join_command(farm().settings.public_url, "TOKEN"),
             sentence=home.sentence(health), images=list_images(session, farm().settings),
             queued=list_builds(session, state="queued")[0], running=list_builds(session, state="running")[0],
         )  # fmt: skip

@@ -1,0 +1,105 @@
+"""A host whose engine has no image joins: it fetches the farm's, builds in them, and lets go of old ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from chaos_harness import BUILDFARM, Farm, free_port
+
+from buildfarm.sandbox.images import missing_images
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive]
+
+ENGINE = Path(__file__).parents[2] / "docker" / "engine.sh"
+
+
+@pytest.fixture
+def empty_engine() -> Iterator[str]:
+    """Another engine of this machine, that holds nothing."""
+    environment = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+    folder = tempfile.mkdtemp(prefix="bf-")
+
+    def script(verb: str) -> str:
+        done = subprocess.run([ENGINE, verb, folder], env=environment, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
+
+    host = script("start")
+    if folder not in host:
+        pytest.skip("this machine's own engine answers, and docker/engine.sh starts none beside it")
+    try:
+        yield host
+    finally:
+        script("stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Start a builder by the command that adding it showed; the folder of its logs."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(command: str, docker_host: str) -> Path:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
+        environment["DOCKER_HOST"] = docker_host
+        data = tmp_path / "second"
+        words = [str(BUILDFARM), *command.split()[1:], "--slots", "2", "--data", str(data)]
+        with (tmp_path / "second.log").open("wb") as out:
+            running.append(subprocess.Popen(words, env=environment, stdout=out, stderr=out))
+        return data / "logs"
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.timeout(900)  # some 600 MB are packed, sent and unpacked
+def test_a_host_without_images_joins_by_one_command_and_builds(
+    make_farm: Callable[..., Farm], empty_engine: str, join: Callable[..., Path]
+) -> None:
+    farm = make_farm(options=("--queue-port", str(free_port())))
+    farm.start()
+    source = farm.connect()
+    farm.api("PUT", "builders/local/drain", json={})
+    waits = source.build()
+    made = farm.api("POST", "builders", json={"name": "second", "tiers": ["dev"]})
+    logs = join(made["command"], empty_engine)
+
+    def second() -> dict:
+        return next(one for one in farm.get("builders")["items"] if one["name"] == "second")
+
+    def fetches() -> bool:
+        return any("fetching image" in one["value"] for one in second()["failed"])
+
+    wait_for(fetches, "what it does to be told", 120)
+    wait_for(lambda: second()["state"] == "takes work", "the second host to have the images", 300)
+    waits.published_once(attempt=1)
+    assert _builders(farm, waits) == ["second"]
+    images = farm.get("images")["items"]
+    ids = {one["image_id"] for one in images}
+    assert {one["archive"] for one in images} == {"kept"}
+    assert missing_images(empty_engine, sorted(ids)) == []
+    # Two builders run there: each image came once.
+    said = "".join(path.read_text() for path in logs.glob("*.log"))
+    assert said.count('"image.fetched"') == len(ids)
+    assert list((logs.parent / "builder" / "images").glob("[0-9a-f]*")) == []
+
+    old = {one["image_id"] for one in images if one["suite"] == "trixie"}
+    fields = ("image_id", "platform", "role", "suite", "interpreters")
+    stays = [{name: one[name] for name in fields} for one in images if one["image_id"] not in old]
+    farm.api("PUT", "images", json={"images": stays})
+    wait_for(lambda: set(missing_images(empty_engine, sorted(ids))) == old, "the old images to go", 120)
+    assert missing_images(os.environ["DOCKER_HOST"], sorted(ids)) == []
+    source.build().published_once(attempt=1)
+
+
+def _builders(farm: Farm, build) -> list[str]:
+    (job,) = build.show()["jobs"]
+    return [attempt["builder"] for attempt in farm.get(f"jobs/{job['id']}")["attempts"]]
