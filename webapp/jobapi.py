@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from buildfarm import clock, log
 from buildfarm.access.verdicts import credential_of
 from buildfarm.errors import InvalidInput, NotFound, Unauthenticated
-from buildfarm.farm import archives, comparisons, dispatch, handover, jobs, logs, registry
+from buildfarm.farm import archives, comparisons, crew, dispatch, handover, jobs, logs, registry
 from buildfarm.farm.model import Attempt, Job
 from buildfarm.index.builddoor import CRATE_FILES, digest_of
 from buildfarm.index.buildview import BuildView, Served, readable
@@ -56,12 +56,14 @@ class Checked(_Body):
 class Report(_Body):
     """What a builder says about itself: the build queues it looks into, attempts it runs at a time.
 
-    `findings` are those of its self-test; null until it has made one.
+    `findings` are those of its self-test; null until it has made one. `emulators` are the machines that its
+    kernel has an emulator for, whether it was set up to use it or not.
     """
 
     queues: list[str] = Field(max_length=100)
     slots: int = Field(ge=1, le=1000)
     findings: list[Checked] | None = Field(max_length=50)
+    emulators: list[str] = Field([], max_length=100)
 
 
 class Beat(_Body):
@@ -135,10 +137,11 @@ def seen() -> Response:
         builder = registry.builder_of(session, principal)
         builder.seen_at, builder.facts = clock.now(), body.model_dump()
         take = dispatch.may_take(session, builder)
+        leave = crew.left_to_natives(session, builder, farm().settings)
         images = registry.images_for(session, body.queues)
     timing = farm().settings.timing
     again_s = timing.builder_seen_s if take else timing.heartbeat_s
-    return jsonify(take=take, again_s=again_s, images=images, now=clock.now().timestamp())
+    return jsonify(take=take, leave=leave, again_s=again_s, images=images, now=clock.now().timestamp())
 
 
 @blueprint.get("/images/<image_id>")

@@ -9,6 +9,7 @@ import time
 from buildfarm import log
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
+from buildfarm.sandbox.emulation import emulators
 from buildfarm.sandbox.images import Finding, check_engine
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
 from buildfarm.sandbox.precompile import compile_noted
@@ -43,29 +44,30 @@ class Presence:
         self._findings: list[Finding] | None = None
         self._images: tuple[str, ...] = ()
         self._tested = 0.0
-        self._may_take = False
+        self._queues: tuple[str, ...] = ()
         self._due = 0.0
 
     def hasten(self) -> None:
         """Say it the next time anyway: something has happened."""
         self._due = 0.0
 
-    def tell(self) -> bool:
-        """Say it, if it is time to; whether to look for work, as the farm said last."""
+    def tell(self) -> tuple[str, ...]:
+        """Say it, if it is time to; the queues to look into for work, as the farm said last."""
         if time.monotonic() < self._due:
-            return self._may_take
+            return self._queues
         try:
             orders = self._farm.seen(self._report())
             if self._examine(orders):
                 orders = self._farm.seen(self._report())
-            if orders.take != self._may_take:
-                _log.info("builder.works" if orders.take else "builder.rests")
-            self._may_take, pause = orders.take, orders.again_s
+            queues = tuple(name for name in self._own.queues if orders.take and name not in orders.leave)
+            if bool(queues) != bool(self._queues):
+                _log.info("builder.works" if queues else "builder.rests")
+            self._queues, pause = queues, orders.again_s
         except FarmError as err:
             pause = _PAUSE_S
             _log.info("builder.not_seen", code=err.code, message=err.message)
         self._due = time.monotonic() + pause
-        return self._may_take
+        return self._queues
 
     def _report(self) -> dict[str, object]:
         tested = self._findings
@@ -82,7 +84,12 @@ class Presence:
                 for one in tested
             ]
         )
-        return {"queues": sorted(self._own.queues), "slots": self._own.slots, "findings": findings}
+        return {
+            "queues": sorted(self._own.queues),
+            "slots": self._own.slots,
+            "findings": findings,
+            "emulators": sorted(emulators()),
+        }
 
     def _examine(self, orders: Orders) -> bool:
         """Test this host, if it is time to; whether there is something new to say."""
@@ -142,7 +149,7 @@ def main() -> int:
         janitor = start_janitor(own.docker_host, own.instance)
         spares = Spares(own)
 
-        def idle() -> bool:
+        def idle() -> tuple[str, ...]:
             spares.tend()
             return presence.tell()
 

@@ -35,10 +35,12 @@ _log = log.get(__name__)
 class Orders:
     """What the farm says to a builder: whether to look for work, and when to ask again, in seconds.
 
-    `images` are the ids that its builds may name, `skew_s` how far this clock is ahead of the farm's.
+    `leave` are queues that others are to look into, `images` the ids that its builds may name, `skew_s` is
+    how far this clock is ahead of the farm's.
     """
 
     take: bool
+    leave: tuple[str, ...]
     again_s: float
     images: tuple[str, ...]
     skew_s: float
@@ -82,7 +84,13 @@ class FarmClient:
         asked = time.time()
         answer = self._json("POST", "/builder/seen", report, timeout=_BRIEF_S)
         skew_s = (asked + time.time()) / 2 - float(answer["now"])
-        return Orders(bool(answer["take"]), float(answer["again_s"]), tuple(answer["images"]), skew_s)
+        return Orders(
+            bool(answer["take"]),
+            tuple(answer["leave"]),
+            float(answer["again_s"]),
+            tuple(answer["images"]),
+            skew_s,
+        )
 
     def fetch_image(
         self, image_id: str, into: Path, room_bytes: int, tell: Callable[[int, int], object]

@@ -67,7 +67,7 @@ class FarmQueue(Queue):
     job_class = FarmJob
     #: Set on the queues of one worker when it was told to stop.
     stopping = False
-    #: Set on them while it may take no work.
+    #: Set on those from which it may take no work now.
     resting = False
 
     @classmethod
@@ -91,12 +91,13 @@ class FarmQueue(Queue):
         while True:
             if any(isinstance(queue, FarmQueue) and queue.stopping for queue in listed):
                 raise StopRequested
-            if any(isinstance(queue, FarmQueue) and queue.resting for queue in listed):
+            awake = [queue for queue in listed if not (isinstance(queue, FarmQueue) and queue.resting)]
+            if not awake:
                 time.sleep(_REST_S)
                 raise DequeueTimeout(_REST_S, [queue.key for queue in listed])
             try:
                 return super().dequeue_any(
-                    listed, timeout, connection, job_class, serializer, death_penalty_class
+                    awake, timeout, connection, job_class, serializer, death_penalty_class
                 )
             except ValueError as error:  # an id that cannot be one, or is not UTF-8
                 _logger.warning("queue.entry_refused", reason=type(error).__name__)

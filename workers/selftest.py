@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 
 from buildfarm.errors import FarmError
+from buildfarm.sandbox.emulation import check_emulators
 from buildfarm.sandbox.images import Finding, check_engine, missing_images
 from workers.builder_config import BuilderConfig
 from workers.supply import Supply
@@ -28,7 +29,7 @@ def examine(own: BuilderConfig, *, skew_s: float, images: Sequence[str], supply:
         supply: set to work on those that are missing.
     """
     report = check_engine(own.docker_host)
-    findings = [_clock(skew_s), _disk(own), *report.findings]
+    findings = [_clock(skew_s), _disk(own), *check_emulators(own.emulates), *report.findings]
     return [*findings, _images(own, images, supply)] if report.usable else findings
 
 

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 OnLost = Callable[[str, int], None]
 #: Called when a horse has ended; must not raise.
 OnOver = Callable[[], None]
-#: Called before each pop, about once in a second: whether to pop. Must not raise, and should be brief.
-OnIdle = Callable[[], bool]
+#: Called before each pop, about once in a second: the names of the queues to pop from now, or None for all.
+#: Must not raise, and should be brief.
+OnIdle = Callable[[], Collection[str] | None]
 
 _logger = log.get(__name__)
 
@@ -65,7 +66,7 @@ class FarmWorker(Worker):
         name: begins the worker's name in Redis; a builder's login covers the names of its user.
         on_lost: called in this process when a horse was killed, so that nobody has to wait for the
             lease of its work to lapse.
-        on_idle: called in this process whenever it is about to wait for work; says whether it may.
+        on_idle: called in this process whenever it is about to wait for work; says in which queues.
         on_over: called in this process when a horse has ended, however it did.
     """
 
@@ -81,7 +82,7 @@ class FarmWorker(Worker):
         wire: Wire,
         name: str,
         on_lost: OnLost = lambda _work_id, _attempt: None,
-        on_idle: OnIdle = lambda: True,
+        on_idle: OnIdle = lambda: None,
         on_over: OnOver = lambda: None,
     ) -> None:
         self._on_over = on_over
@@ -229,9 +230,9 @@ class FarmWorker(Worker):
         with _outliving_outage():
             super().heartbeat(timeout, pipeline)
         if timeout is None and pipeline is None:  # how RQ calls it before a pop
-            is_resting = not self._on_idle()
+            chosen = self._on_idle()
             for queue in self._farm_queues:
-                queue.resting = is_resting
+                queue.resting = chosen is not None and queue.name not in chosen
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Signs of life of worker, execution and job while a horse runs."""
@@ -256,7 +257,7 @@ def run_worker(
     *,
     name: str,
     on_lost: OnLost = lambda _work_id, _attempt: None,
-    on_idle: OnIdle = lambda: True,
+    on_idle: OnIdle = lambda: None,
     on_over: OnOver = lambda: None,
     in_turn: bool = False,
 ) -> int:

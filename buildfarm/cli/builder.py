@@ -13,6 +13,8 @@ from buildfarm.cli.output import Columns, json_option, print_facts, print_rows
 
 _COLUMNS: Columns = {
     "name": "name",
+    "machine": "machine",
+    "emulates": "emulates",
     "tiers": "tiers",
     "slots": lambda row: row["facts"].get("slots", ""),
     "running": "running",

@@ -68,7 +68,7 @@ def make_folder(data: Path) -> None:
 def prepare(farm: Farm, docker_host: str | None, machines: Sequence[str]) -> Secrets:
     """Bring the farm's records to where its processes can start; idempotent.
 
-    `machines` are this host's own and those that its builder emulates.
+    `machines` are this host's own and those that its builder emulates; none where it has no builder.
 
     Raises:
         EnvironmentProblem: `database.newer`, `index.attestation_roots`.
@@ -85,7 +85,7 @@ def prepare(farm: Farm, docker_host: str | None, machines: Sequence[str]) -> Sec
         channels.create_ladder(session)
         channels.create_mirror(session)
         builder = registry.named(session, _BUILDER)
-        builder.machine, *builder.emulates = machines
+        builder.machine, *builder.emulates = machines or (None,)
     _register_images(farm, docker_host)
     return kept
 

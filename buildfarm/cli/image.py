@@ -17,6 +17,7 @@ _COLUMNS: Columns = {
     "role": "role",
     "suite": "suite",
     "interpreters": "interpreters",
+    "builders": "builders",
     "image": lambda row: row["image_id"].removeprefix("sha256:")[:12],
     "for other hosts": "archive",
 }
@@ -39,6 +40,7 @@ def list_command(*, as_json: bool) -> None:
 def add(*, as_json: bool) -> None:
     """Use this engine's images from now on: the newest of each platform, role and interpreters.
 
+    They take the place of those of the same kind of platform, such as manylinux-x86_64; other kinds stay.
     Where builders of other hosts may join, the farm is sent those that it does not have, for them to fetch.
     """
     farm, docker_host = from_environment(), os.environ.get("DOCKER_HOST")
@@ -53,3 +55,11 @@ def add(*, as_json: bool) -> None:
     farm.put("images", body={"images": found})
     send_wanted(farm, docker_host, say=lambda line: click.echo(line, err=True))
     print_rows(farm.get("images"), _COLUMNS, as_json=as_json)
+
+
+@image.command()
+@click.argument("image_id")
+@json_option
+def remove(image_id: str, *, as_json: bool) -> None:
+    """Have no new build use an image; engines keep it."""
+    print_rows(from_environment().delete("images", image_id), _COLUMNS, as_json=as_json)

@@ -115,7 +115,7 @@ def _run(
     settings: Settings, address: Address, queue: Address | None, fleet: _Fleet, ready_file: Path | None
 ) -> int:
     farm = bootstrap.farm(settings)
-    kept = prepare(farm, fleet.docker_host, (_MACHINE, *fleet.emulates))
+    kept = prepare(farm, fleet.docker_host, (_MACHINE, *fleet.emulates) if fleet.slots else ())
     children = _children(settings, kept, address, queue, fleet)
     supervisor = Supervisor(children, on_event=report, status_path=settings.data / "run" / "status.json")
     supervisor.start(_START_S)

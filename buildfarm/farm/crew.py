@@ -13,7 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.access.model import Token
 from buildfarm.config import Settings
+from buildfarm.farm.machines import Execution, executed, native_to
 from buildfarm.farm.model import Attempt, Builder, Job
 from buildfarm.farm.rules import State
 
@@ -26,9 +28,48 @@ def serves(builder: Builder, queue: str) -> bool:
     return queue in builder.facts.get("queues", ()) and queue.split(".")[2] in builder.tiers
 
 
+def emulates(builder: Builder, queue: str) -> bool:
+    """Whether the builder runs this queue's jobs by an emulator."""
+    return executed(queue.split(".")[1], builder.machine) is Execution.EMULATED
+
+
+def left_to_natives(session: Session, builder: Builder, settings: Settings) -> list[str]:
+    """The queues of a builder whose jobs it would emulate and another one, which is at work, would not."""
+    emulated = [queue for queue in builder.facts.get("queues", ()) if emulates(builder, queue)]
+    if not emulated:
+        return []
+    query = select(Builder).where(Builder.id != builder.id)
+    working = [
+        one for one in session.scalars(query) if not any(stops(one) for _, stops in obstacles(settings))
+    ]
+    return [
+        queue for queue in emulated if any(serves(one, queue) and not emulates(one, queue) for one in working)
+    ]
+
+
+def native_machines(session: Session) -> frozenset[str] | None:
+    """The machines whose programs some builder of the farm runs by itself; None while there is no builder.
+
+    Whether it is there at this moment plays no part: the same commit is built for the same platforms.
+    """
+    admitted = (
+        select(Builder.machine)
+        .join(Token, Token.id == Builder.token_id)
+        .where(Builder.machine.is_not(None), Token.revoked_at.is_(None))
+    )
+    return frozenset(name for one in session.scalars(admitted) for name in native_to(one or "")) or None
+
+
 def failed_checks(builder: Builder) -> list[dict[str, Any]]:
     """The bad findings of the builder's last self-test."""
     return [one for one in builder.facts.get("findings") or () if not one["good"]]
+
+
+def holds(builder: Builder, family: str) -> bool:
+    """Whether the builder has found all images of a family of platforms on its engine."""
+    is_of = any(queue.split(".")[1] == family for queue in builder.facts.get("queues", ()))
+    found = [one["good"] for one in builder.facts.get("findings") or () if one["name"] == "images"]
+    return is_of and found == [True]
 
 
 def is_fit(builder: Builder) -> bool:

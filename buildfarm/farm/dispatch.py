@@ -95,7 +95,8 @@ def turn_away(
     elif crew.failed_checks(builder):
         refusal = Conflict(f"The builder {builder.name} failed its self-test.", code="builder.unfit")
     elif _is_better_elsewhere(session, builder, job_id, settings):
-        sentence = "Another builder is free; this one failed it before, or made the same files first."
+        sentence = "Another builder is to have it: this one failed it before, made the same files first, or "
+        sentence += "would emulate a machine that the other one is."
         refusal = Conflict(sentence, code="attempt.elsewhere")
     else:
         return None
@@ -107,12 +108,15 @@ def turn_away(
 def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settings: Settings) -> bool:
     """Whether this builder should leave the job to another one, which could take it now.
 
-    It should where the farm failed the job on it before, or where it made the files that the job makes again.
+    It should where the farm failed the job on it before, where it made the files that the job makes again, or
+    where it would emulate what the other one runs by itself.
     Who pops a job is RQ's choice, so it may come back here a few times before the other one has it.
     """
     job = session.get(Job, job_id)
     if job is None or job.hand_over >= _BOUNCES:
         return False
+    if job.queue in crew.left_to_natives(session, builder, settings):
+        return True
     avoided = crew.tried_in_vain(session, job)
     if first := comparisons.first_builder(session, job):
         avoided.add(first)

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
-from buildfarm.farm import crew, dispatch
+from buildfarm.farm import crew, dispatch, registry
+from buildfarm.farm.machines import machine_of
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
 
@@ -42,7 +43,7 @@ class BuilderRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """An image in use.
+    """An image in use; `builders` are those that found it on their engines, by name.
 
     `archive` says whether the farm can give it to builders of other hosts: `kept`, `wanted` (nobody has sent
     it so far), or `not needed`, where there are none. `archive_bytes` is its size.
@@ -50,9 +51,11 @@ class ImageRow:
 
     image_id: str
     platform: str
+    machine: str
     role: str
     suite: str
     interpreters: tuple[str, ...]
+    builders: tuple[str, ...]
     registered_at: datetime
     archive: str
     archive_bytes: int | None
@@ -131,14 +134,19 @@ def list_builders(session: Session, settings: Settings, name: str | None = None)
 def list_images(session: Session, settings: Settings) -> list[ImageRow]:
     """The images in use, by platform and role."""
     otherwise = "wanted" if settings.builder_redis else "not needed"
+    builders = session.scalars(select(Builder).order_by(Builder.name)).all()
     in_use = select(Image).where(Image.retired_at.is_(None)).order_by(Image.platform, Image.role)
     return [
         ImageRow(
             image_id=image.image_id,
             platform=image.platform,
+            machine=machine_of(image.platform),
             role=image.role,
             suite=image.suite,
             interpreters=tuple(image.interpreters),
+            builders=tuple(
+                one.name for one in builders if crew.holds(one, registry.family_of(image.platform))
+            ),
             registered_at=image.registered_at,
             archive="kept" if image.archive_sha256 else otherwise,
             archive_bytes=image.archive_bytes,

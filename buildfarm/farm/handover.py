@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # loading Redis's client takes longer than anything else web 
 #: The allow-listed functions that RQ may be told to run, by kind of work.
 FUNCTIONS = {Job: "workers.builds.run_build", Task: "workers.tasks.run_task"}
 #: RQ's own time limit: far above any real one; SQL and the container end work long before.
-RQ_TIMEOUT_S = 24 * 3600
+RQ_TIMEOUT_S = 7 * 24 * 3600
 _BATCH = 200
 
 

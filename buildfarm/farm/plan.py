@@ -20,7 +20,7 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, InvalidInput
-from buildfarm.farm import builds, claims, equal, jobs, learned, registry, sdists, unserved, versions
+from buildfarm.farm import builds, claims, crew, equal, jobs, learned, registry, sdists, unserved, versions
 from buildfarm.farm.machines import crossing_to
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
@@ -145,6 +145,7 @@ class Planner:
                 images,
                 static_requires_python(snapshot.files, recipe),
                 catalog=_catalog(self.settings),
+                machines=crew.native_machines(session),
             )
         except InvalidInput as err:
             builds.fail(session, build.id, err)
@@ -184,7 +185,11 @@ def sdist_targets(
     files = sdists.project_files(requires_python)
     recipe = sdist_recipe(settings, project, files)
     return plan_targets(
-        recipe, _images(session), static_requires_python(files, recipe), catalog=_catalog(settings)
+        recipe,
+        _images(session),
+        static_requires_python(files, recipe),
+        catalog=_catalog(settings),
+        machines=crew.native_machines(session),
     )
 
 

@@ -101,12 +101,18 @@ def builder_of(session: Session, principal: Principal) -> Builder:
 
 
 def register_images(session: Session, images: list[dict[str, Any]], *, actor: str) -> None:
-    """Make these the images in use; ones that are no longer named are retired, not forgotten."""
+    """Make these the images in use for their families of platforms.
+
+    Others of these families are retired, not forgotten; those of other families may be another host's.
+    """
     now = clock.now()
-    named = {image["image_id"] for image in images}
-    for row in session.scalars(select(Image).where(Image.retired_at.is_(None), Image.image_id.not_in(named))):
-        row.retired_at = now
-        record(session, "image.retire", image=row.image_id, actor=actor)
+    chosen = {image["image_id"] for image in images}
+    families = {family_of(image["platform"]) for image in images}
+    for row in session.scalars(
+        select(Image).where(Image.retired_at.is_(None), Image.image_id.not_in(chosen))
+    ):
+        if family_of(row.platform) in families:
+            _retire(session, row, actor)
     for image in images:
         known = session.get(Image, image["image_id"])
         if known is not None and known.retired_at is None:
@@ -118,6 +124,27 @@ def register_images(session: Session, images: list[dict[str, Any]], *, actor: st
         record(
             session, "image.register", image=row.image_id, platform=row.platform, role=row.role, actor=actor
         )
+
+
+def retire_image(session: Session, image_id: str, *, actor: str) -> None:
+    """Have no new build use an image.
+
+    Raises:
+        NotFound: `image.unknown`, no image in use has this id.
+    """
+    image = session.get(Image, image_id)
+    if image is None or image.retired_at is not None:
+        raise NotFound(
+            f"No image in use has the id {image_id}.",
+            code="image.unknown",
+            hint="`image list --json` shows the ids of those in use.",
+        )
+    _retire(session, image, actor)
+
+
+def _retire(session: Session, image: Image, actor: str) -> None:
+    image.retired_at = clock.now()
+    record(session, "image.retire", image=image.image_id, actor=actor)
 
 
 def images_for(session: Session, queues: Iterable[str]) -> list[str]:

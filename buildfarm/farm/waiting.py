@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.farm import crew, dispatch
+from buildfarm.farm.machines import Execution, executed
 from buildfarm.farm.model import Attempt, Builder, Job
 from buildfarm.farm.rules import State
 from buildfarm.sources.model import Source
@@ -55,7 +56,6 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
     builders = list(session.scalars(select(Builder).order_by(Builder.name)))
     source = session.get_one(Source, queued[0].source_id)
     limited = _at_limit(session, source)
-    typical = _typical_s(session)
     found: dict[str, Wait] = {}
     for queue in sorted({job.queue for job in queued}):
         here = [job for job in queued if job.queue == queue]
@@ -64,6 +64,7 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
             found |= {job.id: Wait(obstacle) for job in here}
             continue
         slots, before = _slots(session, able), _ahead(session, able, here[0])
+        typical = _typical_s(session, executed(queue.split(".")[1], able[0].machine))
         for position, job in enumerate(sorted(here, key=lambda job: job.id)):
             ahead = before + position
             held = limited if job.handed_over_at is None else ""
@@ -83,7 +84,8 @@ def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[
         able = [one for one in able if not stops(one)]
         if not able:
             return [], f"Every builder that could take it is {what}: {names}."
-    return able, ""
+    natives = [one for one in able if not crew.emulates(one, queue)]
+    return natives or able, ""
 
 
 def _at_limit(session: Session, source: Source) -> str:
@@ -127,11 +129,12 @@ def _busy(slots: _Slots, ahead: int) -> str:
     return f"{all_are} busy; {jobs.lower()} ahead of it."
 
 
-def _typical_s(session: Session) -> float | None:
-    """How long a job takes, by the last ones that succeeded; None while there is none."""
+def _typical_s(session: Session, execution: Execution) -> float | None:
+    """How long a job takes that is executed so, by the last ones that succeeded; None while there is none."""
     rows = session.execute(
         select(Job.started_at, Job.finished_at)
         .where(Job.state == State.SUCCEEDED, Job.started_at.is_not(None), Job.finished_at.is_not(None))
+        .where(Job.execution == execution)
         .order_by(Job.handed_over_at.desc(), Job.id.desc())
         .limit(_RECENT)
     ).all()

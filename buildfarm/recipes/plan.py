@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -61,7 +61,12 @@ class Target:
 
 
 def plan_targets(
-    recipe: Recipe, images: Sequence[ImageRow], requires_python: str | None, *, catalog: Catalog | None = None
+    recipe: Recipe,
+    images: Sequence[ImageRow],
+    requires_python: str | None,
+    *,
+    catalog: Catalog | None = None,
+    machines: Collection[str] | None = None,
 ) -> list[Target]:
     """The targets of a build: in the recipe's order, or newest interpreter first.
 
@@ -72,6 +77,8 @@ def plan_targets(
         recipe: what is wanted.
         images: what there is.
         requires_python: the project's own statement, if known before the build (PEP 621).
+        machines: those whose platforms the default matrix takes; None for all. Others are built for where the
+            recipe names them.
         catalog: helps an error to say where a missing interpreter comes from.
 
     Raises:
@@ -79,7 +86,9 @@ def plan_targets(
             `metadata.invalid`, Requires-Python cannot be read.
     """
     shelf = _Shelf(images, lambda name: recipe.build.wheel and recipe.for_target(name).test is not False)
-    targets = [_marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog)]
+    targets = [
+        _marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog, machines)
+    ]
     if recipe.program is not None:
         targets = _one_for_each_platform(targets)
     buildable = [target for target in targets if target.skip_reason is None]
@@ -174,12 +183,15 @@ class _Shelf:
         return f"builder images: {builders}; test images: {tests}"
 
 
-def _wanted(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None) -> list[Target]:
+def _wanted(
+    recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, machines: Collection[str] | None
+) -> list[Target]:
     interpreters, platforms = recipe.targets.interpreters, recipe.targets.platforms
     tags: Iterable[str] = (
         [tag for tag in shelf.interpreters if not _on_request(tag)] if interpreters == "all" else interpreters
     )
-    places: Iterable[str] = shelf.platforms if platforms == "all" else platforms
+    usual = [one for one in shelf.platforms if machines is None or one.partition("-")[2] in machines]
+    places: Iterable[str] = usual if platforms == "all" else platforms
     targets = {}
     for tag in dict.fromkeys(tags):
         found = [(place, shelf.find(tag, place)) for place in places]

@@ -113,6 +113,7 @@ ROUTES = [
     ("GET", "/images", None, 200, 200),
     ("PUT", "/images", IMAGES, 403, 200),
     ("PUT", "/images/sha256:0/archive", None, 403, 404),
+    ("DELETE", "/images/none", None, 403, 404),
     # No signer runs here: what it has to be asked for is not there.
     ("GET", "/keys", None, 403, 404),
     ("GET", "/keys/signer", None, 403, 503),

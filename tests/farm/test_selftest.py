@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.farm import fleet, registry
+from buildfarm.sandbox.emulation import emulators
 from tests.waiting import wait_for
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient
@@ -47,6 +48,21 @@ def test_a_clock_that_is_not_the_farms_is_found(tmp_path: Path, skew_s: float, i
 def test_a_work_folder_that_cannot_be_used_is_found(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "disk" in bad(config(tmp_path, workdir=tmp_path / "file" / "work"))
+
+
+def test_an_emulator_counts_when_containers_need_not_hold_it(tmp_path: Path) -> None:
+    for name, first, flags in (
+        ("qemu-aarch64", "enabled", "POCF"), ("qemu-arm", "enabled", "POC"),
+        ("qemu-riscv64", "disabled", "PF"), ("python3.11", "enabled", "F"),
+    ):  # fmt: skip
+        text = f"{first}\ninterpreter /usr/bin/{name}\nflags: {flags}\noffset 0\nmagic 7f454c46\n"
+        (tmp_path / name).write_text(text)
+    assert emulators(tmp_path) == {"aarch64"}
+    assert emulators(tmp_path / "not-mounted") == frozenset()
+
+
+def test_an_emulator_that_is_not_there_is_found(tmp_path: Path) -> None:
+    assert "emulator of vax" in bad(config(tmp_path, emulates=("vax",)))
 
 
 def test_a_builder_without_an_engine_is_shown_with_its_findings(house, serve, tmp_path: Path) -> None:

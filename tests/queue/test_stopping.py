@@ -50,6 +50,18 @@ def test_a_worker_that_waits_can_say_so_before_each_pop(server):
     assert calls == [0, 0, 0]
 
 
+def test_a_worker_passes_over_the_queues_that_it_leaves_to_others(server, queues):
+    for queue in ("fetch", "plan"):
+        queues.hand_over(queue, "farmjobs.note", f"job_{queue:0>10}", 1, 1, timeout_s=9)
+    with redis.Redis.from_url(server.url) as connection:
+        worker = FarmWorker(
+            ["fetch", "plan"], connection, wire=Wire(ALLOWED), name="test", on_idle=lambda: ["plan"]
+        )
+        job, queue = worker.dequeue_job_and_maintain_ttl(worker.dequeue_timeout)
+    assert (queue.name, job.args[0]) == ("plan", "job_000000plan")
+    assert queues.depths() == {"fetch": 1, "plan": 0}
+
+
 def test_a_stop_that_comes_during_the_pop_does_not_drop_what_it_brings(server, queues, worker):
     def stop_then_give() -> None:
         wait_for(lambda: any(c["cmd"] == "blpop" for c in server.admin.client_list()), "the pop")

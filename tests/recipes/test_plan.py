@@ -49,6 +49,17 @@ def test_the_default_matrix_takes_what_exists_newest_interpreter_first_on_the_ol
     assert all(target.is_required and target.skip_reason is None for target in targets)
 
 
+def test_the_default_matrix_takes_no_platform_that_is_emulated_and_a_named_one_is_taken():
+    images = [*IMAGES, *rows("manylinux_2_36_aarch64", "cp311")]
+    here = {"x86_64", "i686"}
+    assert names(recipe(), images, None, machines=here) == [f"cp313-{NEW}", f"cp311-{OLD}"]
+    named = recipe(targets={"platforms": ["manylinux-aarch64"]})
+    assert names(named, images, None, machines=here) == ["cp311-manylinux_2_36_aarch64"]
+    everything = names(recipe(), images, None, machines={"x86_64", "aarch64"})
+    assert everything == names(recipe(), images, None)
+    assert "cp311-manylinux_2_36_aarch64" in everything
+
+
 def test_versions_of_the_c_library_compare_as_numbers():
     images = [*rows("manylinux_2_100_x86_64", "cp311"), *rows("manylinux_2_36_x86_64", "cp311")]
     assert names(recipe(), images, None) == [f"cp311-{OLD}"]

@@ -10,7 +10,7 @@ from pydantic import Field
 from buildfarm.errors import InvalidInput
 from buildfarm.farm import archives
 from buildfarm.farm.fleet import ImageRow, list_images
-from buildfarm.farm.registry import register_images
+from buildfarm.farm.registry import register_images, retire_image
 from webapp.api.answer import answer, page
 from webapp.api.spec import Body, Page, answers, spec
 from webapp.context import farm, require
@@ -39,7 +39,7 @@ class Archived:
 
 
 class Images(Body):
-    """All images in use; what is not named is retired."""
+    """All images in use for the families of platforms that are named; others of these are retired."""
 
     images: list[NewImage]
 
@@ -56,10 +56,21 @@ def list_all() -> Response:
 @blueprint.put("/images")
 @spec.validate(resp=answers(Page[ImageRow]), tags=_TAGS)
 def register(json: Images) -> Response:
-    """Make these the images in use."""
+    """Make these the images in use for their families of platforms."""
     who = require("admin")
     with farm().database.begin() as session:
         register_images(session, [image.model_dump() for image in json.images], actor=who.name)
+        session.flush()
+        return page(list_images(session, farm().settings))
+
+
+@blueprint.delete("/images/<image_id>")
+@spec.validate(resp=answers(Page[ImageRow]), tags=_TAGS)
+def retire(image_id: str) -> Response:
+    """Have no new build use an image."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        retire_image(session, image_id, actor=who.name)
         session.flush()
         return page(list_images(session, farm().settings))
 
