@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-#: An emulated attempt may take so many times as long, and keep silent as many times as long (ADR 0018).
+#: An emulated attempt may take so many times as long, and keep silent as many times as long (ADR 0019).
 PATIENCE = 10
 _KINDS = ("manylinux", "musllinux")
 _CROSS = "cross"

@@ -104,7 +104,7 @@ ROUTES = [
     ("POST", "/users", {"name": "ada", "password": "a long password"}, 403, 201),
     ("GET", "/builders", None, 200, 200),
     ("POST", "/builders", {"name": "builder-two", "tiers": ["dev"]}, 403, 201),
-    ("POST", "/builders/join", {"family": "manylinux-x86_64"}, 403, 403),  # a builder's own token alone
+    ("POST", "/builders/join", {"machine": "x86_64"}, 403, 403),  # a builder's own token alone
     ("PUT", "/builders/builder-one/drain", {}, 403, 200),
     ("DELETE", "/builders/builder-one/drain", None, 403, 200),
     ("GET", "/queue", None, 200, 200),
