@@ -199,7 +199,7 @@ def image(digit: str, platform: str, role: str = "builder") -> dict[str, object]
 
 def used(house) -> list[str]:
     with house.database.read() as session:
-        return [one.image_id[7] for one in fleet.list_images(session)]
+        return [one.image_id[7] for one in fleet.list_images(session, house.farm.settings)]
 
 
 def test_images_of_several_hosts_are_in_use_side_by_side(each_house) -> None:
