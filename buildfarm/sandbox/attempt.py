@@ -256,6 +256,7 @@ class _Attempt:
         plan = {
             "wheel": wheel.filename,
             "repair": self._spec.repair,
+            "platform": self._spec.target.partition("-")[2],
             "subdirectory": self._spec.subdirectory,
         }
         inputs = {wheel.filename: wheel.path, "source.tar": source}

@@ -56,6 +56,22 @@ def test_a_c_extension_becomes_a_tested_manylinux_wheel_and_an_sdist(attempt):
     assert outcome.engine["kernel"]
 
 
+def test_a_module_that_needs_nothing_of_a_libc_gets_the_platform_of_its_image(attempt):
+    bare = 'sources = ["add.c"]\npy-limited-api = true\nextra-link-args = ["-nostdlib"]\n'
+    files = {
+        **C_PROJECT,
+        "pyproject.toml": C_PROJECT["pyproject.toml"].replace('sources = ["add.c"]\n', bare),
+        "setup.cfg": "[bdist_wheel]\npy_limited_api = cp311\n",
+        "add.c": "#define Py_LIMITED_API 0x030b0000\n" + C_PROJECT["add.c"],
+    }
+    outcome, farm = attempt(files, expect_native=True, test={})
+
+    assert outcome.state == "succeeded", farm.log
+    assert list(farm.artifacts) == [
+        "fastadd-1.2-cp311-abi3-manylinux1_x86_64.manylinux_2_36_x86_64.manylinux_2_5_x86_64.whl"
+    ]
+
+
 def test_two_builds_of_one_source_are_the_same_bytes(attempt):
     _, first = attempt(C_PROJECT, build_sdist=True)
     time.sleep(2.1)  # a zip entry's time has a step of two seconds

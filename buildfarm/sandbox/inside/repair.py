@@ -11,12 +11,16 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from buildfarm.sandbox.inside import door, steps
 
 #: The name of musl's libc among the strings of an ELF file.
 _MUSL = re.compile(rb"\0libc\.(?:so|musl-\w+\.so\.1)\0")
+#: What auditwheel tells a module's libc by: what the file needs, or the name that CPython gives it.
+_LIBC = re.compile(rb"\0(?:libc\.so\.6|(?:ld-linux|ld-musl|libc\.musl)-[\w.-]+|ld64\.so\.\d)\0")
+_NAMED_FOR_LIBC = re.compile(r"-linux-(?:gnu|musl)\w*\.so$")
 
 #: auditwheel takes longer to be imported than to repair a small wheel: it is loaded while others build.
 _AUDITWHEEL = """
@@ -53,10 +57,22 @@ def _auditwheel(arguments: list[str], environment: dict[str, str]) -> None:
         raise steps.FailedError(process.returncode)
 
 
-def _needs_musl(wheel: str) -> bool:
+def _elf_files(wheel: str) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(wheel) as archive:
-        members = (archive.read(name) for name in archive.namelist())
-        return any(data.startswith(b"\x7fELF") and _MUSL.search(data) for data in members)
+        for name in archive.namelist():
+            data = archive.read(name)
+            if data.startswith(b"\x7fELF"):
+                yield name, data
+
+
+def _needs_musl(wheel: str) -> bool:
+    return any(_MUSL.search(data) for _name, data in _elf_files(wheel))
+
+
+def _tells_no_libc(wheel: str) -> bool:
+    """Whether a module of the wheel needs nothing of any libc, so that auditwheel knows no policy for it."""
+    modules = ((name, data) for name, data in _elf_files(wheel) if name.endswith(".so"))
+    return any(not _LIBC.search(data) and not _NAMED_FOR_LIBC.search(name) for name, data in modules)
 
 
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
@@ -75,8 +91,9 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         steps.unpack_source(environment)
         steps.run(steps.filled(plan["repair"], plan, wheel=wheel, dest_dir=steps.OUT), environment)
     else:
+        platform = ["--plat", plan["platform"]] if _tells_no_libc(wheel) else []
         try:
-            _auditwheel(["repair", "--wheel-dir", steps.OUT, wheel], environment)
+            _auditwheel(["repair", "--wheel-dir", steps.OUT, *platform, wheel], environment)
         except steps.FailedError:
             if _needs_musl(wheel):
                 return {**facts, "musl": True}  # auditwheel falls over glibc's file of the same name
