@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
-from buildfarm.errors import Conflict, IntegrityFailure, NotFound
+from buildfarm.errors import Conflict, IntegrityFailure, InvalidInput, NotFound
 from buildfarm.farm import builds, unserved
 from buildfarm.farm.model import Build
 from buildfarm.ids import new_id
@@ -122,7 +122,11 @@ def snapshot(build: Build, upstream: Upstream, blobs: Blobs, *, max_bytes: int) 
     Raises:
         FarmError: upstream does not give it, or it breaks a rule of the validator.
     """
-    project, version = build.project or "", Version(build.version or "")
+    if build.project is None or build.version is None:
+        sentence = f"{_NAME} has no branches and tags: its builds are of a project's version."
+        hint = "buildfarm mirror build CHANNEL NAME==VERSION"
+        raise InvalidInput(sentence, code="sdist.unnamed", hint=hint)
+    project, version = build.project, Version(build.version)
     page = upstream.rows(project)
     if page is None:
         raise NotFound(f"No upstream index knows {project}.", code="sdist.none")

@@ -24,6 +24,19 @@ commands = { widget = "widget" }
 """
 
 
+def commit_entry(repository: Path, name: str, who: list[str]) -> None:
+    """Commit the pyproject.toml under a name that `git add` would not take."""
+
+    def git(*command: str, given: str = "") -> str:
+        done = subprocess.run(
+            ["git", *who, *command], cwd=repository, input=given, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    tree = git("mktree", given=f"100644 blob {git('rev-parse', 'HEAD:pyproject.toml')}\t{name}\n")
+    git("update-ref", "HEAD", git("commit-tree", "-m", "Hide", tree))
+
+
 @pytest.fixture
 def build(open_house, tmp_path, monkeypatch):
     """Starts a build, and does its control work as a worker does; the answer of the API."""
@@ -31,7 +44,7 @@ def build(open_house, tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "own_farm", lambda: house.farm)
     admin = house.client(house.token("admin"))
 
-    def run(project=PLAIN, ref="main", url=None, interpreters=("cp311", "cp313"), **wrong):
+    def run(project=PLAIN, ref="main", url=None, interpreters=("cp311", "cp313"), entry=None, **wrong):
         repository = tmp_path / "repository"
         repository.mkdir()
         (repository / "pyproject.toml").write_text(project)
@@ -39,6 +52,8 @@ def build(open_house, tmp_path, monkeypatch):
         begin = [["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "Begin"], ["tag", "rolling"]]
         for command in begin:
             subprocess.run(["git", *who, *command], cwd=repository, check=True)
+        if entry:
+            commit_entry(repository, entry, who)
         with house.database.begin() as session:
             connect.add_source(
                 session, "widget", url or repository.as_uri(), scm="generic", branches=[], tier="dev",
@@ -69,6 +84,7 @@ def build(open_house, tmp_path, monkeypatch):
         ({"url": "file:///nowhere/widget.git"}, "fetch-refused", "policy", "no git repository"),
         ({"ref": "refs/heads/gone"}, "ref", "user_code", "no such branch or tag"),
         ({"commit": "a" * 40}, "ref", "user_code", "does not hold the announced commit"),
+        ({"entry": ".git"}, "repository", "user_code", "git's own check refuses"),
         ({"project": "[tool.buildfarm]\ncolour = 1\n"}, "recipe", "user_code", "colour"),
         ({"project": PLAIN + 'requires-python = "three"\n'}, "metadata", "user_code", "Requires-Python"),
         ({"project": PLAIN + '[tool.buildfarm.targets]\nplatforms = ["musllinux-x86_64"]\n'},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from buildfarm.config import Settings
 from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, InvalidInput, StaleAttempt
 from buildfarm.farm import claims
 from buildfarm.farm.model import Build, Task
+from buildfarm.index import attesting
 from buildfarm.index.model import Attestation, ChannelEntry, File, Release
 from buildfarm.index.publish import Publisher
 from buildfarm.journal.log import head
@@ -52,6 +54,10 @@ def publish(
     house, build_id: str, task: tuple[str, int] | None = None, kind: type[Publisher] = Publisher
 ) -> int:
     return publisher(house, kind).publish(build_id, task or house.publish_task(build_id), lambda: None)
+
+
+def died(*_args: object, **_more: object) -> None:
+    raise OSError("died")
 
 
 def again(house, build_id: str) -> tuple[str, int]:
@@ -181,7 +187,8 @@ def test_a_broken_wheel_is_never_attested(press) -> None:
 @pytest.mark.parametrize(
     ("made", "failure_class", "cause"),
     [("broken", "files", "checks"), ("mixed", "files", "checks"), ("foreign", "name", "policy"),
-     ("other bytes", "file-exists", "policy")],
+     ("other bytes", "file-exists", "policy"), ("attested", "signing", "infrastructure"),
+     ("lost", "storage", "infrastructure")],
 )  # fmt: skip
 def test_a_publish_that_is_refused_ends_its_build_with_a_class(
     press, monkeypatch, made: str, failure_class: str, cause: str
@@ -191,15 +198,22 @@ def test_a_publish_that_is_refused_ends_its_build_with_a_class(
     source, wheel = press.source(), press.wheel()
     if made == "other bytes":
         publish(press, press.built(source, wheel))
+    if made == "attested":  # by a publisher that died before it could note it
+        first = press.built(source, wheel)
+        with monkeypatch.context() as dying:
+            dying.setattr(attesting, "record", died)
+            with pytest.raises(OSError, match="died"):
+                publish(press, first)
     if made == "foreign":
         source = press.source("thief", projects=("gadget",))
     files = {
         "broken": [(wheel[0], wheel[1][:-9])],
         "mixed": [wheel, press.wheel("gadget")],
-        "foreign": [wheel],
         "other bytes": [press.wheel(code="x = 2\n")],
     }
-    build_id = press.built(source, *files[made], ref="refs/tags/v2")
+    build_id = press.built(source, *files.get(made, [wheel]), ref="refs/tags/v2")
+    if made == "lost":
+        press.farm.blobs.delete(hashlib.sha256(wheel[1]).hexdigest())
     with press.database.read() as session:
         task = session.scalars(select(Task).where(Task.subject == build_id, Task.kind == "publish")).one()
     tasks.run_task(task.id, task.attempt, 1)

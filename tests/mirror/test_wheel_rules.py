@@ -23,7 +23,9 @@ from buildfarm.index.model import Channel
 from buildfarm.index.wheel_rules import Rounds
 from buildfarm.journal.show import newest_rows
 from buildfarm.mirror.guard_model import WheelRule
+from buildfarm.mirror.model import UpstreamPage
 from buildfarm.mirror.policy import parse
+from workers import tasks
 
 PLATFORM = "manylinux_2_28_x86_64"
 OLD = "2020-01-01T00:00:00.000000Z"
@@ -125,6 +127,29 @@ def test_a_dry_run_says_what_would_be_built_and_builds_nothing(house) -> None:
     with house.database.read() as session:
         assert not session.scalars(select(Build)).all()
         assert not session.scalars(select(WheelRule)).all()
+
+
+@pytest.mark.parametrize("what", ["no version", "nowhere"])
+def test_a_build_without_an_sdist_ends_with_that_class(house, upstream, monkeypatch, what: str) -> None:
+    make(house)
+    verdicts(house)
+    run(house)
+    client = house.client(house.token("admin"))
+    with house.database.begin() as session:
+        build_id = session.scalars(select(Build.id).where(Build.version == "1.0")).one()
+        session.delete(session.get_one(UpstreamPage, "gadget"))  # as in a mirror that was begun anew
+    del upstream.pages["/simple/gadget/"]
+    if what == "no version":
+        body = {"source": "upstream-sdists", "ref": "main"}
+        build_id = client.post("/api/v1/builds", json=body).json["id"]
+    with house.database.read() as session:
+        task = session.scalars(select(Task).where(Task.subject == build_id)).one()
+    monkeypatch.setattr(tasks, "own_farm", lambda: house.farm)
+    tasks.run_task(task.id, task.attempt, 1)
+    ended = client.get(f"/api/v1/builds/{build_id}").json
+    assert (ended["state"], ended["failure_class"], ended["cause"]) == ("failed", "sdist", "user_code")
+    sentence = "are of a project's version" if what == "no version" else "No upstream index knows gadget."
+    assert sentence in ended["first_error"]
 
 
 def test_missing_wheels_are_built_behind_all_other_work_and_nothing_else_is(house) -> None:
