@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -49,13 +49,10 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
     queued = session.scalars(select(Job).where(Job.build_id == build_id, Job.state == State.QUEUED)).all()
     if not queued:
         return {}
-    if pause := dispatch.paused(session):
-        reason = f": {pause.reason}" if pause.reason else "."
-        sentence = f"{pause.actor} has paused the farm{reason}"
+    if sentence := _paused(session):
         return {job.id: Wait(sentence) for job in queued}
-    builders = list(session.scalars(select(Builder).order_by(Builder.name)))
-    source = session.get_one(Source, queued[0].source_id)
-    limited = _at_limit(session, source)
+    builders = _builders(session)
+    limited = _at_limit(session, {queued[0].source_id}).get(queued[0].source_id, "")
     found: dict[str, Wait] = {}
     for queue in sorted({job.queue for job in queued}):
         here = [job for job in queued if job.queue == queue]
@@ -73,6 +70,41 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
     return found
 
 
+def obstacles_of(session: Session, build_ids: Collection[str], settings: Settings) -> dict[str, str]:
+    """By build, why nobody may take its queued jobs now; nothing of those that only wait for their turn.
+
+    For lists: what it asks the database does not grow with the builds.
+    """
+    waiting = session.execute(
+        select(Job.build_id, Job.source_id, Job.queue, Job.handed_over_at.is_(None).label("is_held"))
+        .where(Job.build_id.in_(build_ids), Job.state == State.QUEUED)
+        .distinct()
+    ).all()
+    if sentence := _paused(session):
+        return {row.build_id: sentence for row in waiting}
+    builders = _builders(session)
+    of_queue = {queue: _able(builders, queue, settings)[1] for queue in {row.queue for row in waiting}}
+    limited = _at_limit(session, {row.source_id for row in waiting if row.is_held})
+    found: dict[str, str] = {}
+    for row in waiting:
+        sentence = of_queue[row.queue] or (limited.get(row.source_id, "") if row.is_held else "")
+        if sentence:
+            found.setdefault(row.build_id, sentence)
+    return found
+
+
+def _paused(session: Session) -> str:
+    """The sentence, when somebody has paused the farm."""
+    pause = dispatch.paused(session)
+    if pause is None:
+        return ""
+    return f"{pause.actor} has paused the farm" + (f": {pause.reason}" if pause.reason else ".")
+
+
+def _builders(session: Session) -> list[Builder]:
+    return list(session.scalars(select(Builder).order_by(Builder.name)))
+
+
 def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[list[Builder], str]:
     """The builders that take this queue's jobs now; when there is none, why not."""
     able = [one for one in builders if crew.serves(one, queue)]
@@ -88,14 +120,16 @@ def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[
     return natives or able, ""
 
 
-def _at_limit(session: Session, source: Source) -> str:
-    """The sentence, when the source has as many jobs with builders as it may."""
-    if source.jobs_max is None:
-        return ""
-    count = session.execute(select(dispatch.with_builders(source.id))).scalar_one()
-    if count < source.jobs_max:
-        return ""
-    return f"{source.name} has {count} of at most {source.jobs_max} jobs with builders."
+def _at_limit(session: Session, source_ids: Collection[str]) -> dict[str, str]:
+    """The sentence for each of the sources that has as many jobs with builders as it may."""
+    at_work = dispatch.with_builders(Source.id)
+    rows = session.execute(
+        select(Source.id, Source.name, Source.jobs_max, at_work.label("count"))
+        .where(Source.id.in_(source_ids), Source.jobs_max <= at_work)
+    )  # fmt: skip
+    return {
+        row.id: f"{row.name} has {row.count} of at most {row.jobs_max} jobs with builders." for row in rows
+    }
 
 
 def _slots(session: Session, able: Sequence[Builder]) -> _Slots:

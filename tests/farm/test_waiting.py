@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, event
 
 from buildfarm import clock
 from buildfarm.farm import dispatch, registry
 from buildfarm.farm.model import Builder, Job
-from buildfarm.farm.waiting import Wait, waits_of
+from buildfarm.farm.waiting import Wait, obstacles_of, waits_of
 from tests.farm.test_dispatch import BAD, PREFIX, TARGETS, handed_over, joined, limited, posted, seen
 from tests.farm.test_handover import Queues
 
@@ -125,3 +126,35 @@ def test_pages_and_api_say_it(house, build: str) -> None:
     assert client.get(f"/api/v1/jobs/{job_id}").json["wait"]["sentence"] == sentence
     for path in (f"/builds/{build}", f"/jobs/{job_id}"):
         assert sentence in client.get(path).text
+
+
+def test_the_queue_says_of_each_build_what_is_in_its_way_and_asks_no_more_for_more_builds(house) -> None:
+    joined(house, "one")
+    source = house.source()
+    held, _ = house.build(source, *TARGETS[:2])
+    other, _ = house.build(house.source("other", projects=()), TARGETS[0])
+    limited(house, source, 1)
+    handed_over(house, Queues())
+    client = house.client(house.token("admin"))
+    asked: list[str] = []
+
+    def note(_connection, _cursor, text: str, *_more: object) -> None:
+        asked.append(text)
+
+    def obstacles(build_ids: list[str]) -> tuple[set[str], int]:
+        """The builds that something is in the way of, and how many questions that took."""
+        asked.clear()
+        event.listen(Engine, "before_cursor_execute", note)
+        with house.database.read() as session:
+            found = obstacles_of(session, build_ids, house.farm.settings)
+        event.remove(Engine, "before_cursor_execute", note)
+        return set(found), len(asked)
+
+    found, few = obstacles([held, other])
+    assert found == {held}
+    assert client.get("/queue").text.count("widget has 1 of at most 1 jobs with builders.") == 1
+    more = [house.build(house.source(f"more{n}", projects=()), TARGETS[0])[0] for n in range(5)]
+    with house.database.begin() as session:
+        registry.drain(session, "one", actor="ada")
+    assert obstacles([held, other, *more]) == ({held, other, *more}, few)
+    assert client.get("/queue").text.count("Every builder that could take it is drained: one.") == 7

@@ -9,6 +9,7 @@ from buildfarm.farm import dispatch, registry
 from buildfarm.farm.fleet import list_images, queue_health
 from buildfarm.farm.logins import join_command
 from buildfarm.farm.show import list_builds
+from buildfarm.farm.waiting import obstacles_of
 from webapp.api.effects import hand_over
 from webapp.context import check_form, farm, require
 from webapp.pages import home
@@ -23,10 +24,12 @@ def queue() -> Response:
     require("view")
     with farm().database.read() as session:
         health = queue_health(session, farm().settings)
+        queued, running = (list_builds(session, state=state)[0] for state in ("queued", "running"))
+        obstacles = obstacles_of(session, [build.id for build in queued + running], farm().settings)
         return page(
             "queue.html", health=health, join=join_command(farm().settings.public_url, "TOKEN"),
             sentence=home.sentence(health), images=list_images(session, farm().settings),
-            queued=list_builds(session, state="queued")[0], running=list_builds(session, state="running")[0],
+            queued=queued, running=running, obstacles=obstacles,
         )  # fmt: skip
 
 
