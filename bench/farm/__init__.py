@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.farm import answered, builds, large, pushes, queued
+from bench.farm import answered, builds, large, pushes, queued, waves
 from bench.farm.stand import Stand
 from bench.row import Row
 
@@ -20,6 +20,7 @@ PARTS: dict[tuple[str, ...], Callable[[Stand], Iterator[Row]]] = {
     ("push",): pushes.rows,
     ("queue",): queued.rows,
     ("answered.equal_input",): answered.rows,
+    ("wave.preview",): waves.rows,
     ("large_build.wall", "large_rebuild.wall"): large.rows,
     ("build.twenty_projects.wall",): builds.twenty_projects,
 }

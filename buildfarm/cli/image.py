@@ -9,6 +9,7 @@ import click
 from buildfarm.cli.archives import send_wanted
 from buildfarm.cli.client import from_environment
 from buildfarm.cli.output import Columns, json_option, print_rows
+from buildfarm.cli.wave import print_offers
 from buildfarm.errors import EnvironmentProblem
 from buildfarm.sandbox.images import newest_images
 
@@ -42,6 +43,7 @@ def add(*, as_json: bool) -> None:
 
     They take the place of those of the same kind of platform, such as manylinux-x86_64; other kinds stay.
     Where builders of other hosts may join, the farm is sent those that it does not have, for them to fetch.
+    What was built in images that these replace can be built again: the rebuild waves for it are named.
     """
     farm, docker_host = from_environment(), os.environ.get("DOCKER_HOST")
     fields = ("image_id", "platform", "role", "suite", "interpreters")
@@ -55,6 +57,8 @@ def add(*, as_json: bool) -> None:
     farm.put("images", body={"images": found})
     send_wanted(farm, docker_host, say=lambda line: click.echo(line, err=True))
     print_rows(farm.get("images"), _COLUMNS, as_json=as_json)
+    if not as_json:
+        print_offers()
 
 
 @image.command()

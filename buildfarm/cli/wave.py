@@ -37,6 +37,12 @@ _PLANNED: Columns = {
     "minutes": lambda row: _minutes(row["seconds"]),
     "why": "why",
 }
+_OFFERED: Columns = {
+    "because of": lambda row: f"{row['trigger']} {row['subject']}",
+    "releases": "projects",
+    "why": "why",
+    "see": lambda row: _preview(row),
+}
 _MEMBERS: Columns = {
     "level": "level",
     "release": lambda row: f"{row['project']} {row['version']}",
@@ -85,6 +91,21 @@ def preview(*, as_json: bool, **chosen: str | None) -> None:
     )
     print_part("Built again, by level", found["members"], _PLANNED)
     print_part("Left out", found["left_out"], {"project": "project", "why": "why"})
+
+
+@wave.command()
+@click.option("--channel", default="dev", show_default=True, help="Whose newest releases.")
+@json_option
+def offers(*, channel: str, as_json: bool) -> None:
+    """What a wave would be good for now; `preview` one, then `open` it."""
+    print_rows(from_environment().get("waves", "offers", channel=channel), _OFFERED, as_json=as_json)
+
+
+def print_offers() -> None:
+    """To standard error: the waves for images and interpreters that are offered."""
+    for row in from_environment().get("waves", "offers")["items"]:
+        if row["trigger"] != "project":
+            click.echo(f"{row['projects']} of {row['channel']} {row['why']}: {_preview(row)}", err=True)
 
 
 @wave.command(name="open")
@@ -157,6 +178,10 @@ def _print(row: Mapping[str, Any], *, as_json: bool) -> None:
 def _counted(row: Mapping[str, Any]) -> str:
     states = Counter(one["state"] for one in row["members"])
     return plain([f"{count} {state}" for state, count in sorted(states.items())])
+
+
+def _preview(row: Mapping[str, Any]) -> str:
+    return f"buildfarm wave preview --{row['trigger']} {row['subject']}"
 
 
 def _minutes(seconds: float) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ from buildfarm.farm.rules import State
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 
+_Row = TypeVar("_Row", IndexAnswer, Dependency, Artifact)
 #: Earlier jobs of one snapshot that are looked at, the newest first.
 _CANDIDATES = 100
 
@@ -75,15 +77,15 @@ def earlier(database: Database, blobs: Blobs, index: Index, build: Build, snapsh
     with database.read() as session:
         source = session.get_one(Source, build.source_id)
         candidates = _candidates(session, source, snapshot_sha256)
-        shown = {job.id: _shown(session, job) for job in candidates}
-        files = {job.id: _served(session, job) for job in candidates}
-        made = {job.id: _made(session, job) for job in candidates}
+        shown = _of_attempts(session, IndexAnswer, candidates)
+        served = _of_attempts(session, Dependency, candidates)
+        made = _of_attempts(session, Artifact, candidates)
     now = _Now(index, source.reads)
     found: dict[str, str] = {}
     for job in candidates:
         key = job.input_sha256 or ""
-        are_here = made[job.id] and all(blobs.has(sha256) for sha256 in made[job.id])
-        if key not in found and are_here and now.shows(shown[job.id]) and not now.takes_back(files[job.id]):
+        are_here = made[job.id] and all(blobs.has(file.sha256) for file in made[job.id])
+        if key not in found and are_here and now.shows(shown[job.id]) and not now.takes_back(served[job.id]):
             found[key] = job.id
     return Earlier(found)
 
@@ -99,8 +101,8 @@ class _Now:
     def shows(self, answers: Iterable[IndexAnswer]) -> bool:
         return all(one.sha256 is not None and self._digest(one) == one.sha256 for one in answers)
 
-    def takes_back(self, filenames: Sequence[str]) -> bool:
-        return bool(filenames) and self.index.takes_back(filenames)
+    def takes_back(self, files: Sequence[Dependency]) -> bool:
+        return bool(files) and self.index.takes_back(file.filename for file in files)
 
     def _digest(self, one: IndexAnswer) -> str | None:
         key = (one.ecosystem, one.asked)
@@ -131,19 +133,13 @@ def _candidates(session: Session, source: Source, snapshot_sha256: str) -> list[
     return [job for job in session.scalars(query) if job.queue.split(".")[2] == source.tier]
 
 
-def _shown(session: Session, job: Job) -> Sequence[IndexAnswer]:
-    query = select(IndexAnswer).where(IndexAnswer.job_id == job.id, IndexAnswer.attempt == job.attempt)
-    return session.scalars(query).all()
-
-
-def _served(session: Session, job: Job) -> Sequence[str]:
-    query = select(Dependency.filename).where(Dependency.job_id == job.id, Dependency.attempt == job.attempt)
-    return session.scalars(query).all()
-
-
-def _made(session: Session, job: Job) -> Sequence[str]:
-    query = select(Artifact.sha256).where(Artifact.job_id == job.id, Artifact.attempt == job.attempt)
-    return session.scalars(query).all()
+def _of_attempts(session: Session, table: type[_Row], jobs: Iterable[Job]) -> Mapping[str, Sequence[_Row]]:
+    """The rows of the jobs' last attempts, by the job's id."""
+    found: defaultdict[str, list[_Row]] = defaultdict(list)
+    last = (table.job_id == Job.id) & (table.attempt == Job.attempt)
+    for row in session.scalars(select(table).join(Job, last).where(Job.id.in_([job.id for job in jobs]))):
+        found[row.job_id].append(row)
+    return found
 
 
 @cache

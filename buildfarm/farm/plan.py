@@ -83,7 +83,7 @@ class Planner:
         earlier = equal.earlier(self.database, self.blobs, self.index, build, snapshot.sha256)
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
-            images = _images(session)
+            images = image_rows(session)
             for index, recipe in enumerate(recipes):
                 one = builds.get(session, build_id)
                 if index:
@@ -186,7 +186,7 @@ def sdist_targets(
     recipe = sdist_recipe(settings, project, files)
     return plan_targets(
         recipe,
-        _images(session),
+        image_rows(session),
         static_requires_python(files, recipe),
         catalog=_catalog(settings),
         machines=crew.native_machines(session),
@@ -275,7 +275,8 @@ def _class(build: Build) -> str:
     return "release" if build.ref.startswith("refs/tags/") else "interactive"
 
 
-def _images(session: Session) -> list[ImageRow]:
+def image_rows(session: Session) -> list[ImageRow]:
+    """The images in use, as targets are planned by them."""
     return [
         ImageRow(
             platform=image.platform,

@@ -51,12 +51,13 @@ def undo(session: Session, wave_id: str, *, actor: str) -> Wave:
 
     Raises:
         NotFound: `wave.unknown`.
-        Conflict: `wave.not_promoted`; `wave.open`, another wave of the channel is under way.
+        Conflict: `wave.not_promoted`; `wave.open`, another wave of the channel is under way;
+            `wave.meets`, one of another channel has a release of this one.
     """
     wave = run.hold(session, wave_id)
     if wave.state != WaveState.PROMOTED:
         raise Conflict(f"{wave_id} is {wave.state}, not promoted.", code="wave.not_promoted")
-    run.demand_none_open(session, wave.channel)
+    run.demand_apart(session, wave.channel, [(one.project, one.version) for one in wave.members])
     promotions.undo_set(session, wave.promotions, actor=actor)
     wave.promotions, wave.state, wave.ended_at = [], WaveState.READY, None
     record(session, "wave.undo", wave=wave.id, channel=wave.channel, actor=actor)

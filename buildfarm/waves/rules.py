@@ -37,6 +37,8 @@ class MemberState(StrEnum):
 
 
 M = MemberState
+#: Builds of one wave that are queued or run at a time: enough for a dozen builders, and no flood.
+AT_ONCE = 20
 THROUGH = frozenset(M) - {M.WAITING, M.BUILDING}
 #: Ends after which what needs the member is not built.
 BROKEN = frozenset({M.FAILED, M.SKIPPED, M.CANCELLED})
@@ -63,19 +65,25 @@ def end_of(build: State) -> MemberState:
 
 
 def next_of(members: Mapping[str, Standing]) -> dict[str, MemberState]:
-    """What becomes of waiting members now: `building` for those that are to be started.
+    """What becomes of waiting members now: `building` for those that are to be started, in their order.
 
-    Nothing is said of members that go on waiting.
+    Nothing is said of members that go on waiting, be it that `AT_ONCE` are being built.
     """
     now = {name: one.state for name, one in members.items()}
     found: dict[str, MemberState] = {}
+    room = AT_ONCE - sum(state is M.BUILDING for state in now.values())
     moved = True
     while moved:  # what is skipped or not needed decides at once about what waits for it
         moved = False
         for name, one in members.items():
-            if now[name] is M.WAITING and (after := _after(one, [now[other] for other in one.waits_for])):
-                now[name] = found[name] = after
-                moved = True
+            if now[name] is not M.WAITING:
+                continue
+            after = _after(one, [now[other] for other in one.waits_for])
+            if after is None or (after is M.BUILDING and room <= 0):
+                continue
+            now[name] = found[name] = after
+            room -= after is M.BUILDING
+            moved = True
     return found
 
 

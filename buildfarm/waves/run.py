@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -27,11 +29,12 @@ def open_wave(session: Session, planned: Preview, *, actor: str) -> Wave:
 
     Raises:
         InvalidInput: `wave.empty`, nothing would be built.
-        Conflict: `wave.open`, another wave of the channel is under way.
+        Conflict: `wave.open`, another wave of the channel is under way; `wave.meets`, one of another channel
+            has a release of this one.
     """
     if not planned.members:
         raise InvalidInput("This concerns no release: nothing would be built.", code="wave.empty")
-    demand_none_open(session, planned.channel)
+    demand_apart(session, planned.channel, [(one.project, one.version) for one in planned.members])
     number = 1 + (session.scalar(select(func.max(Wave.number))) or 0)
     channels.create_candidate(session, f"wave-{number}", of=planned.channel, actor=actor)
     session.flush()
@@ -71,21 +74,50 @@ def open_wave(session: Session, planned: Preview, *, actor: str) -> Wave:
     return wave
 
 
-def demand_none_open(session: Session, channel: str) -> None:
-    """Refuse a second wave of a channel; the channel is held, so that of two the later sees the earlier one.
+def demand_apart(session: Session, channel: str, releases: Iterable[tuple[str, str]]) -> None:
+    """Refuse a second wave of a channel, and one for releases = (project, version) that another one has.
+
+    Waves begin one after the other, so that of two the later sees the earlier one: the first rung is held.
 
     Raises:
-        Conflict: `wave.open`.
+        Conflict: `wave.open`, `wave.meets`.
     """
+    channels.hold(session, channels.LADDER[0])
     channels.hold_durable(session, channel)
+    wanted = set(releases)
+    for other in under_way(session):
+        if other.channel == channel:
+            raise Conflict(
+                f"{other.id} of the channel {channel} is not over.",
+                code="wave.open",
+                hint="Promote it or cancel it; two at once would rebuild the same releases.",
+            )
+        if shared := sorted(wanted & {(one.project, one.version) for one in other.members}):
+            raise Conflict(
+                f"{other.id} of the channel {other.channel} rebuilds {' '.join(shared[0])} as well.",
+                code="wave.meets",
+                hint="Promote it or cancel it first: of two rebuilds of a release installers take the later.",
+            )
+
+
+def under_way(session: Session) -> Sequence[Wave]:
+    """The waves that are neither promoted nor cancelled."""
     over = Wave.state.in_([WaveState.PROMOTED, WaveState.CANCELLED])
-    other = session.scalars(select(Wave).where(Wave.channel == channel, ~over)).first()
-    if other is not None:
-        raise Conflict(
-            f"{other.id} of the channel {other.channel} is not over.",
-            code="wave.open",
-            hint="Promote it or cancel it; two at once would rebuild the same releases.",
+    return session.scalars(select(Wave).where(~over).order_by(Wave.number)).all()
+
+
+def get(session: Session, wave_id: str) -> Wave:
+    """One wave.
+
+    Raises:
+        NotFound: `wave.unknown`.
+    """
+    wave = session.get(Wave, wave_id)
+    if wave is None:
+        raise NotFound(
+            f"There is no {wave_id[:60]}.", code="wave.unknown", hint="`buildfarm wave list` shows them all."
         )
+    return wave
 
 
 def hold(session: Session, wave_id: str) -> Wave:
@@ -94,12 +126,8 @@ def hold(session: Session, wave_id: str) -> Wave:
     Raises:
         NotFound: `wave.unknown`.
     """
-    wave = session.get(Wave, wave_id, with_for_update=True, populate_existing=True)
-    if wave is None:
-        raise NotFound(
-            f"There is no {wave_id[:60]}.", code="wave.unknown", hint="`buildfarm wave list` shows them all."
-        )
-    return wave
+    held = session.get(Wave, wave_id, with_for_update=True, populate_existing=True)
+    return held or get(session, wave_id)
 
 
 def advance_all(database: Database) -> int:
@@ -116,7 +144,10 @@ def advance_all(database: Database) -> int:
 
 
 def advance(session: Session, wave_id: str) -> None:
-    """Note which builds ended, start what waited for them; idempotent, a wave that is over stays as it is."""
+    """Note which builds ended, start what waited for them; idempotent, a wave that is over stays as it is.
+
+    What waits for a build that cannot be started is looked at in the next step.
+    """
     wave = hold(session, wave_id)
     if wave.state != WaveState.RUNNING:
         return
@@ -124,21 +155,22 @@ def advance(session: Session, wave_id: str) -> None:
     for one in wave.members:
         if one.state == MemberState.BUILDING and one.rebuild_id:
             _follow(one, session.get_one(Build, one.rebuild_id, populate_existing=True))
-    _hold_sources(session, wave)
-    while after := rules.next_of({name: _standing(one) for name, one in members.items()}):
-        for name, state in after.items():
-            members[name].state = state
-            if state is MemberState.BUILDING:
-                _start(session, wave, members[name])
-            elif state is MemberState.SKIPPED:
-                members[name].reason = _what_broke(members, members[name])
+    after = rules.next_of({name: _standing(one) for name, one in members.items()})
+    for name, state in after.items():
+        members[name].state = state
+        if state is MemberState.SKIPPED:
+            members[name].reason = _what_broke(members, members[name])
+    begun = [members[name] for name, state in after.items() if state is MemberState.BUILDING]
+    _hold_sources(session, begun)
+    for one in begun:
+        _start(session, wave, one)
     if all(one.state in rules.THROUGH for one in wave.members):
         wave.state = WaveState.READY
 
 
-def _hold_sources(session: Session, wave: Wave) -> None:
+def _hold_sources(session: Session, begun: Iterable[Member]) -> None:
     """Before builds of several sources are numbered: in one order, or two waves would wait for each other."""
-    made = select(Build.source_id).where(Build.id.in_([one.build_id for one in wave.members]))
+    made = select(Build.source_id).where(Build.id.in_([one.build_id for one in begun]))
     session.execute(select(Source.id).where(Source.id.in_(made)).order_by(Source.id).with_for_update())
 
 

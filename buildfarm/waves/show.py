@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from buildfarm.db import keyset
-from buildfarm.errors import NotFound
+from buildfarm.waves import run
 from buildfarm.waves.model import Member, Wave
 
 
@@ -65,10 +65,7 @@ def wave_detail(session: Session, wave_id: str) -> WaveRow:
     Raises:
         NotFound: `wave.unknown`.
     """
-    wave = session.get(Wave, wave_id)
-    if wave is None:
-        raise NotFound(f"There is no {wave_id[:60]}.", code="wave.unknown")
-    return wave_row(wave)
+    return wave_row(run.get(session, wave_id))
 
 
 def wave_row(wave: Wave) -> WaveRow:

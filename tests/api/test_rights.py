@@ -52,6 +52,7 @@ ROUTES = [
     ("POST", "/releases/widget/1.0/unyank", {}, 403, 200),
     ("POST", "/releases/widget/1.0/withdraw", {"reason": "leaked"}, 403, 200),
     ("GET", "/waves", None, 200, 200),
+    ("GET", "/waves/offers", None, 200, 200),
     ("POST", "/waves/preview", WAVE, 200, 200),
     ("POST", "/waves", WAVE, 403, 400),
     ("GET", "/waves/wave-9", None, 404, 404),

@@ -181,6 +181,8 @@ def test_builders_images_channels_projects_and_the_journal_are_listed(run):
     assert "http://farm.example/staging/simple/" in run("channel", "list").out
     assert run("project", "list", "-q", "widg", "--json").json["items"][0]["latest"] == "1.0"
     assert "publish" in run("journal", "list", "--limit", "200").out
+    assert run("wave", "offers").err == "None.\n"
+    assert run("wave", "offers", "--channel", "nowhere").code == 1
     assert run("journal", "checkpoint").out.endswith("farm.example\n1\n\n")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Engine, event, update
 
 from buildfarm import clock
 from buildfarm.farm import builds, claims, registry
@@ -289,6 +289,23 @@ def test_another_image_recipe_or_tier_is_another_input(shop) -> None:
     with shop.house.database.begin() as session:
         registry.register_images(session, images("d"), actor="test")
     assert answers(shop.plan()) == NOBODY
+
+
+def test_looking_at_many_earlier_jobs_asks_no_more_often_than_at_one(shop) -> None:
+    def asked() -> int:
+        texts: list[str] = []
+        note = lambda _connection, _cursor, text, *_more: texts.append(text)  # noqa: E731
+        event.listen(Engine, "before_cursor_execute", note)
+        shop.plan(fresh=False)
+        event.remove(Engine, "before_cursor_execute", note)
+        return sum("index_answer" in text or "dependency" in text or "artifact" in text for text in texts)
+
+    shop.built()
+    few = asked()
+    for _again in range(3):
+        for job in shop.plan(fresh=True)["jobs"]:
+            shop.run(job)
+    assert asked() == few
 
 
 def test_a_comparison_reads_what_the_job_that_ran_was_served(shop) -> None:

@@ -15,15 +15,28 @@ from buildfarm.farm.rules import State
 from buildfarm.index import channels
 from buildfarm.index.model import File, Release
 from buildfarm.journal.record import record
-from buildfarm.waves.preview import Kind, Preview, Trigger, preview
+from buildfarm.recipes.model import Recipe, Targets
+from buildfarm.waves.offers import offers
+from buildfarm.waves.preview import Preview, preview
+from buildfarm.waves.triggers import Kind, Trigger
 from tests.conftest import IMAGE
 
 OLD, NEWER = IMAGE, "sha256:" + "2" * 64
 PLATFORM = "manylinux_2_28_x86_64"
 
 
-def there(house, project: str, tag: str, *, version: str = "1.0", requires: str = "", took: int = 60) -> None:
-    """A release of one wheel, built in `took` seconds in the old image."""
+def there(
+    house,
+    project: str,
+    tag: str,
+    *,
+    version: str = "1.0",
+    requires: str = "",
+    took: int = 60,
+    requires_python: str | None = None,
+    **targets: object,
+) -> None:
+    """A release of one wheel, built in `took` seconds in the old image, by a recipe with these `targets`."""
     source = house.source(project, projects=(project,))
     target = f"cp313-{PLATFORM}"
     build_id, made = house.build(source, target)
@@ -31,7 +44,9 @@ def there(house, project: str, tag: str, *, version: str = "1.0", requires: str 
     lines = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"
     lines += f"Requires-Dist: {requires}\n" if requires else ""
     with house.database.begin() as session:
-        session.get_one(Build, build_id).state = State.PUBLISHED
+        build = session.get_one(Build, build_id)
+        build.state = State.PUBLISHED
+        build.recipe = Recipe(name="default", targets=Targets(**targets)).model_dump(mode="json")
         job = session.get_one(Job, made[target])
         job.state, job.started_at = State.SUCCEEDED, clock.now() - timedelta(seconds=took)
         job.finished_at = job.started_at + timedelta(seconds=took)
@@ -42,7 +57,7 @@ def there(house, project: str, tag: str, *, version: str = "1.0", requires: str 
         session.add(
             File(
                 filename=filename, release_id=release.id, sha256=sha256, size=1, uploaded_at=clock.now(),
-                metadata_sha256=metadata, build_id=build_id,
+                metadata_sha256=metadata, build_id=build_id, requires_python=requires_python,
             )
         )  # fmt: skip
         session.flush()
@@ -50,17 +65,32 @@ def there(house, project: str, tag: str, *, version: str = "1.0", requires: str 
         record(session, "publish", project=project, version=version, channel="dev", on_serial=enter)
 
 
-def images(house, image_id: str) -> None:
-    facts: dict[str, Any] = {"platform": PLATFORM, "role": "builder", "suite": "trixie"}
+def images(house, image_id: str, *interpreters: str) -> None:
+    facts: dict[str, Any] = {
+        "platform": PLATFORM,
+        "suite": "trixie",
+        "interpreters": ["cp313", *interpreters],
+    }
     with house.database.begin() as session:
         registry.register_images(
-            session, [{"image_id": image_id, "interpreters": ["cp313"], **facts}], actor="test"
+            session,
+            [
+                {"image_id": image_id, "role": "builder", **facts},
+                {"image_id": image_id[:-1] + "e", "role": "test", **facts},
+            ],
+            actor="test",
         )
 
 
 def seen(house, kind: Kind, subject: str) -> Preview:
     with house.database.read() as session:
         return preview(session, house.farm.blobs, house.farm.settings, Trigger(kind, subject), channel="dev")
+
+
+def offered(house) -> list[tuple[int, str]]:
+    with house.database.read() as session:
+        found = offers(session, house.farm.blobs, channel="dev")
+        return [(one.projects, one.why) for one in found]
 
 
 def members(found: Preview) -> list[tuple[int, str, str]]:
@@ -74,12 +104,13 @@ def left_out(found: Preview) -> dict[str, str]:
 def test_an_image_concerns_wheels_of_its_platform_that_an_older_one_made(house) -> None:
     there(house, "fast", f"cp313-cp313-{PLATFORM}")
     there(house, "pure", "py3-none-any")
+    images(house, OLD)
     images(house, NEWER)
     found = seen(house, Kind.IMAGE, "trixie")
-    assert members(found) == [(1, "fast", f"was built for {PLATFORM} in an older image")]
+    assert members(found) == [(1, "fast", "was built in an older image of trixie")]
     assert left_out(found) == {"pure": "has no wheels for a platform"}
     images(house, OLD)
-    assert left_out(seen(house, Kind.IMAGE, "trixie"))["fast"] == "was built in this image"
+    assert left_out(seen(house, Kind.IMAGE, "trixie"))["fast"] == "was built in an image in use"
 
 
 def test_an_interpreter_concerns_platform_wheels_that_lack_it(house) -> None:
@@ -87,11 +118,47 @@ def test_an_interpreter_concerns_platform_wheels_that_lack_it(house) -> None:
     there(house, "user", f"cp313-cp313-{PLATFORM}", requires="fast", took=30)
     there(house, "stable", f"cp39-abi3-{PLATFORM}")
     there(house, "pure", "py3-none-any", requires="fast")
+    images(house, OLD, "cp314")
     found = seen(house, Kind.PYTHON, "cp314")
     assert members(found) == [(1, "fast", "has no wheels for cp314"), (2, "user", "has no wheels for cp314")]
     assert (found.seconds, found.expected_seconds, found.slots) == (90, 90, 0)
     assert left_out(found)["stable"] == "its abi3 wheels serve cp314"
     assert left_out(seen(house, Kind.PYTHON, "cp313"))["fast"] == "has wheels for cp313"
+
+
+def test_an_interpreter_concerns_no_recipe_that_would_make_nothing_for_it(house) -> None:
+    tag = f"cp313-cp313-{PLATFORM}"
+    there(house, "every", tag, optional=["*cp314*"])
+    there(house, "named", tag, interpreters=["cp313", "cp314"])
+    there(house, "older", tag, interpreters=["cp312", "cp313"])
+    there(house, "skips", tag, skip=["cp314*"])
+    there(house, "bound", tag, requires_python="<3.14")
+    there(house, "apart", tag, interpreters=["cp314", "cp399"])
+    images(house, OLD, "cp314")
+    found = seen(house, Kind.PYTHON, "cp314")
+    assert [one.project for one in found.members] == ["every", "named"]
+    why = left_out(found)
+    assert why.pop("apart").startswith(
+        "The recipe asks for a target that the farm cannot build: no image for"
+    )
+    assert why == {
+        "older": "its recipe names cp312, cp313 alone",
+        "skips": "its recipe leaves cp314 out",
+        "bound": "its Requires-Python, <3.14, leaves cp314 out",
+    }
+
+
+def test_an_image_and_an_interpreter_are_offered_to_what_was_built_without_them(house) -> None:
+    there(house, "fast", f"cp313-cp313-{PLATFORM}")
+    there(house, "older", f"cp313-cp313-{PLATFORM}", interpreters=["cp313"])
+    there(house, "pure", "py3-none-any")
+    images(house, OLD)
+    assert offered(house) == []
+    images(house, NEWER, "cp314")
+    assert offered(house) == [
+        (2, "built in an older image of trixie"),
+        (1, "without wheels for cp314"),
+    ]
 
 
 def test_projects_that_need_each_other_are_said_and_share_a_level(house) -> None:
@@ -125,6 +192,7 @@ def test_development_versions_are_left_to_the_next_push(house) -> None:
     [
         (Kind.IMAGE, "sarge", "image.unknown"),
         (Kind.PYTHON, "pypy", "wave.python"),
+        (Kind.PYTHON, "cp399", "image.unknown"),
         (Kind.PROJECT, "a b", "wave.project"),
         (Kind.PROJECT, "a==one", "wave.project"),
     ],

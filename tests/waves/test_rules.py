@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +38,23 @@ def test_a_member_begins_when_all_it_waits_for_is_through_and_something_is_new(m
             assert after[name] is M.BUILDING
         else:
             assert after[name] is M.UNNEEDED
+
+
+@given(waves, st.integers(1, 3), st.lists(st.sampled_from([M.REBUILT, M.EQUAL, M.FAILED])), st.data())
+def test_a_wave_comes_to_its_end_with_no_more_builds_at_a_time_than_it_may(members, room, ends, data) -> None:
+    members = {name: replace(one, state=M.WAITING) for name, one in members.items()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rules, "AT_ONCE", room)
+        while not all(one.state in rules.THROUGH for one in members.values()):
+            for name, state in rules.next_of(members).items():
+                members[name] = replace(members[name], state=state)
+            building = [name for name, one in members.items() if one.state is M.BUILDING]
+            assert len(building) <= room
+            if building:  # one of them ends, whichever
+                name = data.draw(st.sampled_from(building))
+                members[name] = replace(members[name], state=ends.pop() if ends else M.EQUAL)
+            else:
+                assert all(one.state in rules.THROUGH for one in members.values())
 
 
 @given(waves)

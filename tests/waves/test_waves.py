@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from buildfarm.farm.model import Build, Job
 from buildfarm.journal.model import JournalRow
+from buildfarm.waves import rules
 
 pytestmark = pytest.mark.system
 CORE = {"trigger": "project", "subject": "core"}
@@ -96,6 +97,37 @@ def test_what_needs_a_failed_member_is_not_built(chain) -> None:
     assert chain.api("POST", f"/waves/{wave}/promote", 409, json={})["code"] == "wave.failed"
     chain.api("POST", f"/waves/{wave}/promote", json={"partial": True})
     assert chain.page("dev", "side") == ["side-1.0-1-py3-none-any.whl", "side-1.0-py3-none-any.whl"]
+
+
+def test_a_wave_has_no_more_builds_at_a_time_than_it_may(chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "AT_ONCE", 1)
+    chain.release("side", reads=("core",))
+    chain.release("core", "3.0")
+    wave = opened(chain)
+    assert chain.states(wave) == {"middle": "building", "side": "waiting", "top": "waiting"}
+    chain.rebuild(wave, "middle", "core", code="x = 2\n")
+    assert chain.states(wave) == {"middle": "rebuilt", "side": "building", "top": "waiting"}
+    chain.rebuild(wave, "side", "core")
+    assert chain.states(wave) == {"middle": "rebuilt", "side": "equal", "top": "building"}
+
+
+def test_a_release_is_in_one_wave_at_a_time(chain) -> None:
+    for project, version in (("middle", "1.0"), ("core", "2.0")):
+        body = {"project": project, "version": version, "from": "dev", "to": "staging"}
+        chain.api("POST", "/promotions", 201, json=body)
+    first = opened(chain)
+    refused = chain.api("POST", "/waves", 409, json=CORE | {"channel": "staging"})
+    assert (refused["code"], refused["title"]) == (
+        "wave.meets",
+        f"{first} of the channel dev rebuilds middle 1.0 as well.",
+    )
+    chain.rebuild(first, "middle", "core", code="x = 2\n")
+    chain.rebuild(first, "top", "middle")
+    chain.api("POST", f"/waves/{first}/promote", json={})
+    second = chain.api("POST", "/waves", 201, json=CORE | {"channel": "staging"})["id"]
+    assert chain.api("POST", f"/waves/{first}/undo", 409)["code"] == "wave.meets"
+    chain.api("POST", f"/waves/{second}/cancel")
+    assert chain.api("POST", f"/waves/{first}/undo")["state"] == "ready"
 
 
 def test_what_is_built_when_its_wave_is_cancelled_is_not_published(chain) -> None:

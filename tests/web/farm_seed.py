@@ -149,7 +149,7 @@ def _wave(session: Session, seed: Seed) -> None:
             state=WaveState.READY, actor=ADMIN, created_at=clock.now(), promotions=[],
             members=[
                 Member(
-                    project=project, version="1.3.0", level=level, is_first=level == 1, why=why,
+                    project=project, version="1.2.0", level=level, is_first=level == 1, why=why,
                     waits_for=waits, seconds=95, state=state, build_id=build, reason=reason,
                     rebuild_id=None if state is MemberState.SKIPPED else build,
                 )

@@ -7,8 +7,10 @@ from flask import Blueprint, Response
 from buildfarm.farm.builds import FIRST_CHANNEL
 from buildfarm.waves import preview as previews
 from buildfarm.waves import promotion, run, show
-from buildfarm.waves.preview import Kind, Preview, Trigger
+from buildfarm.waves.offers import Offer, offers
+from buildfarm.waves.preview import Preview
 from buildfarm.waves.show import WaveRow
+from buildfarm.waves.triggers import Kind, Trigger
 from webapp.api.answer import answer, page
 from webapp.api.effects import hand_over, wait_visible, withdraw
 from webapp.api.spec import Body, Page, PageQuery, answers, spec
@@ -29,6 +31,12 @@ class NewWave(Body):
     channel: str = FIRST_CHANNEL
 
 
+class OfferQuery(Body):
+    """Whose releases."""
+
+    channel: str = FIRST_CHANNEL
+
+
 class WavePromotion(Body):
     """Whether to leave behind what failed."""
 
@@ -43,6 +51,15 @@ def list_all(query: PageQuery) -> Response:
     with farm().database.read() as session:
         rows, following = show.list_waves(session, before=query.before, limit=query.limit)
     return page(rows, following)
+
+
+@blueprint.get("/waves/offers")
+@spec.validate(resp=answers(Page[Offer]), tags=_TAGS)
+def list_offers(query: OfferQuery) -> Response:
+    """What a wave would be good for now, by what was built before something newer was here."""
+    require("view")
+    with farm().database.read() as session:
+        return page(offers(session, farm().blobs, channel=query.channel))
 
 
 @blueprint.post("/waves/preview")

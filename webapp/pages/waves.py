@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as Redirect
 
 from buildfarm.errors import InvalidInput
+from buildfarm.farm.builds import FIRST_CHANNEL
 from buildfarm.index import show as index
 from buildfarm.index.channels import Kind as ChannelKind
 from buildfarm.waves import preview as previews
 from buildfarm.waves import promotion, run, show
-from buildfarm.waves.preview import Kind, Preview, Trigger
+from buildfarm.waves.offers import offers
+from buildfarm.waves.preview import Preview
+from buildfarm.waves.triggers import Kind, Trigger
 from webapp.api.effects import hand_over, wait_visible, withdraw
 from webapp.context import check_form, farm, require
 from webapp.pages.query import text
@@ -25,12 +28,15 @@ blueprint = Blueprint("waves", __name__)
 
 @blueprint.get("/waves")
 def list_all() -> Response:
-    """Waves, the newest first, and the form for another one."""
+    """Waves, the newest first, what others are offered, and the form for one."""
     require("view")
     with farm().database.read() as session:
         rows, following = show.list_waves(session, before=text("before"))
         rungs = [row.name for row in index.list_channels(session) if row.kind == ChannelKind.DURABLE]
-    return page("waves/list.html", rows=rows, following=following, kinds=list(Kind), rungs=rungs)
+        offered = offers(session, farm().blobs, channel=FIRST_CHANNEL)
+    return page(
+        "waves/list.html", rows=rows, following=following, kinds=list(Kind), rungs=rungs, offered=offered
+    )
 
 
 @blueprint.get("/waves/preview")
