@@ -57,24 +57,5 @@ done
 # What a renewed image replaced: untagged, ours by label, and no container uses it.
 docker image prune --force --filter label=org.buildfarm.recipe >/dev/null
 
-docker image ls --quiet --no-trunc --filter label=org.buildfarm.recipe |
-    sort -u | xargs --no-run-if-empty docker image inspect | python3 -c '
-import json, sys
-
-rows = []
-for image in json.loads(sys.stdin.read() or "[]"):
-    label = {key.removeprefix("org.buildfarm."): value for key, value in image["Config"]["Labels"].items()}
-    if "derived" in label:
-        continue
-    rows.append({
-        "platform": "manylinux_" + label["glibc"].replace(".", "_") + "_" + label["arch"],
-        "suite": label["suite"],
-        "role": label["role"],
-        "image_id": image["Id"],
-        "interpreters": label["interpreters"].split(),
-        "glibc": label["glibc"],
-    })
-rows.sort(key=lambda row: (row["suite"], row["role"]))
-print(json.dumps(rows, indent=2))
-'
+"$here/list-images.sh"
 exit "$status"

@@ -39,7 +39,8 @@ found=$(made)
 
 label() { docker image inspect --format "{{index .Config.Labels \"org.buildfarm.$1\"}}" "$base"; }
 suite=$(label suite) || fail "the image $base is not in the engine"
-[[ $suite ]] || fail "the image $base is none that docker/build-image.sh made"
+[[ -f $here/suites/$suite.conf ]] ||
+    { say "only images that docker/build-image.sh made take system packages, not those of ${suite:-others}"; exit 3; }
 command -v apt-get >/dev/null || fail "this host has no apt; packages for images come through it"
 
 scratch=$(mktemp -d "$cache/scratch.XXXXXX")

@@ -1,7 +1,9 @@
 #!/bin/bash
-# Pull the PyPA images that docker/pypa-images.toml pins, by digest, and say their image IDs.
+# Pull the PyPA images that docker/pypa-images.toml pins, by digest, and make images for builds of them.
 #
-#   docker/pull-images.sh [FILE]     one line "POLICY_ARCH IMAGE_ID" for each
+#   docker/pull-images.sh [FILE]     prints which images the engine holds then, as docker/build-images.sh does
+#
+# `buildfarm image add` puts them to use. What was pulled and made before is kept.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -18,11 +20,12 @@ for image in images:
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", image["digest"]):
         sys.exit(f"pull: {image['name']}: the digest must be sha256: and 64 hexadecimal digits")
     if image["arch"] == platform.machine():
-        print(f"{image['policy']}_{image['arch']} {image['name']}@{image['digest']}")
+        print(f"{image['policy']} {image['name']}@{image['digest']}")
 PYTHON
 )
-[[ $pins ]] || { echo "pull: $file pins no image for $(uname -m)" >&2; exit 0; }
-while read -r platform reference; do
-    docker pull --quiet "$reference" >&2
-    echo "$platform $(docker image inspect --format '{{.Id}}' "$reference")"
+while read -r policy reference; do
+    [[ $policy ]] || { echo "pull: $file pins no image for $(uname -m)" >&2; continue; }
+    docker image inspect "$reference" >/dev/null 2>&1 || docker pull --quiet "$reference" >&2
+    "$here/adopt-image.sh" "$reference" "$policy" >&2
 done <<<"$pins"
+"$here/list-images.sh"

@@ -10,11 +10,8 @@ import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import docker.errors
-
-import docker
 from buildfarm import log
-from buildfarm.errors import ExternalFailure, IntegrityFailure
+from buildfarm.errors import ExternalFailure, FarmError, IntegrityFailure
 from buildfarm.sandbox.engine import connect, engine_errors
 from buildfarm.sandbox.images import missing_images
 
@@ -78,11 +75,12 @@ def discard(docker_host: str | None, owner: str, keep: Collection[str]) -> None:
             if image["Id"] in keep:
                 continue
             try:
-                for derived in client.images(filters={"label": f"{_BASE}={image['Id']}"}):
-                    client.remove_image(derived["Id"])
-                client.remove_image(f"{_repository(owner)}:{image['Id'].removeprefix('sha256:')}")
-            except docker.errors.APIError as err:
-                _log.info("image.stays", image_id=image["Id"], reason=str(err.explanation))
+                with engine_errors("removing an image"):
+                    for derived in client.images(filters={"label": f"{_BASE}={image['Id']}"}):
+                        client.remove_image(derived["Id"])
+                    client.remove_image(f"{_repository(owner)}:{image['Id'].removeprefix('sha256:')}")
+            except FarmError as err:
+                _log.info("image.stays", image_id=image["Id"], reason=err.message)
             else:
                 _log.info("image.removed", image_id=image["Id"])
 

@@ -17,7 +17,10 @@ _MAX_CLOCK_SKEW = 5.0
 
 
 class ImageRecord(BaseModel):
-    """One image of the farm as its labels describe it; `image_id` is what job records name."""
+    """One image of the farm as its labels describe it; `image_id` is what job records name.
+
+    `libc` is the C library and its version: `glibc 2.36`, `musl 1.2`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,7 +29,7 @@ class ImageRecord(BaseModel):
     role: str
     image_id: str
     interpreters: list[str]
-    glibc: str
+    libc: str
     recipe: str
     packages: str
 
@@ -66,17 +69,28 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
             continue
         records.append(
             ImageRecord(
-                platform=f"manylinux_{label['glibc'].replace('.', '_')}_{label['arch']}",
+                platform=_platform(label),
                 suite=label["suite"],
                 role=label["role"],
                 image_id=image["Id"],
                 interpreters=label["interpreters"].split(),
-                glibc=label["glibc"],
+                libc=_libc(label),
                 recipe=label["recipe"],
                 packages=label["packages"],
             )
         )
     return sorted(records, key=lambda record: (record.suite, record.role))
+
+
+def _libc(label: dict[str, str]) -> str:
+    return f"glibc {label['glibc']}" if "glibc" in label else f"musl {label['musl']}"
+
+
+def _platform(label: dict[str, str]) -> str:
+    """The platform of wheels that the image builds (PEP 600, PEP 656)."""
+    libc, version = _libc(label).split()
+    kind = {"glibc": "manylinux", "musl": "musllinux"}[libc]
+    return f"{kind}_{version.replace('.', '_')}_{label['arch']}"
 
 
 def newest_images(docker_host: str | None) -> list[ImageRecord]:
