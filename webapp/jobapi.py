@@ -56,13 +56,14 @@ class Checked(_Body):
 class Report(_Body):
     """What a builder says about itself: the build queues it looks into, attempts it runs at a time.
 
-    `findings` are those of its self-test; null until it has made one. `emulators` are the machines that its
-    kernel has an emulator for, whether it was set up to use it or not.
+    `findings` are those of its self-test, null until it has made one; `images` the ids that it looked for.
+    `emulators` are the machines that its kernel has an emulator for, whether it was set up to use it or not.
     """
 
     queues: list[str] = Field(max_length=100)
     slots: int = Field(ge=1, le=1000)
     findings: list[Checked] | None = Field(max_length=50)
+    images: list[str] | None = Field(None, max_length=1000)
     emulators: list[str] = Field([], max_length=100)
 
 

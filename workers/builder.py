@@ -88,6 +88,7 @@ class Presence:
             "queues": sorted(self._own.queues),
             "slots": self._own.slots,
             "findings": findings,
+            "images": self._images,
             "emulators": sorted(emulators()),
         }
 

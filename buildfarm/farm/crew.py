@@ -16,7 +16,7 @@ from buildfarm import clock
 from buildfarm.access.model import Token
 from buildfarm.config import Settings
 from buildfarm.farm.machines import Execution, executed, native_to
-from buildfarm.farm.model import Attempt, Builder, Job
+from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
 
 #: A builder that has kept silent for so many of its intervals counts as away.
@@ -75,6 +75,19 @@ def holds(builder: Builder, family: str) -> bool:
 def is_fit(builder: Builder) -> bool:
     """Whether the builder has tested itself and found nothing bad."""
     return builder.facts.get("findings") is not None and not failed_checks(builder)
+
+
+def knows_images(session: Session, builder: Builder, job: Job) -> bool:
+    """Whether the builder looked for the images of the job when it tested itself.
+
+    It is told of a new one when it says again that it is there. One that it cannot be told of is not missed.
+    """
+    looked_for = builder.facts.get("images")
+    if looked_for is None:
+        return True
+    wanted = {job.spec.get("build_image"), job.spec.get("test_image")} - {None, *looked_for}
+    known = select(Image.image_id).where(Image.retired_at.is_(None) | Image.archive_sha256.is_not(None))
+    return session.scalar(known.where(Image.image_id.in_(wanted)).limit(1)) is None
 
 
 def obstacles(settings: Settings) -> Sequence[tuple[str, Callable[[Builder], bool]]]:

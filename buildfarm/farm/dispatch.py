@@ -94,6 +94,8 @@ def turn_away(
         refusal = Conflict(f"The builder {builder.name} is drained.", code="builder.drained")
     elif crew.failed_checks(builder):
         refusal = Conflict(f"The builder {builder.name} failed its self-test.", code="builder.unfit")
+    elif (job := session.get(Job, job_id)) and not crew.knows_images(session, builder, job):
+        refusal = Conflict("The image is new; the builder has not looked for it.", code="builder.image")
     elif _is_better_elsewhere(session, builder, job_id, settings):
         sentence = "Another builder is to have it: this one failed it before, made the same files first, or "
         sentence += "would emulate a machine that the other one is."

@@ -196,11 +196,9 @@ def test_an_image_that_is_pinned_by_digest_is_pulled_and_built_in(
     started = farm.api("POST", "builds", json={"source": "fastone", "ref": "refs/tags/1.0"})
     build = Build(source, "1.0", started["id"])
     shown = build.reaches("published", 240)
-    wheels = [one["filename"] for one in shown["files"] if one["filename"].endswith(".whl")]
-    assert len(wheels) == 1
-    assert "-cp311-cp311-manylinux_2_" in wheels[0]
-    job = farm.get(f"jobs/{build.job['id']}")
-    assert (job["build_image"], job["test_image"]) == (by_role["builder"], by_role["test"])
+    (wheel,) = (one["filename"] for one in shown["files"] if one["filename"].endswith(".whl"))
+    assert "-cp311-cp311-manylinux" in wheel
+    assert (build.job["build_image"], build.job["test_image"]) == (by_role["builder"], by_role["test"])
 
 
 def said(host: str, image_id: str) -> list[str]:

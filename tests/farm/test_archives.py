@@ -106,7 +106,9 @@ def test_a_retired_image_stays_while_a_job_waits_for_it(house, builder) -> None:
     build_id, _jobs = house.build(house.source(), "cp311-manylinux_2_36_x86_64")
     for image_id, data in ((IMAGE, BYTES), (OTHER, b"other")):
         send(house, image_id, data)
-    register(house)  # none any more
+    with house.database.begin() as session:
+        for image_id in (IMAGE, OTHER):
+            registry.retire_image(session, image_id, actor="test")
     assert archives.drop_unused(house.database, house.farm.blobs) == 1
     assert wanted(house) == [IMAGE]
     assert fetch(house, builder, OTHER).status_code == 404
@@ -144,3 +146,19 @@ def test_a_host_keeps_nothing_that_is_not_what_the_farm_has(house, builder, serv
         client.fetch_image(OTHER, into, 0, told)
     client.fetch_image(IMAGE, into, 0, told)
     assert into.read_bytes() == BYTES
+
+
+def test_a_builder_gets_no_job_whose_image_it_has_not_looked_for(house, builder) -> None:
+    job_id = next(iter(house.build(house.source(), "cp311-manylinux_2_36_x86_64")[1].values()))
+
+    def ask(path: str, body: dict[str, object]):
+        headers = {"Authorization": f"Bearer {builder}"}
+        return house.app.test_client().post(f"/jobapi/v1/{path}", headers=headers, json=body)
+
+    report = {"queues": QUEUES, "slots": 1, "findings": []}
+    claim = {"job": job_id, "attempt": 1}
+    assert ask("builder/seen", report | {"images": []}).json["images"] == [IMAGE]
+    early = ask("claim", claim)
+    assert (early.status_code, early.json["code"]) == (409, "builder.image")
+    ask("builder/seen", report | {"images": [IMAGE]})
+    assert ask("claim", claim).status_code == 200
