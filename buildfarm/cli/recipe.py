@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from buildfarm.errors import InvalidInput
+from buildfarm.farm.machines import PATIENCE, machine_of, runners
 from buildfarm.recipes.document import MAX_CHARACTERS
 from buildfarm.recipes.load import explain, is_recipe_file, load_recipes
 from buildfarm.recipes.model import Recipe, recipe_digest
@@ -57,14 +58,20 @@ def check(path: Path, as_json: bool) -> None:
 def explain_command(path: Path, target: str | None, as_json: bool) -> None:
     """Show every value of the recipes of PATH and the line that set it.
 
-    With a TARGET, such as cp313-manylinux_2_28_x86_64, what holds for it: the overrides are in place.
+    With a TARGET, such as cp313-manylinux_2_28_x86_64, what holds for it: the overrides are in place, and
+    which machines run it natively.
     """
     recipes = _load(path, as_json=as_json)
+    native_on: tuple[str, ...] = ()
     if target is not None:
         recipes = [one.for_target(target) for one in recipes]
+        platform = target.partition("-")[2]
+        native_on = runners(machine_of(platform)) if platform else ()
     if as_json:
-        click.echo(json.dumps({"recipes": [_explained(one) for one in recipes]}))
+        click.echo(json.dumps({"recipes": [_explained(one) for one in recipes], "native_on": native_on}))
         return
+    if native_on:
+        click.echo(f"# native on {', '.join(native_on)}; emulated elsewhere, with {PATIENCE} times the time")
     for one in recipes:
         click.echo(f"# {one.name}")
         for row in explain(one):

@@ -29,12 +29,17 @@ class Execution(StrEnum):
 
 def machine_of(platform: str) -> str:
     """`x86_64` of `manylinux_2_28_x86_64`, and of the family `manylinux-x86_64`."""
-    return platform.partition("-")[2] or platform.split("_", 3)[3]
+    return platform.partition("-")[2] or platform.split("_", 3)[-1]
 
 
 def native_to(machine: str) -> tuple[str, ...]:
     """The machines whose programs this one runs by itself, itself first."""
     return machine, *_ALSO_RUNS.get(machine, ())
+
+
+def runners(machine: str) -> tuple[str, ...]:
+    """The machines that run this one's programs by themselves."""
+    return machine, *(host for host, others in _ALSO_RUNS.items() if machine in others)
 
 
 def families(machine: str, emulates: Iterable[str] = ()) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ def test_explain_shows_one_target(tmp_path):
     shown = CliRunner().invoke(command, ["explain", str(tmp_path), NEW])
     assert 'limits.memory = "6 GiB"  # buildfarm.toml line 12' in shown.output
     assert "overrides = []" in shown.output
+    assert shown.output.startswith("# native on x86_64; emulated elsewhere, with 10 times the time\n")
     shown = CliRunner().invoke(command, ["explain", str(tmp_path), OLD, "--json"])
     (recipe,) = json.loads(shown.output)["recipes"]
     (memory,) = [row["value"] for row in recipe["values"] if row["key"] == "limits.memory"]
