@@ -60,7 +60,7 @@ class Report(_Body):
     `emulators` are the machines that its kernel has an emulator for, whether it was set up to use it or not.
     """
 
-    queues: list[str] = Field(max_length=100)
+    queues: list[str] = Field(max_length=400)
     slots: int = Field(ge=1, le=1000)
     findings: list[Checked] | None = Field(max_length=50)
     images: list[str] | None = Field(None, max_length=1000)
