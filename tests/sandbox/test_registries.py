@@ -233,6 +233,7 @@ def farm_of(open_house, upstream: Stub, wheelhouse):  # noqa: F811 - pytest's wa
     return lambda *, is_set=True: DoorFarm(houses[0 if is_set else 1], token, wheelhouse)
 
 
+@pytest.mark.timeout(900)  # a compiler is fetched and put into an image first
 def test_cargo_takes_the_crates_of_its_lock_file_by_the_door(on_trixie, farm_of):
     farm = farm_of()
     outcome = on_trixie(
@@ -267,6 +268,7 @@ def test_cargo_takes_the_crates_of_its_lock_file_by_the_door(on_trixie, farm_of)
     assert "checksum for `leaf v1.0.0` changed between lock files" in other.log
 
 
+@pytest.mark.timeout(900)  # a compiler is fetched and put into an image first
 def test_go_takes_the_modules_of_its_sum_file_by_the_door(on_trixie, farm_of):
     farm = farm_of()
     outcome = on_trixie(
