@@ -109,6 +109,16 @@ def test_a_refused_source_says_why(house):
     assert "cannot be the name of a source" in answer.text
 
 
+def test_cancelling_hurries_the_end_of_what_runs(house, monkeypatch):
+    withdrawn = []
+    monkeypatch.setattr(type(house.farm.queues), "withdraw", lambda _self, *work: withdrawn.append(work[1]))
+    Sender(house, farm_seed.ADMIN).send("/builds/{running}/cancel")
+    with house.farm.database.read() as session:
+        build = build_detail(session, house.seed.builds["running"])
+    assert withdrawn
+    assert set(withdrawn) <= {job.id for job in build.jobs}
+
+
 def test_building_again_takes_the_same_commit(house):
     answer = Sender(house, farm_seed.ADMIN).send("/builds/{failed}/again")
     with house.farm.database.read() as session:

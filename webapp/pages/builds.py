@@ -17,7 +17,7 @@ from buildfarm.farm.waiting import waits_of
 from buildfarm.index import rebuilds
 from buildfarm.index.showfiles import files_of_build
 from buildfarm.sources import show as sources
-from webapp.api.effects import hand_over
+from webapp.api.effects import hand_over, withdraw
 from webapp.context import check_form, farm, require
 from webapp.pages.query import text
 from webapp.pages.shell import page
@@ -79,6 +79,7 @@ def cancel(build_id: str) -> Redirect:
     who = require("build")
     with farm().database.begin() as session:
         builds.cancel(session, build_id, actor=who.name)
+    withdraw(build_id)
     return redirect(f"/builds/{build_id}", 303)
 
 
