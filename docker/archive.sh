@@ -42,6 +42,7 @@ source_line() {
         key=${BUILDFARM_UBUNTU_KEYRING:-/usr/share/keyrings/ubuntu-archive-keyring.gpg}
     else
         main=${BUILDFARM_DEBIAN_MIRROR:-$(mirror_of main)}
+        [[ $main ]] || { echo "E: this host's apt knows no Debian archive; BUILDFARM_DEBIAN_MIRROR names none" >&2; return 1; }
     fi
     echo "deb-src [signed-by=$key] $main $suite main"
 }

@@ -61,9 +61,10 @@ reason() {
         grep -m1 -E '^(E|W|Err)' "$scratch/log" || echo "apt gave no reason"
     fi
 }
+# Fetch the lists of a suite once a day, and whenever another archive gives it; `fetched` says which one did.
 refresh() {
-    [[ $(find "$lists/fetched" -mtime -1 2>/dev/null) ]] && return
-    apt_get update -o APT::Update::Error-Mode=any && touch "$lists/fetched"
+    [[ $(find "$lists/fetched" -mtime -1 2>/dev/null) ]] && cmp -s "$scratch/sources.list" "$lists/fetched" && return
+    apt_get update -o APT::Update::Error-Mode=any && cp "$scratch/sources.list" "$lists/fetched"
 }
 # Set version, sum and origin to what the suite has, and fetch it unless its tarball is there.
 try() {

@@ -11,6 +11,7 @@ import docker
 from buildfarm.sandbox.images import check_engine, list_images, missing_images
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docker").rglob("*.sh"))
 
 
 def run(engine, image, script):
@@ -91,23 +92,12 @@ def test_an_engine_that_is_away_is_reported_with_a_hint(tmp_path):
     assert "engine.sh" in report.findings[0].hint
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "adopt-image.sh",
-        "build-image.sh",
-        "build-images.sh",
-        "customize.sh",
-        "engine.sh",
-        "list-images.sh",
-        "pull-images.sh",
-    ],
-)
-def test_the_shell_scripts_parse(script, request):
-    path = request.config.rootpath / "docker" / script
-
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_shell_scripts_parse(script):
+    path = ROOT / script
     subprocess.run(["bash", "-n", path], check=True)
-    assert path.stat().st_mode & 0o100
+    is_program = path.read_text().startswith("#!")
+    assert bool(path.stat().st_mode & 0o100) == is_program
 
 
 def test_an_interpreter_without_a_known_source_is_refused_before_anything_is_made():
@@ -132,3 +122,50 @@ def test_an_interpreter_that_no_archive_gives_is_named_with_each_reason(engine, 
     line = done.stderr.strip().splitlines()[-1]
     assert "cp314 cannot be had: forky: " in line
     assert "; resolute: " in line
+
+
+@pytest.fixture
+def cpython(engine, images, tmp_path):
+    """Runs docker/cpython/build.sh beside an apt that notes which archive is asked and has no package."""
+    apt = tmp_path / "bin" / "apt-get"
+    apt.parent.mkdir()
+    apt.write_text(
+        f"""#!/bin/bash
+        for word in "$@"; do
+            [[ $word == Dir::Etc::sourcelist=* ]] && list=${{word#*=}}
+            [[ $word == update ]] && cat "$list" >>{tmp_path}/asked
+            [[ $word == source ]] && {{ echo "E: Unable to find a source package" >&2; exit 100; }}
+        done
+        exit 0
+        """
+    )
+    apt.chmod(0o755)
+    own = {"DOCKER_HOST": engine, "BUILDFARM_IMAGE_CACHE": str(tmp_path / "cache")}
+    own["PATH"] = f"{apt.parent}:{os.environ['PATH']}"
+
+    def run_script(**mirrors: str) -> str:
+        script = ROOT / "docker" / "cpython" / "build.sh"
+        environment = {**os.environ, **own, **mirrors}
+        command = [script, "cp313", images["builder"]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 3, done.stderr
+        return done.stderr
+
+    run_script.asked = tmp_path / "asked"
+    return run_script
+
+
+@pytest.mark.engine
+def test_the_lists_of_one_archive_are_not_taken_for_those_of_another(cpython):
+    for archive in ("one", "one", "two", "two"):
+        assert "trixie: it has no python3.13" in cpython(
+            BUILDFARM_DEBIAN_MIRROR=f"http://{archive}.invalid/debian"
+        )
+    assert re.findall(r"http://(\w+)", cpython.asked.read_text()) == ["one", "two"]
+
+
+@pytest.mark.engine
+def test_a_host_without_a_debian_archive_is_told_how_to_name_one(cpython):
+    said = cpython(BUILDFARM_DEBIAN_MIRROR="")
+    assert "cp313 cannot be had: trixie: E: this host's apt knows no Debian archive" in said
+    assert not cpython.asked.exists()
