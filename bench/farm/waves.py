@@ -16,6 +16,7 @@ from buildfarm.bootstrap import Farm
 from buildfarm.config import Settings
 from buildfarm.db import migrate
 from buildfarm.farm import jobs, registry
+from buildfarm.farm.machines import Execution
 from buildfarm.farm.model import Attempt, Build, Dependency, Job
 from buildfarm.farm.rules import State
 from buildfarm.index import channels
@@ -89,7 +90,8 @@ def _fill(session: Session, blobs: Blobs) -> None:
             made[Attempt].append(
                 {
                     "job_id": job_id, "number": 1, "builder_id": builder.id, "token_digest": job_id,
-                    "state": State.SUCCEEDED, "started_at": now, "log_bytes": 0, "log_lines": 0,
+                    "state": State.SUCCEEDED, "started_at": now, "execution": Execution.NATIVE,
+                    "log_bytes": 0, "log_lines": 0,
                 }
             )  # fmt: skip
             made[Dependency] += [
