@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from flask import Blueprint, Response, jsonify, request
@@ -111,7 +112,10 @@ def claim() -> Response:
     with log.bind(job_id=body.job, attempt=body.attempt):
         log.get(__name__).info("attempt.claimed", builder=builder.name)
     spec = {**claimed.spec, "heartbeat_seconds": farm().settings.timing.heartbeat_s}
-    return jsonify(spec=spec, token=claimed.token)
+    answer = jsonify(spec=spec, token=claimed.token)
+    # The builder begins while the next job is handed over in its place.
+    answer.call_on_close(partial(handover.try_hand_over, farm().database, farm().queues))
+    return answer
 
 
 @blueprint.post("/builder/lost")

@@ -10,7 +10,19 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, case, exists, func, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from buildfarm import clock
@@ -24,34 +36,47 @@ from buildfarm.sources.model import Source
 
 #: Before any hand-over. An index answers `> _EVER`, and `IS NOT NULL` on SQLite not.
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-#: Sources whose rows are asked for in one statement; SQLite joins 500 selects at most.
-_SOURCES = 100
+#: Rows are asked for by so many selects in one statement; SQLite joins 500 at most.
+_SELECTS = 100
+#: Hand-overs of a queue that wait in RQ, which keeps more than a kilobyte of memory for each: far more than
+#: builders take until the next ones are handed over, which whoever commits a claim or an end does at once.
+IN_QUEUE = 100
 
 #: After so many hand-overs of an attempt whoever has it keeps it.
 _BOUNCES = 20
 _DISPATCH = "dispatch"
 _OUTBOX = and_(Job.state == State.QUEUED, Job.handed_over_at.is_(None))
+#: Written out, as the partial index is: a planner does not look into parameters.
+_HANDED_OVER = and_(Job.state == literal_column(f"'{State.QUEUED}'"), Job.handed_over_at.is_not(None))
 
 
 def ready_jobs(session: Session, limit: int) -> list[Row[Any]]:
     """Queued jobs to hand over now, the most urgent first, then the oldest: id, queue, attempt, hand_over.
 
-    Of a source no more than `jobs_max` leaves room for, and nothing while dispatch is paused. Costs by
-    sources that wait and rows that are returned, not by rows that wait.
+    Of a queue no more than keep `IN_QUEUE` before the builders, of a source no more than `jobs_max` leaves
+    room for, and nothing while dispatch is paused. Costs by sources that wait in queues with room and by rows
+    that are returned, not by rows that wait.
     """
     if paused(session):
         return []
-    at_work = with_builders(Source.id)
-    room = case((Source.jobs_max.is_(None), limit), else_=Source.jobs_max - at_work)
-    waits = exists().where(Job.source_id == Source.id, _OUTBOX)
-    has_room = or_(Source.jobs_max.is_(None), Source.jobs_max > at_work)
-    rooms = session.execute(select(Source.id, room).where(waits, has_room).order_by(Source.id)).all()
     found: list[Row[Any]] = []
-    for first in range(0, len(rooms), _SOURCES):
-        heads = [_head(source_id, min(free, limit)) for source_id, free in rooms[first : first + _SOURCES]]
+    rooms = session.execute(_rooms()).all()
+    for first in range(0, len(rooms), _SELECTS):
+        heads = [
+            _head(room, limit if room.of_source is None else min(room.of_source, limit))
+            for room in rooms[first : first + _SELECTS]
+        ]
         found += session.execute(union_all(*heads)).all()
     found.sort(key=lambda row: (row.urgency, row.id))
-    return found[:limit]
+    of_queue = {room.queue: room.of_queue for room in rooms}
+    of_source = {room.source_id: limit if room.of_source is None else room.of_source for room in rooms}
+    taken: list[Row[Any]] = []
+    for row in found:
+        if len(taken) < limit and of_queue[row.queue] > 0 and of_source[row.source_id] > 0:
+            of_queue[row.queue] -= 1
+            of_source[row.source_id] -= 1
+            taken.append(row)
+    return taken
 
 
 def paused(session: Session) -> Pause | None:
@@ -127,17 +152,50 @@ def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settin
 
 def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:
     """How many jobs of a source run, or wait in RQ where a builder may take them at any moment."""
-    return _count(source_id, Job.state == State.RUNNING) + _count(
-        source_id, Job.state == State.QUEUED, Job.handed_over_at > _EVER
+    return _count(Job.source_id == source_id, Job.state == State.RUNNING) + _count(
+        Job.source_id == source_id, Job.state == State.QUEUED, Job.handed_over_at > _EVER
     )
 
 
-def _count(source_id: Any, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:  # noqa: ANN401
-    return select(func.count()).where(Job.source_id == source_id, *conditions).scalar_subquery()
+def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    return select(func.count()).select_from(Job).where(*conditions).scalar_subquery()
 
 
-def _head(source_id: str, size: int) -> Any:  # noqa: ANN401
-    columns = (Job.id, Job.queue, Job.attempt, Job.hand_over, Job.urgency)
-    rows = select(*columns).where(Job.source_id == source_id, _OUTBOX).order_by(Job.urgency, Job.id)
+def _rooms() -> Select[Any]:
+    """Each source that waits in a queue, where both have room: queue, source_id, of_queue, of_source.
+
+    A recursion goes from one entry of the index to the next, over all rows between them: first the queues
+    that have somebody waiting, then in those with room the sources.
+    """
+    first = select(func.min(Job.queue).label("queue")).where(_OUTBOX)
+    queues = first.cte("queues", recursive=True)
+    following = select(func.min(Job.queue)).where(_OUTBOX, Job.queue > queues.c.queue).scalar_subquery()
+    queues = queues.union_all(select(following).where(queues.c.queue.is_not(None)))
+
+    in_queue = _count(Job.queue == queues.c.queue, _HANDED_OVER)
+    roomy = select(queues.c.queue, (IN_QUEUE - in_queue).label("room")).where(queues.c.queue.is_not(None))
+    with_room = roomy.cte("with_room")
+    least = select(func.min(Job.source_id)).where(_OUTBOX, Job.queue == with_room.c.queue).scalar_subquery()
+    pairs = (
+        select(with_room.c.queue, with_room.c.room, least.label("source_id"))
+        .where(with_room.c.room > 0)
+        .cte("pairs", recursive=True)
+    )
+    after = (Job.queue == pairs.c.queue, Job.source_id > pairs.c.source_id)
+    following = select(func.min(Job.source_id)).where(_OUTBOX, *after).scalar_subquery()
+    pairs = pairs.union_all(
+        select(pairs.c.queue, pairs.c.room, following).where(pairs.c.source_id.is_not(None))
+    )
+
+    of_source = case((Source.jobs_max.is_not(None), Source.jobs_max - with_builders(Source.id)))
+    columns = (pairs.c.queue, pairs.c.source_id, pairs.c.room.label("of_queue"), of_source.label("of_source"))
+    query = select(*columns).join(Source, Source.id == pairs.c.source_id)
+    return query.where(or_(Source.jobs_max.is_(None), of_source > 0))
+
+
+def _head(room: Row[Any], size: int) -> Any:  # noqa: ANN401
+    columns = (Job.id, Job.queue, Job.source_id, Job.attempt, Job.hand_over, Job.urgency)
+    waiting = (Job.queue == room.queue, Job.source_id == room.source_id, _OUTBOX)
+    rows = select(*columns).where(*waiting).order_by(Job.id).limit(min(room.of_queue, size))
     # SQLite takes LIMIT within a UNION in a subquery alone.
-    return select(rows.limit(size).subquery())
+    return select(rows.subquery())

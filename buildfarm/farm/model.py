@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Work:
@@ -97,8 +101,10 @@ class Job(Work, Base):
     __tablename__ = "job"
     __table_args__ = (
         UniqueConstraint("build_id", "target"),
-        Index("ix_job_outbox", "state", "handed_over_at", "id"),
-        Index("ix_job_dispatch", "source_id", "state", "handed_over_at", "urgency", "id"),
+        Index("ix_job_state", "state", "finished_at"),
+        Index("ix_job_with_builders", "source_id", "state", "handed_over_at"),
+        _partial("ix_job_outbox", "state", "queue", "source_id", "id", where="handed_over_at IS NULL"),
+        _partial("ix_job_handed_over", "queue", where="state = 'queued' AND handed_over_at IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

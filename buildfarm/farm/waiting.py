@@ -169,7 +169,7 @@ def _typical_s(session: Session, execution: Execution) -> float | None:
         select(Job.started_at, Job.finished_at)
         .where(Job.state == State.SUCCEEDED, Job.started_at.is_not(None), Job.finished_at.is_not(None))
         .where(Job.execution == execution)
-        .order_by(Job.handed_over_at.desc(), Job.id.desc())
+        .order_by(Job.finished_at.desc())
         .limit(_RECENT)
     ).all()
     took = [(row.finished_at - row.started_at).total_seconds() for row in rows]

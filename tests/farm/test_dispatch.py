@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from buildfarm import clock
-from buildfarm.farm import dispatch, fleet, jobs, registry
+from buildfarm.farm import dispatch, fleet, handover, jobs, registry
 from buildfarm.farm.handover import hand_over_waiting
 from buildfarm.farm.model import Job
 from buildfarm.farm.rules import State
@@ -68,6 +68,69 @@ def test_of_a_limited_source_the_most_urgent_goes_first_then_the_oldest(each_hou
         went.append(job_id)
         each_house.finish(each_house.claim(job_id))
     assert went == [made[n] for n in (2, 5, 1, 4, 0, 3)]
+
+
+def crowd(house, source: str, count: int, job_class: str = "interactive") -> list[str]:
+    """Ids of so many jobs of one class."""
+    made = list(house.build(source, *(f"target{n}" for n in range(count)))[1].values())
+    with house.database.begin() as session:
+        queue = f"{PREFIX}.{job_class}"
+        values = {"queue": queue, "urgency": CLASSES.index(job_class)}
+        session.execute(update(Job).where(Job.id.in_(made)).values(values))
+    return made
+
+
+def test_of_a_queue_no_more_than_a_few_wait_before_builders(each_house) -> None:
+    first, second = each_house.source(), each_house.source("other", projects=())
+    long = crowd(each_house, first, dispatch.IN_QUEUE + 30)
+    late = crowd(each_house, second, 3)
+    other_queue = crowd(each_house, first, 2, "background")
+    queues = Queues()
+    assert handed_over(each_house, queues) == sorted([*long[: dispatch.IN_QUEUE], *other_queue])
+    assert handed_over(each_house, queues) == []
+    tokens = [each_house.claim(job_id) for job_id in long[:2]]
+    assert handed_over(each_house, queues) == long[dispatch.IN_QUEUE : dispatch.IN_QUEUE + 2]
+    for token in tokens:  # what runs waits before no builder: its end makes no room
+        each_house.finish(token)
+    assert handed_over(each_house, queues) == []
+    for job_id in long[2:40]:
+        each_house.claim(job_id)
+    assert handed_over(each_house, queues) == [*long[dispatch.IN_QUEUE + 2 :], *late]
+
+
+def test_a_source_at_its_limit_gives_its_place_in_the_queue_to_others(each_house) -> None:
+    first, second = each_house.source(), each_house.source("other", projects=())
+    mine, others = crowd(each_house, first, 150), crowd(each_house, second, 150)
+    mine_later = crowd(each_house, first, 5, "release")
+    limited(each_house, first, 4)
+    queues = Queues()
+    went = handed_over(each_house, queues)
+    assert went == sorted([*mine[:4], *others[: dispatch.IN_QUEUE - 4]])
+    for job_id in mine[:4]:
+        each_house.finish(each_house.claim(job_id))
+    with each_house.database.begin() as session:
+        session.execute(update(Job).where(Job.id.in_(mine[4:])).values(state=State.CANCELLED))
+    assert handed_over(each_house, queues) == sorted([*others[96:100], *mine_later[:4]])
+
+
+def test_what_redis_lost_of_a_full_queue_comes_back_in_its_order(each_house) -> None:
+    made = crowd(each_house, each_house.source(), dispatch.IN_QUEUE + 10)
+    queues = Queues()
+    handed_over(each_house, queues)
+    queues.held.clear()
+    assert handed_over(each_house, queues) == []  # nobody knows so far that they are lost
+    lost = handover.take_back_lost(each_house.database, queues, timedelta(0))
+    assert sorted(lost) == made[: dispatch.IN_QUEUE]
+    assert handed_over(each_house, queues) == made[: dispatch.IN_QUEUE]
+
+
+def test_a_claim_has_the_next_job_handed_over(each_house) -> None:
+    made = crowd(each_house, each_house.source(), dispatch.IN_QUEUE + 1)
+    token = joined(each_house, "one")
+    queues = vars(each_house.farm)["queues"] = Queues()
+    hand_over_waiting(each_house.database, queues)
+    posted(each_house, token, "claim", {"job": made[0], "attempt": 1}).close()
+    assert (made[-1], 1, 1) in queues.held
 
 
 @contextmanager

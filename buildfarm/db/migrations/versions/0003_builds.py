@@ -194,10 +194,24 @@ def upgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_answered_by_id"), ["answered_by_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
+        batch_op.create_index("ix_job_state", ["state", "finished_at"], unique=False)
+        batch_op.create_index("ix_job_with_builders", ["source_id", "state", "handed_over_at"], unique=False)
+        outbox = sa.text("handed_over_at IS NULL")
         batch_op.create_index(
-            "ix_job_dispatch", ["source_id", "state", "handed_over_at", "urgency", "id"], unique=False
+            "ix_job_outbox",
+            ["state", "queue", "source_id", "id"],
+            unique=False,
+            sqlite_where=outbox,
+            postgresql_where=outbox,
         )
-        batch_op.create_index("ix_job_outbox", ["state", "handed_over_at", "id"], unique=False)
+        handed_over = sa.text("state = 'queued' AND handed_over_at IS NOT NULL")
+        batch_op.create_index(
+            "ix_job_handed_over",
+            ["queue"],
+            unique=False,
+            sqlite_where=handed_over,
+            postgresql_where=handed_over,
+        )
 
     op.create_table(
         "attempt",
@@ -320,8 +334,10 @@ def downgrade() -> None:
     op.drop_table("artifact")
     op.drop_table("attempt")
     with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index("ix_job_handed_over")
         batch_op.drop_index("ix_job_outbox")
-        batch_op.drop_index("ix_job_dispatch")
+        batch_op.drop_index("ix_job_with_builders")
+        batch_op.drop_index("ix_job_state")
         batch_op.drop_index(batch_op.f("ix_job_build_id"))
         batch_op.drop_index(batch_op.f("ix_job_answered_by_id"))
     op.drop_table("job")
