@@ -4,7 +4,8 @@
 #   docker/build-images.sh [--out FILE] [--with TAG,...]     a JSON list, to standard output or FILE
 #
 # bookworm must succeed; a suite this host cannot make (keys, mirror) is named and left out. --with adds
-# CPythons such as cp314t, compiled once in minutes; those that are there are kept up without being named.
+# CPythons such as cp314t, compiled once in minutes, or the compiler zig; those that are there are kept up
+# without being named.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -17,7 +18,9 @@ while (( $# )); do
     esac
     shift 2
 done
+zig=
 for tag in "${wanted[@]}"; do
+    [[ $tag == zig ]] && zig=asked && continue
     grep -qE "^$tag( |\$)" "$here/cpython/sources.conf" ||
         { echo "image: no source of $tag is known; see docker/cpython/sources.conf" >&2; exit 2; }
 done
@@ -43,10 +46,16 @@ done
 
 # Further interpreters, on the base that is there now.
 mapfile -t held < <(docker image ls --format '{{.Tag}}' buildfarm/builder | sed -n 's/^bookworm-//p')
-for tag in $(printf '%s\n' "${wanted[@]}" "${held[@]}" | LC_ALL=C sort -u); do
+for tag in $(printf '%s\n' "${wanted[@]}" "${held[@]}" | grep -vx zig | LC_ALL=C sort -u); do
     "$here/interpreter-images.sh" "$tag" >&2 ||
         echo "image: $tag could not be made; the farm goes on without it" >&2
 done
+
+# A compiler for older C libraries and other machines, on the base that is there now.
+if [[ $zig || $(docker image ls --quiet buildfarm/builder:zig_x86_64) ]] && ! "$here/zig-images.sh" >&2; then
+    echo "image: those with zig could not be made; the farm goes on without them" >&2
+    if [[ $zig ]]; then status=1; fi
+fi
 
 # Images with system packages are made again from the base that builds use now.
 bases=$(docker image ls --quiet --no-trunc --filter label=org.buildfarm.recipe --filter dangling=false)

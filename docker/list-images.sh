@@ -15,11 +15,12 @@ for image in json.loads(sys.stdin.read() or "[]"):
         continue
     libc = "manylinux_" + label["glibc"] if "glibc" in label else "musllinux_" + label["musl"]
     rows.append({
-        "platform": libc.replace(".", "_") + "_" + label["arch"],
+        "platform": label.get("target") or libc.replace(".", "_") + "_" + label["arch"],
         "suite": label["suite"],
         "role": label["role"],
         "image_id": image["Id"],
         "interpreters": label["interpreters"].split(),
+        "toolchain": label.get("toolchain"),
     })
 rows.sort(key=lambda row: (row["suite"], row["role"]))
 print(json.dumps(rows, indent=2))

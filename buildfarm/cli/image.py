@@ -18,6 +18,7 @@ _COLUMNS: Columns = {
     "role": "role",
     "suite": "suite",
     "interpreters": "interpreters",
+    "toolchain": lambda row: row["toolchain"] or "",
     "builders": "builders",
     "image": lambda row: row["image_id"].removeprefix("sha256:")[:12],
     "for other hosts": "archive",
@@ -46,7 +47,7 @@ def add(*, as_json: bool) -> None:
     What was built in images that these replace can be built again: the rebuild waves for it are named.
     """
     farm, docker_host = from_environment(), os.environ.get("DOCKER_HOST")
-    fields = ("image_id", "platform", "role", "suite", "interpreters")
+    fields = ("image_id", "platform", "role", "suite", "interpreters", "toolchain", "machine")
     found = [found.model_dump(include=set(fields)) for found in newest_images(docker_host)]
     if not found:
         raise EnvironmentProblem(

@@ -47,6 +47,9 @@ class ImageRow:
 
     `archive` says whether the farm can give it to builders of other hosts: `kept`, `wanted` (nobody has sent
     it so far), or `not needed`, where there are none. `archive_bytes` is its size.
+
+    `toolchain` is the compiler that a recipe must ask for; `machine` is the image's own, which can build for
+    another one.
     """
 
     image_id: str
@@ -55,6 +58,7 @@ class ImageRow:
     role: str
     suite: str
     interpreters: tuple[str, ...]
+    toolchain: str | None
     builders: tuple[str, ...]
     registered_at: datetime
     archive: str
@@ -140,12 +144,15 @@ def list_images(session: Session, settings: Settings) -> list[ImageRow]:
         ImageRow(
             image_id=image.image_id,
             platform=image.platform,
-            machine=machine_of(image.platform),
+            machine=image.machine or machine_of(image.platform),
             role=image.role,
             suite=image.suite,
             interpreters=tuple(image.interpreters),
+            toolchain=image.toolchain,
             builders=tuple(
-                one.name for one in builders if crew.holds(one, registry.family_of(image.platform))
+                one.name
+                for one in builders
+                if crew.holds(one, registry.family_of(image.platform, image.machine))
             ),
             registered_at=image.registered_at,
             archive="kept" if image.archive_sha256 else otherwise,

@@ -298,6 +298,7 @@ class Pause(Base):
 class Image(Base):
     """A container image that builds may use, pinned by its id.
 
+    `toolchain` is the compiler that recipes must ask for; `machine` its own, where it builds for another.
     Its archive (`buildfarm.farm.archives`) is kept for builders whose engine lacks it, where there are any.
     """
 
@@ -308,6 +309,8 @@ class Image(Base):
     role: Mapped[str]
     suite: Mapped[str]
     interpreters: Mapped[list[Any]]
+    toolchain: Mapped[str | None]
+    machine: Mapped[str | None]
     registered_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
     archive_sha256: Mapped[str | None]

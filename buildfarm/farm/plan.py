@@ -254,7 +254,8 @@ def _job(
         spec |= {"wheel_build": build.wheel_build, "build_sdist": False}
     if recipe.program is not None:
         spec["program"]["version"] = versions.of_build(build.ref, snapshot.commit, snapshot.commit_time)
-    if _may_use_cache(build, source) and recipe.for_target(target.name).build.compile_cache:
+    how = recipe.for_target(target.name).build
+    if _may_use_cache(build, source) and how.compile_cache and not how.toolchain:
         spec["compile_cache"] = f"{source.id}-{source.tier}"
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
     job.input_sha256 = equal.input_digest(
@@ -283,6 +284,8 @@ def image_rows(session: Session) -> list[ImageRow]:
             interpreters=tuple(image.interpreters),
             role=cast('Literal["builder", "test"]', image.role),
             image_id=image.image_id,
+            toolchain=image.toolchain,
+            machine=image.machine,
         )
         for image in registry.images(session)
     ]

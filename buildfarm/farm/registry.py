@@ -13,7 +13,7 @@ from buildfarm import clock
 from buildfarm.access import tokens
 from buildfarm.access.rules import Principal
 from buildfarm.errors import Forbidden, NotFound, Unauthenticated
-from buildfarm.farm.machines import machine_of
+from buildfarm.farm.machines import crossing_to, machine_of
 from buildfarm.farm.model import Builder, Image
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
@@ -107,11 +107,11 @@ def register_images(session: Session, images: list[dict[str, Any]], *, actor: st
     """
     now = clock.now()
     chosen = {image["image_id"] for image in images}
-    families = {family_of(image["platform"]) for image in images}
+    families = {family_of(image["platform"], image.get("machine")) for image in images}
     for row in session.scalars(
         select(Image).where(Image.retired_at.is_(None), Image.image_id.not_in(chosen))
     ):
-        if family_of(row.platform) in families:
+        if family_of(row.platform, row.machine) in families:
             _retire(session, row, actor)
     for image in images:
         known = session.get(Image, image["image_id"])
@@ -120,7 +120,9 @@ def register_images(session: Session, images: list[dict[str, Any]], *, actor: st
         row = known or Image(image_id=image["image_id"], registered_at=now)
         session.add(row)
         row.platform, row.role, row.suite = image["platform"], image["role"], image["suite"]
-        row.interpreters, row.retired_at = image["interpreters"], None
+        row.interpreters, row.toolchain, row.retired_at = image["interpreters"], image.get("toolchain"), None
+        machine = image.get("machine")
+        row.machine = machine if machine != machine_of(row.platform) else None
         record(
             session, "image.register", image=row.image_id, platform=row.platform, role=row.role, actor=actor
         )
@@ -155,12 +157,19 @@ def images_for(session: Session, queues: Iterable[str]) -> list[str]:
     families = {queue.split(".")[1] for queue in queues if queue.count(".") == 3}
     wanted = select(Image).where(Image.retired_at.is_(None) | Image.archive_sha256.is_not(None))
     return sorted(
-        image.image_id for image in session.scalars(wanted) if family_of(image.platform) in families
+        image.image_id
+        for image in session.scalars(wanted)
+        if family_of(image.platform, image.machine) in families
     )
 
 
-def family_of(platform: str) -> str:
-    """`manylinux-x86_64` of `manylinux_2_28_x86_64`: what queues are named by."""
+def family_of(platform: str, machine: str | None = None) -> str:
+    """`manylinux-x86_64` of `manylinux_2_28_x86_64`: what queues are named by.
+
+    With the machine of a build image, if that is another one: `cross-aarch64`.
+    """
+    if machine not in (None, machine_of(platform)):
+        return crossing_to(platform)
     return f"{platform.partition('_')[0]}-{machine_of(platform)}"
 
 

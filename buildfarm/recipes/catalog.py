@@ -48,6 +48,8 @@ class Suite(_Part):
     """Those that its images hold."""
     made_by: str
     """The command that makes the images, empty where the operator imports them."""
+    toolchain: _Name | None = None
+    """The compiler in its builder images that a recipe must ask for."""
 
 
 class Catalog(_Part):
@@ -57,9 +59,13 @@ class Catalog(_Part):
     platforms: Annotated[Mapping[_Name, Platform], Field(min_length=1)]
     suites: Mapping[_Name, Suite]
 
-    def suites_for(self, interpreter: str) -> list[str]:
-        """Names of the suites whose images hold the interpreter."""
-        return [name for name, suite in self.suites.items() if interpreter in suite.interpreters]
+    def commands(self, interpreter: str, toolchain: str | None) -> list[str]:
+        """What makes images with the interpreter, or with any if it is empty, and the compiler."""
+        return [
+            suite.made_by
+            for suite in self.suites.values()
+            if suite.toolchain == toolchain and (interpreter in suite.interpreters or not interpreter)
+        ]
 
 
 def load_catalog(file: str, text: str) -> Catalog:

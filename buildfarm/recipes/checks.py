@@ -188,6 +188,8 @@ FlagOrCommand = Annotated[
     | Annotated[tuple[Text, ...], Field(min_length=1), Tag("<list>")],
     Discriminator(_flag_or_command),
 ]
+#: The version of a C library.
+Glibc = Annotated[str, StringConstraints(pattern=r"^2\.[1-9][0-9]$")]
 Names = tuple[Annotated[str, AfterValidator(_extra)], ...]
 CommandName = Annotated[str, AfterValidator(_command_name)]
 SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(max_length=100)]

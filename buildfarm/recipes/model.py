@@ -82,6 +82,11 @@ class Build(_Part):
     has them is made once, outside the build."""
     compile_cache: checks.Flag = False
     """Let the compilers of C and C++ find what builds of the same source made before; never for a tag."""
+    toolchain: Literal["zig"] | None = None
+    """Compile C and C++ by zig, for an older C library than the image's: targets are those of images that
+    have it."""
+    glibc: checks.Glibc | None = None
+    """The C library that zig compiles for, such as `"2.17"`. Left out: the oldest there is an image for."""
     before: checks.Command = ()
     """What runs in the project before the files are made: a list of arguments, or one text for the
     shell. It has a `pip` of its own, whose programs the build finds and whose modules it does not."""
@@ -97,6 +102,12 @@ class Build(_Part):
     def _makes_something(self) -> Build:
         if not (self.wheel or self.sdist):
             raise ValueError("wheel and sdist are both false, so there is nothing to build")
+        return self
+
+    @model_validator(mode="after")
+    def _only_zig_chooses(self) -> Build:
+        if self.glibc and not self.toolchain:
+            raise ValueError('glibc can be chosen with toolchain = "zig" alone: write it beside it')
         return self
 
 

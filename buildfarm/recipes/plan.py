@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,12 +27,23 @@ _INTERPRETER = re.compile(r"cp3([0-9]+)(t?)")
 
 @dataclass(frozen=True)
 class ImageRow:
-    """An image the farm has: `image_id` is the engine's (`sha256:...`), never a tag."""
+    """An image the farm has: `image_id` is the engine's (`sha256:...`), never a tag.
+
+    `platform` is what it builds for, `machine` what it runs on where that is another; `toolchain` names the
+    compiler that a recipe must ask for.
+    """
 
     platform: str
     interpreters: tuple[str, ...]
     role: Literal["builder", "test"]
     image_id: str
+    toolchain: str | None = None
+    machine: str | None = None
+
+    @property
+    def is_cross(self) -> bool:
+        """Whether it builds for another machine than it runs on."""
+        return self.machine is not None and not self.platform.endswith(f"_{self.machine}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,8 @@ class Target:
     """One interpreter on one platform, with the images for it.
 
     `is_primary` marks the one target that also makes the source distribution. `skip_reason` is set
-    where nothing is to be built; the images may then be empty. `build_platform` is the build image's:
-    a cross build has one of another machine.
+    where nothing is to be built; the images may then be empty. `is_cross` is set where the build image is
+    of another machine than the platform.
     """
 
     name: str
@@ -52,12 +63,7 @@ class Target:
     is_required: bool = True
     is_primary: bool = False
     skip_reason: str | None = None
-    build_platform: str = ""
-
-    @property
-    def is_cross(self) -> bool:
-        """Whether it is built on another machine than it is for."""
-        return bool(self.build_platform) and _machine(self.build_platform) != _machine(self.platform)
+    is_cross: bool = False
 
 
 def plan_targets(
@@ -85,7 +91,7 @@ def plan_targets(
         InvalidInput: `target.unavailable`, nothing can be built or a named target has no image;
             `metadata.invalid`, Requires-Python cannot be read.
     """
-    shelf = _Shelf(images, lambda name: recipe.build.wheel and recipe.for_target(name).test is not False)
+    shelf = _Shelf(images, recipe)
     targets = [
         _marked(target, recipe, requires_python) for target in _wanted(recipe, shelf, catalog, machines)
     ]
@@ -93,7 +99,7 @@ def plan_targets(
         targets = _one_for_each_platform(targets)
     buildable = [target for target in targets if target.skip_reason is None]
     if not buildable:
-        raise _nothing(targets, shelf)
+        raise _nothing(targets, shelf, catalog)
     primary = next((target for target in buildable if target.is_required), buildable[0])
     if not recipe.build.wheel:
         return [replace(primary, is_primary=True, is_required=True)]
@@ -136,35 +142,40 @@ def python_excludes(requires_python: str | None, interpreter: str) -> bool:
 
 
 class _Shelf:
-    """The images, by what they are good for."""
+    """The images, by what they are good for in the eyes of one recipe."""
 
-    def __init__(self, images: Iterable[ImageRow], needs_test: Callable[[str], bool]) -> None:
+    def __init__(self, images: Iterable[ImageRow], recipe: Recipe) -> None:
         rows = [image for image in images if _PLATFORM.fullmatch(image.platform)]
         self.builders = sorted(
             (row for row in rows if row.role == "builder"), key=lambda row: _age(row.platform)
         )
         self.tests = sorted((row for row in rows if row.role == "test"), key=lambda row: _age(row.platform))
-        self.needs_test = needs_test
-        self.platforms = sorted({_generic(row.platform) for row in self.builders})
+        self.recipe = recipe
+        self.platforms = sorted({_generic(row.platform) for row in self.builders if not row.is_cross})
         found = {tag for row in self.builders for tag in row.interpreters if _INTERPRETER.fullmatch(tag)}
         self.interpreters = sorted(found, key=_newest_first)
 
     def find(self, interpreter: str, platform: str) -> Target | None:
         """The target on the oldest image that has the interpreter, and a test image where one is needed."""
         for row in self.builders:
-            if interpreter in row.interpreters and platform in (row.platform, _generic(row.platform)):
-                name = f"{interpreter}-{row.platform}"
+            name = f"{interpreter}-{row.platform}"
+            fits = interpreter in row.interpreters and platform in (row.platform, _generic(row.platform))
+            if fits and self._compiles(row, name):
                 test_image = self._test_image(interpreter, row.platform)
-                if test_image or not self.needs_test(name):
+                if test_image or not self._needs_test(name):
                     return Target(
-                        name,
-                        interpreter,
-                        row.platform,
-                        row.image_id,
-                        test_image,
-                        build_platform=row.platform,
+                        name, interpreter, row.platform, row.image_id, test_image, is_cross=row.is_cross
                     )
         return None
+
+    def _compiles(self, row: ImageRow, target: str) -> bool:
+        """Whether the image has the compiler that the recipe asks for, for the C library it asks for."""
+        build = self.recipe.for_target(target).build
+        is_chosen = build.glibc in (None, ".".join(map(str, _age(row.platform))))
+        return row.toolchain == build.toolchain and (is_chosen or build.toolchain is None)
+
+    def _needs_test(self, target: str) -> bool:
+        return self.recipe.build.wheel and self.recipe.for_target(target).test is not False
 
     def _test_image(self, interpreter: str, platform: str) -> str | None:
         """The compiler-free image as old as the builder, or the next newer: an older one may not run it."""
@@ -178,7 +189,10 @@ class _Shelf:
         """What there is, for a person."""
         if not self.builders:
             return "there are no builder images"
-        builders = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.builders)
+        builders = ", ".join(
+            f"{row.platform} ({' '.join(row.interpreters)}{f' by {row.toolchain}' if row.toolchain else ''})"
+            for row in self.builders
+        )
         tests = ", ".join(f"{row.platform} ({' '.join(row.interpreters)})" for row in self.tests) or "none"
         return f"builder images: {builders}; test images: {tests}"
 
@@ -204,7 +218,7 @@ def _wanted(
                 targets[missing.name] = missing
     for place in () if platforms == "all" else platforms:
         if not any(place in (target.platform, _generic(target.platform)) for target in targets.values()):
-            raise _unavailable(f"no interpreter on {place}", shelf, catalog, "")
+            raise _unavailable("no interpreter", shelf, catalog, "", place)
     return [target for target in targets.values() if _is_chosen(target.name, recipe)]
 
 
@@ -216,7 +230,7 @@ def _missing(recipe: Recipe, shelf: _Shelf, catalog: Catalog | None, tag: str, p
     """
     name = f"{tag}-{place}"
     if not _is_one_of(name, recipe.targets.optional):
-        raise _unavailable(f"no image for {tag} on {place}", shelf, catalog, tag)
+        raise _unavailable(f"no image for {tag}", shelf, catalog, tag, place)
     return Target(name, tag, place, "", None, skip_reason=f"The farm has no image for {tag} on {place}.")
 
 
@@ -236,36 +250,40 @@ def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _unavailable(what: str, shelf: _Shelf, catalog: Catalog | None, tag: str) -> InvalidInput:
-    suites = catalog.suites_for(tag) if catalog else []
-    commands = [catalog.suites[suite].made_by for suite in suites] if catalog else []
-    made_by = next((command for command in commands if command), "")
+def _unavailable(what: str, shelf: _Shelf, catalog: Catalog | None, tag: str, place: str) -> InvalidInput:
+    build = shelf.recipe.for_target(f"{tag}-{place}").build
+    compiler = f" whose compiler is {build.toolchain}" if build.toolchain else ""
+    floor = f", for glibc {build.glibc}" if build.glibc else ""
+    made_by = _made_by(catalog, tag, build.toolchain) if tag or build.toolchain else ""
     add = f"Make one with `{made_by}`" if made_by else "Import a builder and a test image that have it"
     return InvalidInput(
-        f"The recipe asks for a target that the farm cannot build: {what}.",
+        f"The recipe asks for a target that the farm cannot build: {what} on {place}{compiler}{floor}.",
         code="target.unavailable",
         hint=f"Now {shelf.inventory()}. {add}, or take it out of [targets].",
     )
 
 
-def _nothing(targets: Sequence[Target], shelf: _Shelf) -> InvalidInput:
+def _nothing(targets: Sequence[Target], shelf: _Shelf, catalog: Catalog | None) -> InvalidInput:
     reasons = " ".join(dict.fromkeys(target.skip_reason for target in targets if target.skip_reason))
+    toolchain = shelf.recipe.build.toolchain
+    made_by = _made_by(catalog, "", toolchain) if toolchain else ""
+    more = f" `{made_by}` makes images whose compiler is {toolchain}." if made_by else ""
     return InvalidInput(
         f"There is nothing to build. {reasons}".strip(),
         code="target.unavailable",
-        hint=f"Now {shelf.inventory()}.",
+        hint=f"Now {shelf.inventory()}.{more}",
     )
+
+
+def _made_by(catalog: Catalog | None, tag: str, toolchain: str | None) -> str:
+    commands = catalog.commands(tag, toolchain) if catalog else []
+    return next((command for command in commands if command), "")
 
 
 def _generic(platform: str) -> str:
     """`manylinux_2_28_x86_64` as recipes usually say it: `manylinux-x86_64`."""
     match = _PLATFORM.fullmatch(platform)
     return f"{match[1]}-{match[4]}" if match else platform
-
-
-def _machine(platform: str) -> str:
-    match = _PLATFORM.fullmatch(platform)
-    return match[4] if match else platform
 
 
 def _age(platform: str) -> tuple[int, int]:

@@ -36,7 +36,7 @@ from buildfarm.sandbox.port import FarmPort
 from buildfarm.sandbox.prestart import Kind, Script
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec, FailureClass, Phase
 from buildfarm.sandbox.stage import Stage, Stages
-from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape, some
+from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_platform, judge_shape, some
 
 _log = log.get(__name__)
 
@@ -268,8 +268,11 @@ class _Attempt:
             wrong = f"{wheel.filename} holds code compiled for musl, not for glibc."
         elif ended.exit_code == 0 and self._spec.repair and len(traffic.outputs) != 1:
             missing = f"The repair left {len(traffic.outputs)} wheels."
+        final = traffic.outputs[0] if self._spec.repair and traffic.outputs else wheel
+        if ended.exit_code == 0 and not (wrong or missing):
+            wrong = judge_platform(final.filename, self._spec.target)
         self._judge(ended, traffic, missing=missing, wrong=wrong)
-        return traffic.outputs[0] if self._spec.repair else wheel
+        return final
 
     def _test(self, stages: Stages, wheel: Output, source: Path) -> None:
         test = self._spec.test

@@ -19,6 +19,8 @@ _MAX_CLOCK_SKEW = 5.0
 class ImageRecord(BaseModel):
     """One image of the farm as its labels describe it; `image_id` is what job records name.
 
+    `platform` is what it builds for, its own unless its `toolchain` compiles for another; `machine` what it
+    runs on.
     `libc` is the C library and its version: `glibc 2.36`, `musl 1.2`.
     """
 
@@ -32,6 +34,8 @@ class ImageRecord(BaseModel):
     libc: str
     recipe: str
     packages: str
+    toolchain: str | None
+    machine: str
 
 
 class Finding(BaseModel):
@@ -69,7 +73,7 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
             continue
         records.append(
             ImageRecord(
-                platform=_platform(label),
+                platform=label.get("target") or _platform(label),
                 suite=label["suite"],
                 role=label["role"],
                 image_id=image["Id"],
@@ -77,6 +81,8 @@ def list_images(docker_host: str | None) -> list[ImageRecord]:
                 libc=_libc(label),
                 recipe=label["recipe"],
                 packages=label["packages"],
+                toolchain=label.get("toolchain"),
+                machine=label["arch"],
             )
         )
     return sorted(records, key=lambda record: (record.suite, record.role))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from buildfarm.sandbox.classify import classify
 from buildfarm.sandbox.failures import FAILURES
 from buildfarm.sandbox.firsterror import Telling
 from buildfarm.sandbox.spec import MIB, Cause, FailureClass, Limits, Phase, State
+
+#: Kind, version and machine of a platform tag (PEP 600, PEP 656).
+_LIBC = re.compile(r"((?:many|musl)linux)_(\d+)_(\d+)_(\w+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,26 @@ def judge_shape(filenames: Sequence[str], *, wheel: bool, sdist: bool, native: b
     if wheels and native is not None and is_native(wheels[0]) != native:
         kind = "a wheel with compiled code" if native else "a pure wheel"
         return f"The recipe expects {kind}, but the build left {wheels[0]}."
+    return None
+
+
+def judge_platform(filename: str, target: str) -> str | None:
+    """What is wrong with the platform of a wheel made for a target; None when it runs wherever that says.
+
+    The compiler that the target stands for may not have been asked, and another one's result is as green.
+    """
+    wanted = _LIBC.search(target)
+    if wanted is None:
+        return None
+    kind, machine, floor = wanted[1], wanted[4], (int(wanted[2]), int(wanted[3]))
+    floors = []
+    for tag in parse_wheel_filename(filename)[3]:
+        if not tag.platform.endswith(f"_{machine}"):
+            return f"The target is {target}, but {filename} is for another machine."
+        if (own := _LIBC.search(tag.platform)) and own[1] == kind:
+            floors.append((int(own[2]), int(own[3])))
+    if floors and min(floors) > floor:
+        return f"The target is {target}, but {filename} needs a newer C library."
     return None
 
 

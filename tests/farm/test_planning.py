@@ -114,3 +114,53 @@ def test_a_rebuild_has_the_recipe_of_the_first_build_and_the_images_of_today(pla
         assert (before.spec["environment"], job.spec["environment"]) == ({"A": "1"}, {"A": "1"})
         assert ("wheel_build" in before.spec, job.spec["wheel_build"]) == (False, 3)
         assert job.queue.endswith(".background")
+
+
+BY_ZIG = """\
+[targets]
+interpreters = ["cp311"]
+platforms = ["manylinux-x86_64", "manylinux-aarch64"]
+[build]
+compile_cache = true
+toolchain = "zig"
+glibc = "2.17"
+"""
+
+
+def image(digit: str, role: str, platform: str, **more) -> dict[str, object]:
+    about = {"image_id": f"sha256:{digit * 64}", "role": role, "suite": "bookworm", "platform": platform}
+    return {**about, "interpreters": ["cp311"], **more}
+
+
+def test_a_recipe_that_asks_for_zig_gets_its_images_and_the_hosts_that_can_test_what_it_makes(planned):
+    house, admin, build_id = planned
+    native, foreign = "manylinux_2_17_x86_64", "manylinux_2_17_aarch64"
+    images = [
+        image("1", "builder", PLATFORM, machine="x86_64"),
+        image("2", "test", PLATFORM, machine="x86_64"),
+        image("3", "test", "manylinux_2_36_aarch64", machine="aarch64"),
+        image("4", "builder", native, machine="x86_64", toolchain="zig"),
+        image("5", "builder", foreign, machine="x86_64", toolchain="zig"),
+    ]
+    shown = admin.put("/api/v1/images", json={"images": images}).json["items"]
+    assert {(row["platform"], row["toolchain"], row["machine"]) for row in shown if row["toolchain"]} == {
+        (native, "zig", "x86_64"),
+        (foreign, "zig", "x86_64"),
+    }
+    with house.database.begin() as session:
+        session.query(Source).filter_by(name="widget").one().recipe = BY_ZIG
+    again = admin.post("/api/v1/builds", json={"source": "widget", "ref": "main"}).json["id"]
+    plan(house, again)
+    with house.database.read() as session:
+        jobs = {job.target: job for job in session.query(Job).filter_by(build_id=again)}
+        assert sorted(jobs) == [f"cp311-{foreign}", f"cp311-{native}"]
+        here, there = jobs[f"cp311-{native}"], jobs[f"cp311-{foreign}"]
+        used = [(job.spec["build_image"][7], job.spec["test_image"][7]) for job in (here, there)]
+        assert used == [("4", "2"), ("5", "3")]
+        assert here.queue.startswith("build.manylinux-x86_64.dev.")
+        assert there.queue.startswith("build.cross-aarch64.dev.")
+        assert "compile_cache" not in here.spec
+        (before,) = session.query(Job).filter_by(build_id=build_id)
+        assert before.input_sha256 != here.input_sha256
+        assert f"sha256:{'5' * 64}" not in registry.images_for(session, ["build.manylinux-aarch64.dev.hi"])
+        assert registry.images_for(session, ["build.cross-aarch64.dev.hi"]) == [f"sha256:{'5' * 64}"]

@@ -93,6 +93,53 @@ def test_free_threading_comes_after_its_sibling_and_the_dead_end_only_on_request
     assert names(recipe(targets={"interpreters": ["cp313t"]}), images, None) == [f"cp313t-{NEW}"]
 
 
+FLOOR = "manylinux_2_17_x86_64"
+WITH_ZIG = [*IMAGES, ImageRow(FLOOR, ("cp311",), "builder", "sha256:zig", toolchain="zig")]
+ZIG = {"toolchain": "zig"}
+
+
+def test_an_image_with_another_compiler_is_for_recipes_that_ask_for_it():
+    assert names(recipe(), WITH_ZIG, None) == [f"cp313-{NEW}", f"cp311-{OLD}"]
+    (target,) = plan_targets(recipe(build={**ZIG, "glibc": "2.17"}), WITH_ZIG, None)
+    assert (target.name, target.build_image) == (f"cp311-{FLOOR}", "sha256:zig")
+    assert target.test_image == f"sha256:test-{OLD}"
+
+
+def test_the_compiler_can_be_chosen_for_some_targets():
+    asked = recipe(
+        targets={"interpreters": ["cp313", "cp311"]}, overrides=[{"select": ["cp311-*"], "build": ZIG}]
+    )
+    assert names(asked, WITH_ZIG, None) == [f"cp313-{NEW}", f"cp311-{FLOOR}"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "images", "told"),
+    [
+        ({"build": ZIG}, IMAGES, "nothing to build"),
+        ({"targets": {"interpreters": ["cp311"]}, "build": ZIG}, IMAGES, "whose compiler is zig"),
+        (
+            {"targets": {"interpreters": ["cp311"]}, "build": {**ZIG, "glibc": "2.28"}},
+            WITH_ZIG,
+            "no image for cp311 on manylinux-x86_64 whose compiler is zig, for glibc 2.28",
+        ),
+        (
+            {"targets": {"platforms": ["manylinux-aarch64"]}, "build": ZIG},
+            WITH_ZIG,
+            "no interpreter on manylinux-aarch64 whose compiler is zig",
+        ),
+    ],
+)
+def test_a_compiler_without_image_is_an_error_that_says_how_to_make_one(asked, images, told):
+    suite = {"platform": FLOOR, "interpreters": ["cp311"], "made_by": "make-image zig", "toolchain": "zig"}
+    catalog = CATALOG.model_copy(
+        update={"suites": {**CATALOG.suites, "zig": type(CATALOG.suites["forky"])(**suite)}}
+    )
+    error = refusal(recipe(**asked), images, None, catalog=catalog)
+    assert error.code == "target.unavailable"
+    assert told in error.message
+    assert "`make-image zig`" in error.hint
+
+
 @pytest.mark.parametrize(
     "targets",
     [
@@ -330,3 +377,19 @@ def test_an_image_beside_another_of_its_suite_adds_its_interpreter():
     targets = plan_targets(recipe(), [*IMAGES, *beside], None)
     assert [target.name for target in targets] == [f"cp314t-{OLD}", f"cp313-{NEW}", f"cp311-{OLD}"]
     assert (targets[0].build_image, targets[0].test_image) == ("sha256:free", "sha256:t")
+
+
+CROSS = ImageRow(
+    "manylinux_2_17_aarch64", ("cp311",), "builder", "sha256:x", toolchain="zig", machine="x86_64"
+)
+
+
+def test_what_is_built_on_one_machine_for_another_is_tested_there_and_made_on_request():
+    images = [*WITH_ZIG, CROSS, *rows("manylinux_2_36_aarch64", "cp311")]
+    assert names(recipe(build=ZIG), [*WITH_ZIG, CROSS], None) == [f"cp311-{FLOOR}"]
+    (target,) = plan_targets(recipe(targets={"platforms": ["manylinux-aarch64"]}, build=ZIG), images, None)
+    assert target.name == "cp311-manylinux_2_17_aarch64"
+    assert (target.build_image, target.test_image) == ("sha256:x", "sha256:test-manylinux_2_36_aarch64")
+    assert target.is_cross
+    (emulated,) = plan_targets(recipe(targets={"platforms": ["manylinux-aarch64"]}), images, None)
+    assert (emulated.name, emulated.is_cross) == ("cp311-manylinux_2_36_aarch64", False)

@@ -165,7 +165,11 @@ def engine() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def images(engine: str) -> dict[str, str]:
     """Role -> image ID of the suite with CPython 3.11."""
-    return {image.role: image.image_id for image in list_images(engine) if "cp311" in image.interpreters}
+    return {
+        image.role: image.image_id
+        for image in list_images(engine)
+        if "cp311" in image.interpreters and image.toolchain is None
+    }
 
 
 @pytest.fixture(scope="session")

@@ -316,7 +316,12 @@ def test_every_suite_s_interpreter_builds_its_own_wheel(engine, attempt):
     for image in list_images(engine):
         if image.role == "builder":
             (interpreter,) = image.interpreters
-            outcome, farm = attempt(C_PROJECT, interpreter=interpreter, build_image=image.image_id)
+            outcome, farm = attempt(
+                C_PROJECT,
+                target=f"{interpreter}-{image.platform}",
+                interpreter=interpreter,
+                build_image=image.image_id,
+            )
             assert outcome.state == "succeeded", farm.log
             tag = f"-{interpreter.removesuffix('t')}-{interpreter}-manylinux"
             assert all(tag in name for name in farm.artifacts)

@@ -4,7 +4,7 @@ import pytest
 
 from buildfarm.sandbox.firsterror import Telling
 from buildfarm.sandbox.spec import Limits
-from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_shape
+from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_platform, judge_shape
 
 LIMITS = Limits(seconds=30, idle_seconds=10, pids=64)
 
@@ -104,3 +104,19 @@ def test_a_build_must_leave_what_was_asked_for(names, asked, good):
 def test_a_wheel_with_one_platform_free_tag_is_not_native():
     assert is_native(NATIVE)
     assert not is_native("x-1-py2.py3-none-any.whl")
+
+
+@pytest.mark.parametrize(
+    ("platform", "wrong"),
+    [
+        ("manylinux2014_x86_64.manylinux_2_17_x86_64", None),
+        ("manylinux1_x86_64.manylinux_2_5_x86_64", None),
+        ("linux_x86_64", None),
+        ("manylinux_2_34_x86_64", "needs a newer C library"),
+        ("manylinux2014_aarch64.manylinux_2_17_aarch64", "is for another machine"),
+        ("linux_aarch64", "is for another machine"),
+    ],
+)
+def test_a_wheel_runs_where_its_target_says(platform, wrong):
+    told = judge_platform(f"green-1.0-cp311-cp311-{platform}.whl", "cp311-manylinux_2_17_x86_64")
+    assert told is None if wrong is None else wrong in told

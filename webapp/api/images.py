@@ -20,13 +20,18 @@ _TAGS = ["builders"]
 
 
 class NewImage(Body):
-    """One image: what it builds or tests for, and the interpreters in it."""
+    """One image: what it builds or tests for, the interpreters in it, the compiler that recipes must ask for.
+
+    `machine` is its own, where that is another one than its platform's.
+    """
 
     image_id: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     platform: str
     role: str
     suite: str
     interpreters: list[str]
+    toolchain: str | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import subprocess
 import tomllib
 from typing import Any
 
-from buildfarm.sandbox.inside import archives, door, program, steps
+from buildfarm.sandbox.inside import archives, door, program, steps, zig
 
 _LEGACY: dict[str, Any] = {
     "requires": ["setuptools>=40.8.0"],
@@ -58,7 +58,8 @@ class _Backend:
         place = json.dumps(system.get("backend-path", []))
         self._process = subprocess.Popen(
             [f"{steps.ENV}/bin/python", _HOOK, self._name, place, str(write)],
-            stdin=subprocess.PIPE, text=True, env=environment, cwd=project, pass_fds=(write,),
+            stdin=subprocess.PIPE, text=True, cwd=project, env=environment | zig.variables(),
+            pass_fds=(write,),
         )  # fmt: skip
         os.close(write)
         self._status = os.fdopen(status, encoding="ascii")
@@ -93,7 +94,7 @@ def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str
     steps.install(["pip"], environment, steps.TOOLS)
     first, *rest = environment["PATH"].split(":")
     own = {**environment, "VIRTUAL_ENV": steps.TOOLS, "PATH": ":".join([f"{steps.TOOLS}/bin", *rest])}
-    steps.run(steps.filled(plan["before"], plan), own, steps.SOURCE)
+    steps.run(steps.filled(plan["before"], plan), own | zig.compilers(), steps.SOURCE)
     return {**environment, "PATH": ":".join([first, f"{steps.TOOLS}/bin", *rest])}
 
 
@@ -105,6 +106,7 @@ def _numbered(wheel: str, plan: dict[str, Any]) -> str:
 def prepare() -> None:
     """The environment that the backend is installed into."""
     steps.make_ready()
+    zig.prepare()
 
 
 def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]:
@@ -122,7 +124,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if plan["program"]:
         steps.mark("build")
         os.mkdir(steps.OUT)
-        door.put_file(_numbered(program.build(plan, environment, project), plan))
+        door.put_file(_numbered(program.build(plan, environment | zig.variables(), project), plan))
         return {}
     system = _build_system(project)
     if system.get("requires"):

@@ -23,7 +23,8 @@ def build(plan: dict[str, Any], environment: dict[str, str], project: str) -> st
     told = plan["program"]
     steps.run(steps.filled(told["build"], plan), environment, project)
     name, version = told["name"].replace("-", "_"), told["version"]
-    tag = f"py3-none-linux_{os.uname().machine}"
+    platform = environment.get("_PYTHON_HOST_PLATFORM", f"linux-{os.uname().machine}")
+    tag = f"py3-none-{platform.replace('-', '_')}"
     members = {}
     for command, path in sorted(told["commands"].items()):
         made = os.path.join(project, path)

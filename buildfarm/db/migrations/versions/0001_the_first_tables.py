@@ -65,6 +65,8 @@ def upgrade() -> None:
         sa.Column("role", sa.String(), nullable=False),
         sa.Column("suite", sa.String(), nullable=False),
         sa.Column("interpreters", types.Json, nullable=False),
+        sa.Column("toolchain", sa.String(), nullable=True),
+        sa.Column("machine", sa.String(), nullable=True),
         sa.Column("registered_at", types.UtcDateTime(), nullable=False),
         sa.Column("retired_at", types.UtcDateTime(), nullable=True),
         sa.Column("archive_sha256", sa.String(), nullable=True),
