@@ -36,7 +36,7 @@ from buildfarm.recipes.units import (
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _INTERPRETER = re.compile(r"cp3[0-9]{1,2}t?")
-_PLATFORM = re.compile(r"(?:many|musl)linux(?:_[0-9]+_[0-9]+_|-)[a-z0-9]+(?:_[a-z0-9]+)*")
+_PLATFORM = re.compile(r"(?:\*-|(?:many|musl)linux(?:_[0-9]+_[0-9]+_|-))[a-z0-9]+(?:_[a-z0-9]+)*")
 _SYSTEM_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 

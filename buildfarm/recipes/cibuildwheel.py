@@ -26,7 +26,7 @@ TABLE = ("tool", "cibuildwheel")
 
 _OTHER_SYSTEMS = ("macos", "windows", "pyodide", "android", "ios")
 _ARCHITECTURES = ("x86_64", "i686", "aarch64", "ppc64le", "s390x", "armv7l", "riscv64")
-_ANY_ARCHITECTURE = {"auto", "auto64", "auto32", "native", "all"}
+_ANY_ARCHITECTURE = {"auto", "auto64", "native", "all"}
 #: What the value of a variable may name; all else is empty in a build.
 _SET = {"HOME": "/home/builder", "USER": "builder"}
 _NAMED = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
@@ -147,6 +147,12 @@ class _Reader:
                 yield _Said(("test", "requirements"), files, path)
         elif name == "before-all":
             yield _Said(("build", "system_packages"), _installed(value), path)
+        elif name == "archs":
+            if (machines := _machines(value)) is not None:
+                others = [f"*_{one}" for one in _ARCHITECTURES if one not in machines]
+                yield _Said(("targets", "skip"), others, path)
+                if "i686" in machines:  # which is built where it is named alone
+                    yield _Said(("targets", "platforms"), [f"*-{one}" for one in machines], path)
         elif name in _FOLLOWED:
             key, read = _FOLLOWED[name]
             if (said := read(value)) or key != _UNTESTED:
@@ -162,7 +168,9 @@ class _Reader:
             if isinstance(value, dict) and value.get("args"):
                 raise ValueError("the farm calls the build backend itself")
         elif name != "build-verbosity":
-            nearest = nearest_of(name, [*_FOLLOWED, *_NOT_FOLLOWED, *_JOINED, "test-requires", "before-all"])
+            nearest = nearest_of(
+                name, [*_FOLLOWED, *_NOT_FOLLOWED, *_JOINED, "archs", "test-requires", "before-all"]
+            )
             did = f"; did you mean {nearest}?" if nearest else ""
             raise ValueError(f"cibuildwheel has no such option{did}")
 
@@ -331,18 +339,21 @@ def _unbraced(pattern: str) -> list[str]:
     return [one for choice in match[1].split(",") for one in _unbraced(f"{before}{choice}{after}")]
 
 
-def _other_architectures(value: object) -> list[str]:
-    wanted = {"x86_64" if one == "AMD64" else one for one in _texts(value)}
+def _machines(value: object) -> list[str] | None:
+    """The machines of `archs`; None for whatever the farm runs. Who names i686 means x86_64 by `auto`."""
+    same = {"AMD64": "x86_64", "auto32": "i686"}
+    wanted = {same.get(one, one) for one in _texts(value)}
     if wanted & _ANY_ARCHITECTURE:
-        return []
-    return [f"*_{machine}" for machine in _ARCHITECTURES if machine not in wanted]
+        if "i686" not in wanted:
+            return None
+        wanted.add("x86_64")
+    return [machine for machine in _ARCHITECTURES if machine in wanted]
 
 
 _FOLLOWED: Mapping[str, tuple[Key, Callable[[object], object]]] = {
     "build": (("targets", "only"), _selectors),
     "skip": (("targets", "skip"), _selectors),
     "test-skip": (_UNTESTED, _selectors),
-    "archs": (("targets", "skip"), _other_architectures),
     "before-build": (("build", "before"), _command),
     "repair-wheel-command": (("build", "repair"), _repair),
     "before-test": (("test", "before"), _command),

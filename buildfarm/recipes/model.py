@@ -59,7 +59,7 @@ class Targets(_Part):
     """Wheel tags of CPython, such as `["cp311", "cp313"]`, or `"all"` that the farm has images for."""
     platforms: checks.Platforms = "all"
     """`"manylinux-x86_64"` (oldest fitting image), one image's tag such as `"manylinux_2_28_x86_64"`,
-    or `"all"` that the farm has images for."""
+    `"*-i686"` for every kind of a machine that the farm has images for, or `"all"` but i686."""
     native: checks.Flag | None = None
     """What the wheel must be: `true` has compiled code, `false` has none, left out: not checked."""
     only: tuple[checks.Glob, ...] = ("*",)

@@ -177,6 +177,15 @@ class _Shelf:
     def _needs_test(self, target: str) -> bool:
         return self.recipe.build.wheel and self.recipe.for_target(target).test is not False
 
+    def kinds(self, said: str, machines: Collection[str] | None) -> list[str]:
+        """Kinds of platforms that there are images of: the usual ones for `all`, else what fits a glob."""
+        if said != "all":
+            return fnmatch.filter(self.platforms, said)
+        found = [(kind, kind.partition("-")[2]) for kind in self.platforms]
+        return [
+            kind for kind, machine in found if machine != "i686" and (machines is None or machine in machines)
+        ]
+
     def _test_image(self, interpreter: str, platform: str) -> str | None:
         """The compiler-free image as old as the builder, or the next newer: an older one may not run it."""
         for row in self.tests:
@@ -204,19 +213,22 @@ def _wanted(
     tags: Iterable[str] = (
         [tag for tag in shelf.interpreters if not _on_request(tag)] if interpreters == "all" else interpreters
     )
-    usual = [one for one in shelf.platforms if machines is None or one.partition("-")[2] in machines]
-    places: Iterable[str] = usual if platforms == "all" else platforms
+    named = [] if platforms == "all" else [one for one in platforms if not one.startswith("*")]
+    places = []
+    for one in ("all",) if platforms == "all" else platforms:
+        places += [one] if one in named else shelf.kinds(one, machines)
     targets = {}
     for tag in dict.fromkeys(tags):
         found = [(place, shelf.find(tag, place)) for place in places]
-        is_named = interpreters != "all" and (platforms != "all" or not any(target for _, target in found))
+        is_there = any(target for _, target in found)
         for place, target in found or [("any platform", None)]:
+            is_named = interpreters != "all" and (place in named or not is_there)
             if target is not None:
                 targets[target.name] = target
             elif is_named and _is_chosen(f"{tag}-{place}", recipe):
                 missing = _missing(recipe, shelf, catalog, tag, place)
                 targets[missing.name] = missing
-    for place in () if platforms == "all" else platforms:
+    for place in named:
         if not any(place in (target.platform, _generic(target.platform)) for target in targets.values()):
             raise _unavailable("no interpreter", shelf, catalog, "", place)
     return [target for target in targets.values() if _is_chosen(target.name, recipe)]

@@ -14,7 +14,7 @@ from buildfarm.recipes.plan import ImageRow, plan_targets
 GNU, MUSL = "manylinux_2_28_x86_64", "musllinux_1_2_x86_64"
 IMAGES = [
     ImageRow(platform, ("cp311", "cp313", "cp314", "cp314t"), role, f"sha256:{role}-{platform}")
-    for platform in (GNU, MUSL, "manylinux_2_31_armv7l", "manylinux_2_28_aarch64")
+    for platform in (GNU, MUSL, "manylinux_2_28_i686", "manylinux_2_31_armv7l", "manylinux_2_28_aarch64")
     for role in ("builder", "test")
 ]
 MACHINES = ("x86_64", "i686", "aarch64", "ppc64le", "s390x", "armv7l", "riscv64")
@@ -112,6 +112,8 @@ def test_the_farms_own_words_win_key_by_key_and_each_value_knows_its_line():
         ('build = ["cp314-*"]\nskip = "*-musllinux_* *_aarch64 *_armv7l"', [f"cp314-{GNU}"]),
         ('build = "cp314t-*"\narchs = ["x86_64"]\nskip = "*-manylinux*"', [f"cp314t-{MUSL}"]),
         ('build = "cp313-*"\narchs = "aarch64"', ["cp313-manylinux_2_28_aarch64"]),
+        ('build = "cp313-*"\narchs = "auto32"', ["cp313-manylinux_2_28_i686"]),
+        ('build = "cp313-many*"\narchs = ["auto", "i686"]', [f"cp313-{GNU}", "cp313-manylinux_2_28_i686"]),
         ('build = "cp313-*_x86_64"\narchs = ["auto"]', [f"cp313-{GNU}", f"cp313-{MUSL}"]),
     ],
 )  # fmt: skip

@@ -65,6 +65,17 @@ def test_versions_of_the_c_library_compare_as_numbers():
     assert names(recipe(), images, None) == [f"cp311-{OLD}"]
 
 
+def test_i686_is_built_where_it_is_named_alone():
+    images = [*IMAGES, *rows("manylinux_2_36_i686", "cp311")]
+    small = ["cp311-manylinux_2_36_i686"]
+    assert names(recipe(targets={"interpreters": ["cp311"]}), images, None) == [f"cp311-{OLD}"]
+    for said in ("manylinux-i686", "*-i686"):
+        assert names(recipe(targets={"platforms": [said]}), images, None) == small
+    both = {"interpreters": ["cp311"], "platforms": ["*-x86_64", "*-i686"]}
+    assert names(recipe(targets=both), images, None) == [f"cp311-{OLD}", *small]
+    assert names(recipe(targets=both), IMAGES, None) == [f"cp311-{OLD}"]
+
+
 def test_other_architectures_and_libraries_are_platforms_of_their_own():
     images = [*IMAGES, *rows(MUSL, "cp311"), *rows("manylinux_2_36_aarch64", "cp311")]
     assert names(recipe(targets={"interpreters": ["cp311"]}), images, None) == [
