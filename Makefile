@@ -39,8 +39,8 @@ check: ## Lint, types, architecture
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=. .venv/bin/lint-imports --no-cache --config pyproject.toml
 
-images: # the builder images (WITH=cp314,cp314t adds CPythons); much of their time is waiting for packages
-	@.ci/with-engine $(if $(WITH),docker/build-images.sh --with $(WITH),true)
+images: # the builder images (WITH=cp314,cp314t adds CPythons, ARCH=i386,arm64 architectures); much of it is waiting
+	@.ci/with-engine $(if $(WITH)$(ARCH),docker/build-images.sh $(if $(WITH),--with $(WITH)) $(if $(ARCH),--arch $(ARCH)),true)
 
 chaos: ## The failure table of the queue, with real kills
 	@.ci/prepare test

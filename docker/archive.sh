@@ -23,11 +23,11 @@ sources() {
     [[ $main ]] || fail "this host's apt knows no Debian archive; name one in BUILDFARM_DEBIAN_MIRROR"
     echo "deb [signed-by=$keyring] $main $suite main"
     echo "deb [signed-by=$keyring] $main $suite-updates main"
-    security=${BUILDFARM_DEBIAN_SECURITY_MIRROR:-$(mirror_of security)}
+    security=${BUILDFARM_DEBIAN_SECURITY_MIRROR-$(mirror_of security)}
     if [[ $security ]]; then
         echo "deb [signed-by=$keyring] $security $suite-security main"
     else
-        say "this host's apt has no security archive: images come without its updates"
+        say "no security archive is known: images come without its updates"
     fi
 }
 

@@ -1,19 +1,22 @@
 #!/bin/bash
 # Make the images of every suite that the engine lacks, and say what there is.
 #
-#   docker/build-images.sh [--out FILE] [--with TAG,...]     a JSON list, to standard output or FILE
+#   docker/build-images.sh [--out FILE] [--with TAG,...] [--arch ARCH,...]
+#
+# Prints a JSON list to standard output or FILE.
 #
 # bookworm must succeed; a suite this host cannot make (keys, mirror) is named and left out. --with adds
-# CPythons such as cp314t, compiled once in minutes, or the compiler zig; those that are there are kept up
-# without being named.
+# CPythons such as cp314t, compiled once in minutes, or the compiler zig, --arch the images of bookworm for
+# i386 or arm64, as Debian names them; those that are there are kept up without being named.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-wanted=()
+wanted=() architectures=()
 while (( $# )); do
     case $1 in
         --out) exec >"${2:?--out FILE}" ;;
         --with) IFS=, read -ra wanted <<<"${2:?--with TAG,...}" ;;
+        --arch) IFS=, read -ra architectures <<<"${2:?--arch ARCH,...}" ;;
         *) echo "image: unknown argument $1" >&2; exit 2 ;;
     esac
     shift 2
@@ -42,6 +45,15 @@ for i in "${!pids[@]}"; do
     wait "${pids[$i]}" && continue
     echo "image: ${suites[$i]} could not be made; the farm goes on without its interpreter" >&2
     [[ ${suites[$i]} == bookworm ]] && status=1
+done
+
+# Further architectures, one after the other: the base that runs everywhere newer. What they ask for must be there.
+mapfile -t held < <(docker image ls --format '{{.Tag}}' buildfarm/builder | sed -n 's/^bookworm_//p')
+for arch in $(printf '%s\n' "${architectures[@]}" "${held[@]}" | LC_ALL=C sort -u); do
+    [[ $arch != arm64 || $EUID != 0 || $(dpkg --print-architecture) == arm64 ]] || "$here/emulate.sh" on arm64 >&2 || true
+    "$here/build-image.sh" bookworm "$arch" >&2 && continue
+    echo "image: those of $arch could not be made; the farm goes on without them" >&2
+    [[ " ${architectures[*]} " == *" $arch "* ]] && status=1
 done
 
 # Further interpreters, on the base that is there now.

@@ -1,12 +1,13 @@
 #!/bin/bash
 # What is done inside a fresh root file system before it becomes an image (a mmdebstrap hook).
 #
-#   customize.sh ROOT ROLE INTERPRETER PYTHON WHEELHOUSE FACTS
+#   customize.sh ROOT ROLE INTERPRETER PYTHON WHEELHOUSE FACTS SOCKETS32
 #
-# Leaves the facts that become labels (glibc, package list digest) in the file FACTS on the host.
+# An i386 builder compiles sockets32.c; the test image takes the library SOCKETS32 that it made. Leaves the
+# facts that become labels (glibc, package list digest) in the file FACTS on the host.
 set -euo pipefail
 
-root=$1 role=$2 interpreter=$3 python=$4 wheelhouse=$5 facts=$6
+root=$1 role=$2 interpreter=$3 python=$4 wheelhouse=$5 facts=$6 sockets32=$7
 tools=/opt/_internal/tools
 
 # A private environment for our tools: never on a build's sys.path.
@@ -27,6 +28,16 @@ rm -rf "$root/wheels"
 
 mkdir -p "$root/opt/python/$interpreter-$interpreter/bin"
 ln -s "/usr/bin/$python" "$root/opt/python/$interpreter-$interpreter/bin/python"
+
+if [[ $(chroot "$root" dpkg --print-architecture) == i386 ]]; then
+    preload=/opt/_internal/sockets32.so
+    if [[ $role == builder ]]; then
+        chroot "$root" gcc -O2 -shared -fPIC -x c -o "$preload" - <"$(dirname "$0")/sockets32.c"
+    else
+        install -m 0755 "$sockets32" "$root$preload"
+    fi
+    echo "$preload" >"$root/etc/ld.so.preload"
+fi
 
 chroot "$root" groupadd --gid 1000 builder
 chroot "$root" useradd --uid 1000 --gid 1000 --create-home --shell /bin/bash builder

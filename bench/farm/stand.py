@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -105,8 +106,9 @@ class Stand:
 
     @cached_property
     def images(self) -> dict[tuple[str, str], ImageRecord]:
-        """The engine's images by interpreter and role."""
-        return {(image.interpreters[0], image.role): image for image in reversed(list_images(self.host))}
+        """The engine's images for this machine, by interpreter and role."""
+        held = [image for image in list_images(self.host) if image.platform.endswith(platform.machine())]
+        return {(image.interpreters[0], image.role): image for image in reversed(held)}
 
     def __enter__(self) -> Stand:
         return self

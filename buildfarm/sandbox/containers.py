@@ -141,13 +141,17 @@ def start(
     """
     with engine_errors("creating a container"):
         cpus = min(limits.cpus, os.cpu_count() or 1)  # the engine refuses more than there are
+        of_image = client.inspect_image(image)["Config"]["Labels"] or {}  # type: ignore[no-untyped-call]
+        machine = str(of_image.get("org.buildfarm.arch", ""))
         created = client.create_container(
             image,
             command=command,
             user=USER,
             working_dir="/work",
             labels=dict(labels),
-            host_config=client.create_host_config(**host_config(limits, cpus=cpus, mounts=mounts)),
+            host_config=client.create_host_config(
+                **host_config(limits, machine=machine, cpus=cpus, mounts=mounts)
+            ),
         )
     container_id = str(created["Id"])
     try:

@@ -1,6 +1,6 @@
 """The container policy as data: what every container of the farm is, whatever it runs.
 
-No network, read-only root, no capability, no new privileges, the system calls of docker/seccomp.json,
+No network, read-only root, no capability, no new privileges, the system calls of docker/seccomp*.json,
 uid 1000, no swap, bounded memory, processes and scratch; nothing of the host is writable. What stops
 which attack: docs/isolation.md. reference: OCI runtime spec 1.0, Docker Engine API 1.41 `HostConfig`.
 """
@@ -31,17 +31,28 @@ def _tmpfs(size: int, mode: str = "0755") -> str:
     return f"rw,exec,nosuid,nodev,size={size},uid=1000,gid=1000,mode={mode}"
 
 
+def _read(name: str) -> Any:  # noqa: ANN401 - a document or a list
+    return json.loads((shipped("docker") / name).read_text(encoding="utf-8"))
+
+
 @cache
-def _seccomp() -> str:
+def _seccomp(machine: str) -> str:
     # The engine takes the text itself, so it need not see our files. Whoever reads it reads the file.
-    return json.dumps(json.loads((shipped("docker") / "seccomp.json").read_text(encoding="utf-8")))
+    profile = _read("seccomp.json")
+    if machine == "i686":
+        profile["archMap"] = [
+            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+        ]
+        profile["syscalls"] += _read("seccomp-i686.json")
+    return json.dumps(profile)
 
 
-def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> dict[str, Any]:
+def host_config(limits: Limits, *, machine: str, cpus: float, mounts: Mapping[str, Path]) -> dict[str, Any]:
     """Keyword arguments of `APIClient.create_host_config` for one container.
 
     Args:
         limits: what the attempt may use.
+        machine: what the image's label says it is for; `i686` alone may make 32-bit calls.
         cpus: CPUs to grant, at most those of the machine.
         mounts: path in the container -> directory on the host, all read-only.
     """
@@ -49,7 +60,7 @@ def host_config(limits: Limits, *, cpus: float, mounts: Mapping[str, Path]) -> d
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true", f"seccomp={_seccomp()}"],
+        "security_opt": ["no-new-privileges:true", f"seccomp={_seccomp(machine)}"],
         "pids_limit": limits.pids,
         "mem_limit": limits.memory_bytes,
         "memswap_limit": limits.memory_bytes,  # equal: no swap

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -164,10 +165,11 @@ def engine() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def images(engine: str) -> dict[str, str]:
-    """Role -> image ID of the suite with CPython 3.11."""
+    """Role -> image ID of the suite with CPython 3.11, for this machine and with its own compiler."""
+    held = [image for image in list_images(engine) if image.platform.endswith(platform.machine())]
     return {
         image.role: image.image_id
-        for image in list_images(engine)
+        for image in held
         if "cp311" in image.interpreters and image.toolchain is None
     }
 
