@@ -145,6 +145,6 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def _plain(_limits: object, *, cpus: float, mounts: dict[str, Path]) -> dict[str, Any]:
+def _plain(_limits: object, *, machine: str, cpus: float, mounts: dict[str, Path]) -> dict[str, Any]:
     binds = [f"{place}:{target}:ro" for target, place in mounts.items()]
     return {"network_mode": "none", "binds": binds}

@@ -107,7 +107,8 @@ class Stand:
     @cached_property
     def images(self) -> dict[tuple[str, str], ImageRecord]:
         """The engine's images for this machine, by interpreter and role."""
-        held = [image for image in list_images(self.host) if image.platform.endswith(platform.machine())]
+        here = platform.machine()
+        held = [one for one in list_images(self.host) if one.platform.endswith(here) and not one.toolchain]
         return {(image.interpreters[0], image.role): image for image in reversed(held)}
 
     def __enter__(self) -> Stand:
