@@ -34,6 +34,10 @@ Answer = TypeVar("Answer", bound="str | bytes | RegistryFile")
 blueprint = Blueprint("jobapi", __name__, url_prefix="/jobapi/v1")
 
 
+#: A petabyte: no host has it, and the database's numbers hold it.
+_MOST_BYTES = 1 << 50
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -57,12 +61,14 @@ class Checked(_Body):
 class Report(_Body):
     """What a builder says about itself: the build queues it looks into, attempts it runs at a time.
 
-    `findings` are those of its self-test, null until it has made one; `images` the ids that it looked for.
+    `memory_bytes` is what its attempts may use together, null where it does not know. `findings` are those of
+    its self-test, null until it has made one; `images` the ids that it looked for.
     `emulators` are the machines that its kernel has an emulator for, whether it was set up to use it or not.
     """
 
     queues: list[str] = Field(max_length=400)
     slots: int = Field(ge=1, le=1000)
+    memory_bytes: int | None = Field(None, ge=1, le=_MOST_BYTES)
     findings: list[Checked] | None = Field(max_length=50)
     images: list[str] | None = Field(None, max_length=1000)
     emulators: list[str] = Field([], max_length=100)
@@ -83,6 +89,14 @@ class Segment(_Body):
     times: list[int]
 
 
+class PhaseSeen(BaseModel):
+    """A phase as the builder saw it; what else it says is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    memory_bytes: int | None = Field(None, ge=0, le=_MOST_BYTES)
+
+
 class Outcome(_Body):
     """How the attempt ended, as the builder saw it."""
 
@@ -92,7 +106,7 @@ class Outcome(_Body):
     first_error: str | None = Field(None, max_length=2000)
     error_line: int | None = Field(None, ge=1)
     phase: str | None = None
-    phases: list[dict[str, object]] = []
+    phases: list[PhaseSeen] = []
     engine: dict[str, str] = {}
 
 

@@ -10,7 +10,7 @@ from buildfarm import log
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.wire import RUN_BUILD
 from buildfarm.sandbox.emulation import emulators
-from buildfarm.sandbox.images import Finding, check_engine
+from buildfarm.sandbox.images import Finding, check_engine, engine_memory
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
 from buildfarm.sandbox.precompile import compile_noted
 from buildfarm.sandbox.prestart import forget, refill
@@ -43,6 +43,7 @@ class Presence:
         self._supply = Supply(own, self._farm, on_over=self.hasten)
         self._findings: list[Finding] | None = None
         self._images: tuple[str, ...] = ()
+        self._memory: int | None = None
         self._tested = 0.0
         self._queues: tuple[str, ...] = ()
         self._due = 0.0
@@ -87,6 +88,7 @@ class Presence:
         return {
             "queues": sorted(self._own.queues),
             "slots": self._own.slots,
+            "memory_bytes": self._memory,
             "findings": findings,
             "images": self._images,
             "emulators": sorted(emulators()),
@@ -101,6 +103,7 @@ class Presence:
             _clear_leftovers(self._own)  # what waits for its use may be of an image that is to go
         before, self._images = self._findings, orders.images
         self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images, supply=self._supply)
+        self._memory = engine_memory(self._own.docker_host)
         self._tested = time.monotonic()
         bad = [f"{one.name}: {one.value}" for one in self._findings if not one.good]
         if bad and [f"{one.name}: {one.value}" for one in before or () if not one.good] != bad:

@@ -92,5 +92,6 @@ def _again(job: Job, build: Build) -> Job:
         required=job.required,
         # What another build had compiled would prove nothing.
         spec={key: value for key, value in job.spec.items() if key != "compile_cache"},
+        memory_need=job.memory_need,
         **jobs.queued_values(build.source_id, queue, build.created_at),
     )

@@ -6,11 +6,11 @@ A builder's own words (its queues, its slots, its findings) serve to hand out wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, ScalarSelect, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from buildfarm import clock
 from buildfarm.access.model import Token
@@ -18,9 +18,12 @@ from buildfarm.config import Settings
 from buildfarm.farm.machines import Execution, executed, native_to
 from buildfarm.farm.model import Attempt, Builder, Image, Job
 from buildfarm.farm.rules import State
+from buildfarm.sources.model import Source
 
 #: A builder that has kept silent for so many of its intervals counts as away.
 SILENCES = 3
+#: Before any hand-over. An index answers `> _EVER`, and `IS NOT NULL` on SQLite not.
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def serves(builder: Builder, queue: str) -> bool:
@@ -130,3 +133,20 @@ def others_for(session: Session, job: Job, avoided: set[str], settings: Settings
     ]
     free = free_slots(session, found)
     return [one for one in found if free[one.id] > 0]
+
+
+def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:
+    """How many jobs of a source run, or wait in RQ where a builder may take them at any moment."""
+    return _count(source_id, Job.state == State.RUNNING) + _count(
+        source_id, Job.state == State.QUEUED, Job.handed_over_at > _EVER
+    )
+
+
+def has_room(session: Session, source_id: str, coming: int) -> bool:
+    """Whether one more job of a source may go to builders, beside so many that are about to."""
+    most = session.get_one(Source, source_id).jobs_max
+    return most is None or session.execute(select(with_builders(source_id))).scalar_one() + coming < most
+
+
+def _count(source_id: Any, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:  # noqa: ANN401
+    return select(func.count()).where(Job.source_id == source_id, *conditions).scalar_subquery()

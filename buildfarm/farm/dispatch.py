@@ -7,13 +7,10 @@ among what was handed over is RQ's: a worker pops its queues in the order of its
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Row,
-    ScalarSelect,
     Select,
     and_,
     case,
@@ -23,19 +20,17 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.errors import Conflict, StaleAttempt
-from buildfarm.farm import claims, comparisons, crew
+from buildfarm.farm import claims, comparisons, crew, packing
 from buildfarm.farm.model import Builder, Job, Pause
 from buildfarm.farm.rules import State
 from buildfarm.journal.record import record
 from buildfarm.sources.model import Source
 
-#: Before any hand-over. An index answers `> _EVER`, and `IS NOT NULL` on SQLite not.
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: Rows are asked for by so many selects in one statement; SQLite joins 500 at most.
 _SELECTS = 100
 #: Hand-overs of a queue that wait in RQ, which keeps more than a kilobyte of memory for each: far more than
@@ -45,7 +40,7 @@ IN_QUEUE = 100
 #: After so many hand-overs of an attempt whoever has it keeps it.
 _BOUNCES = 20
 _DISPATCH = "dispatch"
-_OUTBOX = and_(Job.state == State.QUEUED, Job.handed_over_at.is_(None))
+_OUTBOX = and_(Job.state == State.QUEUED, Job.handed_over_at.is_(None), Job.kept_by_id.is_(None))
 #: Written out, as the partial index is: a planner does not look into parameters.
 _HANDED_OVER = and_(Job.state == literal_column(f"'{State.QUEUED}'"), Job.handed_over_at.is_not(None))
 
@@ -79,6 +74,11 @@ def ready_jobs(session: Session, limit: int) -> list[Row[Any]]:
     return taken
 
 
+def kept_jobs(session: Session) -> list[Job]:
+    """Jobs that waited for memory and have it now: they go before what else waits."""
+    return [] if paused(session) else packing.let_go(session)
+
+
 def paused(session: Session) -> Pause | None:
     """Who paused dispatch, and why; None while it goes on."""
     return session.get(Pause, _DISPATCH)
@@ -103,7 +103,9 @@ def resume(session: Session, *, actor: str) -> None:
 
 def may_take(session: Session, builder: Builder) -> bool:
     """Whether this builder should look for work at all."""
-    return builder.drained_at is None and crew.is_fit(builder) and paused(session) is None
+    if builder.drained_at or not crew.is_fit(builder) or paused(session):
+        return False
+    return not packing.rests(session, builder)
 
 
 def turn_away(
@@ -125,6 +127,9 @@ def turn_away(
         sentence = "Another builder is to have it: this one failed it before, made the same files first, or "
         sentence += "would emulate a machine that the other one is."
         refusal = Conflict(sentence, code="attempt.elsewhere")
+    elif not packing.admits(session, builder, job_id, number, settings):
+        sentence = f"The host of {builder.name} has not the memory for it now."
+        refusal = Conflict(sentence, code="builder.memory")
     else:
         return None
     with contextlib.suppress(StaleAttempt):
@@ -150,17 +155,6 @@ def _is_better_elsewhere(session: Session, builder: Builder, job_id: str, settin
     return builder.id in avoided and bool(crew.others_for(session, job, avoided, settings))
 
 
-def with_builders(source_id: InstrumentedAttribute[str] | str) -> ColumnElement[int]:
-    """How many jobs of a source run, or wait in RQ where a builder may take them at any moment."""
-    return _count(Job.source_id == source_id, Job.state == State.RUNNING) + _count(
-        Job.source_id == source_id, Job.state == State.QUEUED, Job.handed_over_at > _EVER
-    )
-
-
-def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
-    return select(func.count()).select_from(Job).where(*conditions).scalar_subquery()
-
-
 def _rooms() -> Select[Any]:
     """Each source that waits in a queue, where both have room: queue, source_id, of_queue, of_source.
 
@@ -172,9 +166,9 @@ def _rooms() -> Select[Any]:
     following = select(func.min(Job.queue)).where(_OUTBOX, Job.queue > queues.c.queue).scalar_subquery()
     queues = queues.union_all(select(following).where(queues.c.queue.is_not(None)))
 
-    in_queue = _count(Job.queue == queues.c.queue, _HANDED_OVER)
-    roomy = select(queues.c.queue, (IN_QUEUE - in_queue).label("room")).where(queues.c.queue.is_not(None))
-    with_room = roomy.cte("with_room")
+    in_queue = select(func.count()).select_from(Job).where(Job.queue == queues.c.queue, _HANDED_OVER)
+    of_queue = (IN_QUEUE - in_queue.scalar_subquery()).label("room")
+    with_room = select(queues.c.queue, of_queue).where(queues.c.queue.is_not(None)).cte("with_room")
     least = select(func.min(Job.source_id)).where(_OUTBOX, Job.queue == with_room.c.queue).scalar_subquery()
     pairs = (
         select(with_room.c.queue, with_room.c.room, least.label("source_id"))
@@ -187,7 +181,7 @@ def _rooms() -> Select[Any]:
         select(pairs.c.queue, pairs.c.room, following).where(pairs.c.source_id.is_not(None))
     )
 
-    of_source = case((Source.jobs_max.is_not(None), Source.jobs_max - with_builders(Source.id)))
+    of_source = case((Source.jobs_max.is_not(None), Source.jobs_max - crew.with_builders(Source.id)))
     columns = (pairs.c.queue, pairs.c.source_id, pairs.c.room.label("of_queue"), of_source.label("of_source"))
     query = select(*columns).join(Source, Source.id == pairs.c.source_id)
     return query.where(or_(Source.jobs_max.is_(None), of_source > 0))

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, select, update
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, InvalidInput, StaleAttempt
-from buildfarm.farm import builds, claims, dispatch
+from buildfarm.farm import builds, claims, dispatch, packing
 from buildfarm.farm.claims import WorkKind
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.rules import Cause, State
@@ -40,6 +40,7 @@ class Waiting:
     queue: str
     attempt: int
     hand_over: int
+    is_first: bool = False
 
 
 def hand_over_waiting(database: Database, queues: Queues) -> int:
@@ -51,7 +52,8 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
         ExternalFailure: `queue.unreachable`; what was not handed over stays in the outbox.
     """
     count = 0
-    for waiting in [*_queued(database, Task, Task.handed_over_at.is_(None)), *_ready_jobs(database)]:
+    tasks = _queued(database, Task, Task.handed_over_at.is_(None))
+    for waiting in [*tasks, *_kept_jobs(database), *_ready_jobs(database)]:
         number = waiting.hand_over + 1
         try:
             queues.hand_over(
@@ -61,6 +63,7 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
                 waiting.attempt,
                 number,
                 timeout_s=RQ_TIMEOUT_S,
+                first=waiting.is_first,
             )
         except InvalidInput as err:
             _refuse(database, waiting, err)
@@ -121,6 +124,19 @@ def _queued(database: Database, kind: WorkKind, condition: ColumnElement[bool]) 
             .limit(_BATCH)
         ).all()
     return [Waiting(kind, *row) for row in rows]
+
+
+def _kept_jobs(database: Database) -> list[Waiting]:
+    """Each goes to the front of its queue, so the most urgent comes last."""
+    with database.read() as session:
+        if not packing.is_any_kept(session):
+            return []
+    with database.begin() as session:
+        rows = dispatch.kept_jobs(session)
+        return [
+            Waiting(Job, row.id, row.queue, row.attempt, row.hand_over, is_first=True)
+            for row in reversed(rows)
+        ]
 
 
 def _ready_jobs(database: Database) -> list[Waiting]:

@@ -66,7 +66,7 @@ def claim(session: Session, builder: Builder, principal: Principal, job_id: str,
     job.deadline_at = now + timedelta(seconds=int(limits["seconds"])) + DEADLINE_SLACK
     job.execution = execution
     job.first_error, job.cause, job.phase = None, None, "source"
-    job.failure_class, job.error_line = None, None
+    job.failure_class, job.error_line, job.kept_by_id = None, None, None
     token = new_token()
     session.add(
         Attempt(
@@ -227,6 +227,7 @@ def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attem
     told = {key: outcome.get(key) for key in ("failure_class", "first_error", "error_line", "phase")}
     if cause is None:
         told["failure_class"] = None
+    told["memory_peak"] = _peak(outcome)
     if again:
         claims.requeue(session, Job, attempt.job_id, attempt.number)
     else:
@@ -235,6 +236,13 @@ def finish(session: Session, attempt: Attempt, outcome: dict[str, Any], *, attem
     job = session.get_one(Job, attempt.job_id, populate_existing=True)
     builds.settle(session, job.build_id)
     return State(job.state)
+
+
+def _peak(outcome: dict[str, Any]) -> int | None:
+    """Bytes of memory that the attempt's containers used at the most; None where nobody could see it."""
+    return max(
+        (one["memory_bytes"] for one in outcome.get("phases", ()) if one.get("memory_bytes")), default=None
+    )
 
 
 def _demand_sense(attempt: Attempt, outcome: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
-from buildfarm.farm import builds, claims, handover, jobs, leases, logins, rules
+from buildfarm.farm import builds, claims, handover, jobs, leases, logins, packing, rules
 from buildfarm.farm.model import Job, Task
 from buildfarm.farm.queue import Queues
 from buildfarm.farm.rules import State
@@ -38,11 +38,20 @@ def sweep(database: Database, queues: Queues, settings: Settings) -> None:
         lost = handover.take_back_lost(database, queues, timedelta(seconds=settings.timing.handover_grace_s))
         if lost:
             _log.warning("keeper.taken_back", work=lost)
+        _reconsider(database, settings)
         handover.hand_over_waiting(database, queues)
         with database.read() as session:
             logins.keep_logins(session, settings, queues)
     except ExternalFailure as err:
         _log.warning("keeper.queue_away", code=err.code)
+
+
+def _reconsider(database: Database, settings: Settings) -> None:
+    with database.read() as session:
+        if not packing.is_any_kept(session):
+            return
+    with database.begin() as session:
+        packing.reconsider(session, settings)
 
 
 def _end_lapsed_jobs(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
+
+_OUTBOX = "handed_over_at IS NULL AND kept_by_id IS NULL"
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
@@ -96,6 +98,8 @@ class Job(Work, Base):
     `input_sha256` is over all that decides its output but the index (`buildfarm.farm.equal`). Where that was
     built before, the job did not run: `answered_by` is the one that did, and whose files are its files.
     `execution` is its last attempt's (`buildfarm.farm.machines`).
+    `memory_need` is the bytes of its host's memory that earlier jobs teach it to need, `memory_peak` what its
+    last attempt used; `kept_by_id` is the builder that keeps room for it (`buildfarm.farm.packing`).
     """
 
     __tablename__ = "job"
@@ -103,8 +107,9 @@ class Job(Work, Base):
         UniqueConstraint("build_id", "target"),
         Index("ix_job_state", "state", "finished_at"),
         Index("ix_job_with_builders", "source_id", "state", "handed_over_at"),
-        _partial("ix_job_outbox", "state", "queue", "source_id", "id", where="handed_over_at IS NULL"),
+        _partial("ix_job_outbox", "state", "queue", "source_id", "id", where=_OUTBOX),
         _partial("ix_job_handed_over", "queue", where="state = 'queued' AND handed_over_at IS NOT NULL"),
+        _partial("ix_job_kept", "state", "kept_by_id", where="kept_by_id IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -123,6 +128,9 @@ class Job(Work, Base):
     input_sha256: Mapped[str | None]
     execution: Mapped[str | None]
     answered_by_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
+    memory_need: Mapped[int | None] = mapped_column(BigInteger)
+    memory_peak: Mapped[int | None] = mapped_column(BigInteger)
+    kept_by_id: Mapped[str | None] = mapped_column(ForeignKey("builder.id"))
     build: Mapped[Build] = relationship(back_populates="jobs")
     answered_by: Mapped[Job | None] = relationship(remote_side="Job.id")
 

@@ -154,9 +154,12 @@ class Planner:
             targets = self._missing(session, build, targets)
         # Dispatch goes by id. The longest is begun first, or the slots would wait for it at the end.
         took = learned.seconds_by_target(session, source.id)
+        needs = learned.memory_by_target(session, source.id)
         targets = sorted(targets, key=lambda one: -took.get(one.name, math.inf))
         for job_id, target in zip(sorted(new_id("job") for _ in targets), targets, strict=True):
             job = _job(job_id, build, source, snapshot, recipe, target)
+            if target.name in needs and job.spec:
+                job.memory_need = min(needs[target.name], job.spec["limits"]["memory_bytes"])
             earlier.answer(job)
             session.add(job)
         if build.trigger == sdists.BY_RULE and all(target.skip_reason for target in targets):

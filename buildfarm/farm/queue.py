@@ -43,9 +43,17 @@ class Queues:
         self._wire = Wire(allow)
 
     def hand_over(
-        self, queue: str, function: str, work_id: str, attempt: int, hand_over: int, *, timeout_s: int
+        self,
+        queue: str,
+        function: str,
+        work_id: str,
+        attempt: int,
+        hand_over: int,
+        *,
+        timeout_s: int,
+        first: bool = False,
     ) -> None:
-        """Put one piece of work at the end of a queue; once more is harmless.
+        """Put one piece of work at the end of a queue, or first; once more is harmless.
 
         Args:
             queue: a control queue or a build queue.
@@ -54,6 +62,7 @@ class Queues:
             attempt: the row's attempt.
             hand_over: how often this attempt has been handed over, this time included.
             timeout_s: seconds after which RQ ends the function.
+            first: whether it goes before what waits in the queue.
 
         Raises:
             ExternalFailure: Redis cannot be reached (`queue.unreachable`); the keeper will repair.
@@ -72,6 +81,7 @@ class Queues:
                     description=job_id,
                     job_id=job_id,
                     unique=True,
+                    at_front=first,
                 )
             except DuplicateJobError:
                 return

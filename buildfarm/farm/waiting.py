@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.config import Settings
-from buildfarm.farm import crew, dispatch
+from buildfarm.farm import crew, dispatch, packing
 from buildfarm.farm.machines import Execution, executed
 from buildfarm.farm.model import Attempt, Builder, Job
 from buildfarm.farm.rules import State
@@ -53,6 +53,7 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
         return {job.id: Wait(sentence) for job in queued}
     builders = _builders(session)
     limited = _at_limit(session, {queued[0].source_id}).get(queued[0].source_id, "")
+    short = packing.why(session, [build_id])
     found: dict[str, Wait] = {}
     for queue in sorted({job.queue for job in queued}):
         here = [job for job in queued if job.queue == queue]
@@ -64,7 +65,7 @@ def waits_of(session: Session, build_id: str, settings: Settings) -> dict[str, W
         typical = _typical_s(session, executed(queue.split(".")[1], able[0].machine))
         for position, job in enumerate(sorted(here, key=lambda job: job.id)):
             ahead = before + position
-            held = limited if job.handed_over_at is None else ""
+            held = short.get(job) or (limited if job.handed_over_at is None else "")
             expected = None if held else _expected(slots, ahead, typical)
             found[job.id] = Wait(held or _busy(slots, ahead), ahead, expected)
     return found
@@ -90,6 +91,8 @@ def obstacles_of(session: Session, build_ids: Collection[str], settings: Setting
         sentence = of_queue[row.queue] or (limited.get(row.source_id, "") if row.is_held else "")
         if sentence:
             found.setdefault(row.build_id, sentence)
+    for job, sentence in packing.why(session, build_ids).items():
+        found.setdefault(job.build_id, sentence)
     return found
 
 
@@ -122,7 +125,7 @@ def _able(builders: Sequence[Builder], queue: str, settings: Settings) -> tuple[
 
 def _at_limit(session: Session, source_ids: Collection[str]) -> dict[str, str]:
     """The sentence for each of the sources that has as many jobs with builders as it may."""
-    at_work = dispatch.with_builders(Source.id)
+    at_work = crew.with_builders(Source.id)
     rows = session.execute(
         select(Source.id, Source.name, Source.jobs_max, at_work.label("count"))
         .where(Source.id.in_(source_ids), Source.jobs_max <= at_work)

@@ -122,6 +122,19 @@ def missing_images(docker_host: str | None, image_ids: Sequence[str]) -> list[st
     return [image_id for image_id in image_ids if image_id not in held]
 
 
+def engine_memory(docker_host: str | None) -> int | None:
+    """Bytes of memory that containers may have together; None while the engine is away.
+
+    What the engine's host has, less a share that the host needs itself.
+    """
+    try:
+        with connect(docker_host, timeout=10) as client, engine_errors("asking for its memory"):
+            total = int(client.info()["MemTotal"])
+    except FarmError:
+        return None
+    return total - max(total // 8, 512 << 20)
+
+
 def check_engine(docker_host: str | None) -> EngineReport:
     """Ask an engine what a builder needs to know; never raises for an engine that is away."""
     try:

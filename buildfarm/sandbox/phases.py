@@ -63,6 +63,7 @@ class Timeline:
                 phase=self._phase,
                 seconds=round(time.monotonic() - self._began, 3),
                 cpu_seconds=round(cpu - self._cpu, 3) if cpu is not None else None,
+                memory_bytes=container.usage.memory_bytes if container else None,
                 exit_code=exit_code if container else None,
                 image_id=container.image_id if container else "",
                 container_id=container.id if container else "",

@@ -142,11 +142,15 @@ class AttemptSpec(_Frozen):
 
 
 class PhaseReport(_Frozen):
-    """One phase as it went. `cpu_seconds` is None where the engine's cgroups cannot be read."""
+    """One phase as it went. `memory_bytes` is the most its container has used so far, page cache included.
+
+    Both counters are None where the engine's cgroups cannot be read.
+    """
 
     phase: Phase
     seconds: float
     cpu_seconds: float | None
+    memory_bytes: int | None = None
     exit_code: int | None
     image_id: str
     container_id: str

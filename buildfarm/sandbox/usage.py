@@ -22,6 +22,7 @@ class Usage:
         self.cpu_seconds: float | None = None
         self.oom_kills: int | None = None
         self.pids_refused: int | None = None
+        self.memory_bytes: int | None = None
 
     def sample(self) -> float | None:
         """Read the counters, keep the largest values seen, return the CPU seconds so far."""
@@ -33,10 +34,14 @@ class Usage:
         if oom is None:
             oom = self._field("memory", "memory.oom_control", "oom_kill")
         refused = self._field("pids", "pids.events", "max")
+        peak = self._number("memory", "memory.peak")
+        if peak is None:
+            peak = self._number("memory", "memory.max_usage_in_bytes")
         with self._lock:
             self.cpu_seconds = _larger(self.cpu_seconds, seconds)
             self.oom_kills = _larger(self.oom_kills, oom)
             self.pids_refused = _larger(self.pids_refused, refused)
+            self.memory_bytes = _larger(self.memory_bytes, peak)
             return self.cpu_seconds
 
     def _read(self, controller: str, name: str) -> str | None:

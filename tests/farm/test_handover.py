@@ -23,7 +23,15 @@ class Queues:
     away: bool = False
 
     def hand_over(
-        self, queue: str, function: str, work_id: str, attempt: int, number: int, *, timeout_s: int
+        self,
+        queue: str,
+        function: str,
+        work_id: str,
+        attempt: int,
+        number: int,
+        *,
+        timeout_s: int,
+        first: bool = False,
     ) -> None:
         if self.away:
             raise ExternalFailure("away", code="queue.unreachable")

@@ -48,7 +48,7 @@ def test_a_c_extension_becomes_a_tested_manylinux_wheel_and_an_sdist(attempt):
     assert [report.phase for report in outcome.phases] == [
         "source", "deps", "build", "repair", "test", "upload",
     ]  # fmt: skip
-    assert all(report.cpu_seconds for report in outcome.phases[:5])
+    assert all(report.cpu_seconds and report.memory_bytes for report in outcome.phases[:5])
     assert "x86_64-linux-gnu-gcc" in farm.lines_of("build")
     assert "setuptools==" in farm.lines_of("deps")
     assert any(path.startswith("/files/setuptools/setuptools-") for path in farm.asked)

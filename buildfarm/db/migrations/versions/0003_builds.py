@@ -176,6 +176,9 @@ def upgrade() -> None:
         sa.Column("input_sha256", sa.String(), nullable=True),
         sa.Column("execution", sa.String(), nullable=True),
         sa.Column("answered_by_id", sa.String(), nullable=True),
+        sa.Column("memory_need", sa.BigInteger(), nullable=True),
+        sa.Column("memory_peak", sa.BigInteger(), nullable=True),
+        sa.Column("kept_by_id", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("queue", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -187,6 +190,7 @@ def upgrade() -> None:
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["answered_by_id"], ["job.id"], name=op.f("fk_job_answered_by_id")),
         sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_job_build_id")),
+        sa.ForeignKeyConstraint(["kept_by_id"], ["builder.id"], name=op.f("fk_job_kept_by_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_job_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sa.UniqueConstraint("build_id", "target", name=op.f("uq_job_build_id_target")),
@@ -196,7 +200,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_job_build_id"), ["build_id"], unique=False)
         batch_op.create_index("ix_job_state", ["state", "finished_at"], unique=False)
         batch_op.create_index("ix_job_with_builders", ["source_id", "state", "handed_over_at"], unique=False)
-        outbox = sa.text("handed_over_at IS NULL")
+        outbox = sa.text("handed_over_at IS NULL AND kept_by_id IS NULL")
         batch_op.create_index(
             "ix_job_outbox",
             ["state", "queue", "source_id", "id"],
@@ -205,6 +209,14 @@ def upgrade() -> None:
             postgresql_where=outbox,
         )
         handed_over = sa.text("state = 'queued' AND handed_over_at IS NOT NULL")
+        kept = sa.text("kept_by_id IS NOT NULL")
+        batch_op.create_index(
+            "ix_job_kept",
+            ["state", "kept_by_id"],
+            unique=False,
+            sqlite_where=kept,
+            postgresql_where=kept,
+        )
         batch_op.create_index(
             "ix_job_handed_over",
             ["queue"],
@@ -335,6 +347,7 @@ def downgrade() -> None:
     op.drop_table("attempt")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index("ix_job_handed_over")
+        batch_op.drop_index("ix_job_kept")
         batch_op.drop_index("ix_job_outbox")
         batch_op.drop_index("ix_job_with_builders")
         batch_op.drop_index("ix_job_state")
