@@ -268,7 +268,7 @@ def test_a_new_token_works_and_a_revoked_one_does_not(full, admin):
 def test_the_images_named_are_those_in_use(admin):
     image = {
         "image_id": "sha256:" + "2" * 64,
-        "platform": "p",
+        "platform": "manylinux_2_28_x86_64",
         "role": "test",
         "suite": "s",
         "interpreters": [],

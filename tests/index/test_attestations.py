@@ -96,7 +96,7 @@ def test_a_root_that_cannot_be_used_is_told_at_the_start(other, tmp_path: Path) 
     root.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
     farm = other(root).farm
     with pytest.raises(EnvironmentProblem, match=r"public\.json of index\.attestation_roots") as caught:
-        prepare(farm, None)
+        prepare(farm, None, ())
     assert caught.value.code == "index.attestation_roots"
 
 
@@ -174,5 +174,5 @@ def test_one_by_somebody_else_or_of_another_file_is_refused(believing, believed,
 def test_identities_without_a_root_are_told_at_the_start(open_house) -> None:
     farm = open_house(index={"attestation_identities": [{"issuer": ISSUER, "identity": WORKFLOW}]}).farm
     with pytest.raises(EnvironmentProblem, match=r"needs index\.sigstore_root") as caught:
-        prepare(farm, None)
+        prepare(farm, None, ())
     assert caught.value.code == "index.sigstore_root"
