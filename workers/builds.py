@@ -10,6 +10,7 @@ from functools import partial
 from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox.attempt import run_attempt
+from buildfarm.sandbox.bytecode import store_of
 from buildfarm.sandbox.images import check_engine
 from buildfarm.sandbox.prestart import remember
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
@@ -44,6 +45,7 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             docker_host=own.docker_host,
             workdir=own.workdir,
             instance=own.instance,
+            bytecode=store_of(own.workdir),
             nudge=nudge,
             report=partial(_report, farm),
         )

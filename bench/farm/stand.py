@@ -19,6 +19,7 @@ from typing import Any
 from bench.farm import peer
 from buildfarm.errors import InvalidInput
 from buildfarm.sandbox.attempt import run_attempt
+from buildfarm.sandbox.bytecode import store_of
 from buildfarm.sandbox.images import ImageRecord, list_images
 from buildfarm.sandbox.janitor import reap
 from buildfarm.sandbox.port import IndexAnswer
@@ -166,7 +167,7 @@ class Stand:
         began = time.monotonic()
         ended: list[float] = []
         outcome = run_attempt(
-            spec, farm, docker_host=self.host, workdir=workdir, instance=INSTANCE,
+            spec, farm, docker_host=self.host, workdir=workdir, instance=INSTANCE, bytecode=store_of(workdir),
             report=lambda _: ended.append(time.monotonic()),
         )  # fmt: skip
         if outcome.state != "succeeded":

@@ -50,6 +50,7 @@ def run_attempt(
     docker_host: str | None,
     workdir: Path,
     instance: str,
+    bytecode: Path | None = None,
     nudge: threading.Event | None = None,
     report: Callable[[AttemptOutcome], None] = lambda _: None,
 ) -> AttemptOutcome:
@@ -64,6 +65,7 @@ def run_attempt(
         docker_host: the engine, on this machine; None follows the environment.
         workdir: a directory on this machine's disk; the attempt makes its own below it.
         instance: the builder's name, put on each container for the janitor.
+        bytecode: the host's store of it (`bytecode.store_of`), where somebody compiles what is noted there.
         report: is given the outcome as soon as it is known, before containers are removed.
         nudge: when it is set, the farm is asked at once whether to go on, not at the next heartbeat.
     """
@@ -72,7 +74,8 @@ def run_attempt(
         try:
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(mode=0o700, parents=True)
-            return _Attempt(spec, farm, root, instance, nudge or threading.Event()).run(docker_host, report)
+            attempt = _Attempt(spec, farm, root, instance, bytecode, nudge or threading.Event())
+            return attempt.run(docker_host, report)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -87,12 +90,19 @@ class _OverError(Exception):
 
 class _Attempt:
     def __init__(
-        self, spec: AttemptSpec, farm: FarmPort, root: Path, instance: str, nudge: threading.Event
+        self,
+        spec: AttemptSpec,
+        farm: FarmPort,
+        root: Path,
+        instance: str,
+        bytecode: Path | None,
+        nudge: threading.Event,
     ) -> None:
         self._spec = spec
         self._farm = farm
         self._root = root
         self._instance = instance
+        self._bytecode = bytecode
         self._deadline = time.monotonic() + spec.limits.seconds
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -161,6 +171,7 @@ class _Attempt:
             root=self._root,
             instance=self._instance,
             cache=self._cache if script == "build" else None,
+            bytecode=self._bytecode,
             feed=self._log.feed,
         )
 

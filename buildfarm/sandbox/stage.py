@@ -16,7 +16,7 @@ from typing import Any
 
 import docker
 from buildfarm.sandbox import prestart
-from buildfarm.sandbox.bytecode import Bytecode, store_of
+from buildfarm.sandbox.bytecode import Bytecode
 from buildfarm.sandbox.channel import Channel, Traffic
 from buildfarm.sandbox.compilecache import CompileCache
 from buildfarm.sandbox.containers import Container, Ended, Stop, using
@@ -39,6 +39,7 @@ class Stage:
         root: the attempt's working directory; the stage makes its own below it.
         instance: the builder's name.
         cache: what compilers made before, for the build alone.
+        bytecode: the host's store of it, where it has one.
         feed: is given the output as it comes, once it is this stage's turn.
 
     Raises:
@@ -56,6 +57,7 @@ class Stage:
         root: Path,
         instance: str,
         cache: CompileCache | None,
+        bytecode: Path | None,
         feed: Callable[[bytes], None],
     ) -> None:
         self._spec = spec
@@ -81,7 +83,7 @@ class Stage:
                 outputs,
                 spec.limits,
                 cache,
-                Bytecode(store_of(root.parent), kind),
+                Bytecode(bytecode, kind) if bytecode else None,
                 on_facts=self._sample,
             )
             self._channel = stack.enter_context(channel)

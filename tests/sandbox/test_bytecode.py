@@ -121,7 +121,14 @@ def build(engine, spec_of, tmp_path, wheelhouse):
         source = source_tar(files)
         farm = FakeFarm(source, wheelhouse)
         workdir = tmp_path / "work"
-        outcome = run_attempt(spec_of(source), farm, docker_host=engine, workdir=workdir, instance=INSTANCE)
+        outcome = run_attempt(
+            spec_of(source),
+            farm,
+            docker_host=engine,
+            workdir=workdir,
+            instance=INSTANCE,
+            bytecode=store_of(workdir),
+        )
         return outcome, farm.log, workdir
 
     return make
