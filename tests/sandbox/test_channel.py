@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from buildfarm.errors import ExternalFailure
-from buildfarm.sandbox.channel import MAX_UNKNOWN, SOCKET_NAME, Channel
+from buildfarm.sandbox.channel import MAX_UNKNOWN, Channel
 from buildfarm.sandbox.compilecache import CompileCache
+from buildfarm.sandbox.doorserver import SOCKET_NAME
 from buildfarm.sandbox.port import IndexAnswer
 from buildfarm.sandbox.spec import Limits
 from tests.sandbox.conftest import FakeFarm
