@@ -257,6 +257,29 @@ def test_a_refused_body_does_not_hide_the_refusal(faked: Faked) -> None:
     assert wire.answer().status == 413
 
 
+def test_a_refusal_is_read_though_the_body_no_longer_gets_through(faked: Faked) -> None:
+    """Web may be gone before its answer is read; the body finds that out, and the answer still counts."""
+    site, web = faked
+
+    def refuse() -> None:
+        for _ in range(100):
+            connection, _ = web.take()
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.close()
+
+    other = threading.Thread(target=refuse)
+    other.start()
+    answers = []
+    for _ in range(100):
+        wire = site.wire().send(get("/", "Content-Length: 100000000\r\n"))
+        for _ in range(20):
+            wire.send(b"x" * 1000)
+        answers.append(wire.answer().status)
+        wire.close()
+    other.join(20)
+    assert set(answers) == {413}
+
+
 def test_web_does_not_wait_for_a_client_that_lingers(faked: Faked) -> None:
     site, web = faked
     wire = site.wire().send(get("/"))

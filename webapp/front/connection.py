@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from functools import partial
 
 from webapp.front import splice
@@ -247,7 +248,7 @@ class Connection(asyncio.Protocol):
                 partial(splice.WebEnd, self._front, self._spliced), sock=line
             )
         )
-        opening.add_done_callback(self._opened)
+        opening.add_done_callback(partial(self._opened, line))
 
     def _spliced(self, web: splice.WebEnd) -> None:
         """Web's end is there: the client's takes over from here."""
@@ -263,7 +264,9 @@ class Connection(asyncio.Protocol):
             web.transport.write_eof()
         self.transport.resume_reading()
 
-    def _opened(self, opening: asyncio.Task[tuple[asyncio.Transport, splice.WebEnd]]) -> None:
+    def _opened(
+        self, line: socket.socket, opening: asyncio.Task[tuple[asyncio.Transport, splice.WebEnd]]
+    ) -> None:
         """Web's end is read from, or is not there."""
         try:
             _, web = opening.result()
@@ -272,7 +275,11 @@ class Connection(asyncio.Protocol):
             if not self._is_closing:
                 self._end_with(503, _AWAY)
             return
-        if self.transport.get_write_buffer_size():
+        if web.is_lost:
+            # uvloop closed the descriptor before it was told of the socket. Python would close it once
+            # more, and with it the connection that has its number by then.
+            line.detach()
+        elif self.transport.get_write_buffer_size():
             web.other.pause_writing()
 
     def _end_with(self, status: int, sentence: str) -> None:

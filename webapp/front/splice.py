@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from webapp.front.front import Front, problem, refusal
 from webapp.peer import name_of
@@ -14,6 +15,7 @@ from webapp.peer import name_of
 #: Longer than anything web does without a sign of life: event streams send one every 15 s.
 _IDLE_S = 600
 _LINGER_S = 5
+_READ = 64 << 10  # bytes
 _count = itertools.count()
 
 
@@ -43,30 +45,30 @@ class End(asyncio.Protocol):
         self._seen = front.tick
         self.other: End = self  # until there is another
         self.is_silent = True  # has received nothing so far
-        self._is_lost = False
+        self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
         self.is_silent = False
         self._seen = self.other._seen = self._front.tick
-        if not self.other._is_lost:
+        if not self.other.is_lost:
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
         """This end takes no more: nothing more is read at the other."""
-        if not self.other._is_lost:
+        if not self.other.is_lost:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """This end takes more."""
-        if not self.other._is_lost:
+        if not self.other.is_lost:
             self.other.transport.resume_reading()
 
     def connection_lost(self, _err: Exception | None) -> None:
         """This end is gone: the other sends what is on its way, and closes."""
-        self._is_lost = True
+        self.is_lost = True
         self._front.parties.discard(self)
-        if not self.other._is_lost:
+        if not self.other.is_lost:
             self.other._close()
 
     def _close(self) -> None:
@@ -91,6 +93,14 @@ class WebEnd(End):
         """The transport is there."""
         self.transport = transport  # type: ignore[assignment]
         self._opened(self)
+
+    def connection_lost(self, err: Exception | None) -> None:
+        """Web is gone; if bytes were on their way to it, its last words have not been read yet."""
+        if err is not None:
+            with suppress(OSError):
+                while said := os.read(self.transport.get_extra_info("socket").fileno(), _READ):
+                    self.data_received(said)
+        super().connection_lost(err)
 
     def eof_received(self) -> bool:
         """Web has said all and reads no more: its end is let go at once, however long the client lingers.
@@ -125,7 +135,7 @@ class ClientEnd(End):
     def eof_received(self) -> bool:
         """The client sends no more; web's answers still go to it."""
         self._has_ended = True
-        if self._lingers or self.other._is_lost or not self.other.transport.can_write_eof():
+        if self._lingers or self.other.is_lost or not self.other.transport.can_write_eof():
             return False
         self.other.transport.write_eof()
         return True
