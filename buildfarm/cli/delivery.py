@@ -67,6 +67,9 @@ def show(delivery_id: str, *, as_json: bool) -> None:
     if not as_json:
         checks: Columns = {"ok": lambda row: "ok" if row["ok"] else "no", "check": "name", "detail": "detail"}
         print_part("Checks", found["steps"], checks)
+        if len(found["events"]) > 1:
+            columns: Columns = {"ref": short_ref, "commit": "commit", "why": "sentence"}
+            print_part("Announces", found["events"], columns)
         print_part("Builds", found["builds"], {"id": "id", "state": "state", "error": "first_error"})
 
 
@@ -74,7 +77,10 @@ def show(delivery_id: str, *, as_json: bool) -> None:
 @click.argument("delivery_id")
 @json_option
 def replay(delivery_id: str, *, as_json: bool) -> None:
-    """Start another build for what a verified delivery announced; exit code 1 says why there is none."""
+    """Start another build for each thing that a verified delivery announced.
+
+    Exit code 1 says why there is none.
+    """
     made = from_environment().post("deliveries", delivery_id, "replay")
     columns: Columns = {"build": "id", "state": "state", "ref": short_ref, "commit": "commit"}
-    print_facts(made, columns, as_json=as_json)
+    print_rows(made, columns, as_json=as_json)

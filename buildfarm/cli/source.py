@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ _FACTS: Columns = {
     "scm": "scm",
     "projects": "projects",
     "branches": "branches",
+    "tags": "tags",
+    "paths": "paths",
+    "is now at": "moved_to",
+    "sender": lambda row: json.dumps(row["scm_settings"]) if row["scm_settings"] else None,
     "tier": "tier",
     "builds read": "reads",
     "jobs at a time": "jobs_max",
@@ -46,9 +51,26 @@ def source() -> None:
 @source.command()
 @click.argument("name")
 @click.argument("url")
-@click.option("--scm", help="github, gitlab or generic; without it the URL's host decides.")
+@click.option(
+    "--scm",
+    help="github, gitlab, gitea, forgejo, bitbucket-data-center, bitbucket-cloud or generic; "
+    "without it the URL's host decides.",
+)
 @click.option("--project", "projects", multiple=True, help="A project it may publish; makes the name ours.")
 @click.option("--branch", "branches", multiple=True, help="Pattern of branches to build beside tags.")
+@click.option(
+    "--tag", "tags", multiple=True, default=("*",), show_default=True, help="Pattern of tags to build."
+)
+@click.option("--path", "paths", multiple=True, help="Build a branch only when such a file changed.")
+@click.option("--signature-header", help="generic: this header holds HMAC-SHA256 of the body in hex.")
+@click.option("--signature-prefix", default="", help="generic: what stands before the hex, such as sha256=.")
+@click.option(
+    "--pointer",
+    "pointers",
+    multiple=True,
+    metavar="NAME=POINTER",
+    help="generic: where ref, commit, before, deleted and repository are in the JSON (RFC 6901).",
+)
 @click.option("--tier", default="dev", show_default=True, help="Trust: release, dev or untrusted.")
 @credential_options
 @json_option
@@ -59,6 +81,11 @@ def add(
     scm: str | None,
     projects: tuple[str, ...],
     branches: tuple[str, ...],
+    tags: tuple[str, ...],
+    paths: tuple[str, ...],
+    signature_header: str | None,
+    signature_prefix: str,
+    pointers: tuple[str, ...],
     tier: str,
     as_json: bool,
     **given: Any,  # noqa: ANN401
@@ -72,9 +99,17 @@ def add(
         "url": url,
         "projects": list(projects),
         "branches": list(branches),
+        "tags": list(tags),
+        "paths": list(paths),
         "tier": tier,
     }
     body |= {"scm": scm} if scm else {}
+    settings: dict[str, Any] = {}
+    if signature_header:
+        settings["signature"] = {"header": signature_header, "prefix": signature_prefix}
+    if pointers:
+        settings["pointers"] = dict(pointer.partition("=")[::2] for pointer in pointers)
+    body |= {"scm_settings": settings} if settings else {}
     if credential := credential_body(**given):
         body["credential"] = credential
     farm = from_environment()
@@ -147,6 +182,41 @@ def show(name: str, *, as_json: bool) -> None:
             "error": "first_error",
         }
         print_part("Last builds", found["builds"], columns)
+
+
+@source.command()
+@click.argument("name")
+@click.option("--branch", "branches", multiple=True, help="Pattern of branches to build.")
+@click.option("--tag", "tags", multiple=True, help="Pattern of tags to build.")
+@click.option("--path", "paths", multiple=True, help="Build a branch only when such a file changed.")
+@json_option
+def follow(
+    name: str, *, branches: tuple[str, ...], tags: tuple[str, ...], paths: tuple[str, ...], as_json: bool
+) -> None:
+    """Say what of the source is built from now on.
+
+    An option replaces all patterns of its kind, one that is not given leaves them; an empty pattern ("")
+    takes them away.
+    """
+    given = {"branches": branches, "tags": tags, "paths": paths}
+    body = {kind: [glob for glob in globs if glob] for kind, globs in given.items() if globs}
+    answer = from_environment().put("sources", name, "follows", body=body)
+    followed = f"branches {plain(answer['branches'])}; tags {plain(answer['tags'])}"
+    only = f"; only where {plain(answer['paths'])} changed" if answer["paths"] else ""
+    _say(answer, f"{name} follows {followed}{only}.", as_json=as_json)
+
+
+@source.command()
+@click.argument("name")
+@click.argument("url")
+@json_option
+def move(name: str, url: str, *, as_json: bool) -> None:
+    """The source's repository is at URL now.
+
+    Its credential was given to one host, and is forgotten if URL names another one.
+    """
+    answer = from_environment().put("sources", name, "url", body={"url": url})
+    _say(answer, f"The source {name} is at {answer['url']}.", as_json=as_json)
 
 
 @source.command()

@@ -181,6 +181,21 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
     return build
 
 
+def last_commit_built(session: Session, build: Build) -> str | None:
+    """The commit of the last build of the same branch that was not called off, before this one.
+
+    Not what a payload says that the branch held: of pushes that were missed, superseded or left, the changes
+    still count.
+    """
+    return session.scalars(
+        select(Build.commit)
+        .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
+        .where(Build.commit.is_not(None), Build.state != State.CANCELLED)
+        .order_by(Build.number.desc())
+        .limit(1)
+    ).first()
+
+
 def supersede(session: Session, build: Build, held_before: Mapping[str, str]) -> list[str]:
     """Cancel the older builds of the branch that `build` is of, unless they are through; their ids.
 

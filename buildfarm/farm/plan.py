@@ -38,6 +38,9 @@ from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 
 _NOTHING_LEFT = "Every target has a wheel by now, or was tried; nothing is left to build."
+_UNTOUCHED = "No file that the source's paths name ({paths}) changed since the branch was built last."
+#: How triggers begin whose builds nobody asked for: a delivery, or the sweep that found a push.
+_BY_PUSH = ("webhook:", "sweep")
 _NO_IMAGES = (
     "An administrator of the builder host runs docker/build-images.sh and `buildfarm image add`; "
     "then start the build again."
@@ -72,6 +75,9 @@ class Planner:
             recipes = [self._recipe_again(build.rebuilds_id)]
         else:
             snapshot = self._fetch(source, build)
+            if not snapshot.touched:
+                self._leave(build_id, source, task)
+                return
             recipes = _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
             recipes = select(recipes, build.ref or snapshot.commit)
         if not recipes:
@@ -95,6 +101,8 @@ class Planner:
             url=source.url,
             ref=build.ref,
             commit=build.commit,
+            since=self._built_before(source, build),
+            paths=tuple(source.paths),
             mirror_dir=self.settings.mirrors_dir / source.id,
             allow_file=self.settings.sources_allow_file,
             credential=self._credential(source),
@@ -105,6 +113,22 @@ class Planner:
             with snapshot.path.open("rb") as tar:
                 self.blobs.put(iter(lambda: tar.read(1 << 20), b""), sha256=snapshot.sha256)
         return snapshot
+
+    def _built_before(self, source: Source, build: Build) -> str | None:
+        """The commit that the source's paths are compared with.
+
+        None where paths play no part: for tags, and for what a person asked for.
+        """
+        is_push = build.trigger.startswith(_BY_PUSH) and build.ref.startswith("refs/heads/")
+        if not source.paths or not is_push:
+            return None
+        with self.database.read() as session:
+            return builds.last_commit_built(session, build)
+
+    def _leave(self, build_id: str, source: Source, task: tuple[str, int]) -> None:
+        with self.database.begin() as session:
+            claims.finish(session, Task, *task, State.SUCCEEDED)
+            builds.leave(session, build_id, _UNTOUCHED.format(paths=", ".join(source.paths)))
 
     def _recipe_again(self, build_id: str) -> Recipe:
         """The recipe of the build that is made again, whatever the farm has been told since."""

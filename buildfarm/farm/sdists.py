@@ -168,8 +168,8 @@ def _source(session: Session) -> Source:
     source = session.scalars(select(Source).where(Source.name == _NAME)).first()
     if source is None:
         source = Source(
-            id=new_id("src"), name=_NAME, scm=SCM, url="pkg:pypi", projects=[], branches=[],
-            tier="untrusted", reads=[], recipe=None, created_at=clock.now(),
+            id=new_id("src"), name=_NAME, scm=SCM, url="pkg:pypi", projects=[], branches=[], tags=[],
+            paths=[], tier="untrusted", reads=[], recipe=None, created_at=clock.now(),
         )  # fmt: skip
         session.add(source)
         session.flush()

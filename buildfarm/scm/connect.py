@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -17,14 +16,12 @@ from buildfarm import clock
 from buildfarm.errors import Conflict
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
-from buildfarm.scm.generic import Generic
-from buildfarm.scm.github import GitHub
-from buildfarm.scm.gitlab import GitLab
-from buildfarm.scm.kinds import scm_for
+from buildfarm.scm.generic_settings import GenericSettings
+from buildfarm.scm.kinds import kind_of, receiver_of, scm_for
 from buildfarm.scm.secret import new_secret
 from buildfarm.sources.credentials import forget_credential
 from buildfarm.sources.model import Source, SourceSecret
-from buildfarm.sources.names import checked_name, checked_tier
+from buildfarm.sources.names import checked_globs, checked_name, checked_tier
 from buildfarm.sources.rules import checked_url
 from buildfarm.sources.show import REMOVED
 
@@ -46,12 +43,6 @@ def hook_url(public_url: str, name: str) -> str:
     return f"{public_url.rstrip('/')}/hooks/{name}"
 
 
-def kind_of(url: str) -> str:
-    """The SCM that a repository URL suggests by its host's name; `generic` serves every other."""
-    host = urlsplit(url).hostname or ""
-    return next((kind for kind in (GitHub.kind, GitLab.kind) if kind in host), Generic.kind)
-
-
 def add_source(
     session: Session,
     name: str,
@@ -62,15 +53,19 @@ def add_source(
     tier: str,
     allow_file: bool,
     actor: str,
+    tags: Sequence[str] = ("*",),
+    paths: Sequence[str] = (),
+    settings: GenericSettings | None = None,
 ) -> tuple[Source, HookSecrets]:
-    """A new source and the secrets of its hook. Tags are always built, branches only those named.
+    """A new source and the secrets of its hook. Tags are built unless told otherwise, branches if named.
 
     A build publishes what it makes, and a file name means the same bytes for ever: a branch is followed
     where each of its commits has a version of its own. Builds read the channel dev, those of the tier
     untrusted none: `index.buildview.grant_reading` changes that.
 
     Raises:
-        InvalidInput: `source.name`, `source.url_refused`, `source.scm_unknown`, `source.tier`.
+        InvalidInput: `source.name`, `source.url_refused`, `source.scm_unknown`, `source.tier`,
+            `source.glob`, `source.generic_settings`.
         Conflict: `source.exists`.
     """
     checked_name(name)
@@ -80,17 +75,23 @@ def add_source(
     source = Source(
         id=new_id("src"),
         name=name,
-        scm=scm_for(scm or kind_of(url)).kind,
+        scm=scm_for(scm or kind_of(url), settings).kind,
         url=url,
         projects=[],
-        branches=list(branches),
+        branches=checked_globs(branches),
+        tags=checked_globs(tags),
+        paths=checked_globs(paths),
+        scm_settings=settings.model_dump(mode="json") if settings else None,
         tier=checked_tier(tier),
         reads=[] if tier == "untrusted" else ["dev"],
         created_at=clock.now(),
     )
     session.add(source)
     session.flush()
-    record(session, "source.add", source=source.id, name=name, scm=source.scm, tier=tier, actor=actor)
+    record(
+        session, "source.add", source=source.id, name=name, scm=source.scm, settings=source.scm_settings,
+        tier=tier, actor=actor,
+    )  # fmt: skip
     return source, _new_secrets(session, source)
 
 
@@ -104,6 +105,45 @@ def rotate_secrets(session: Session, source: Source, *, actor: str) -> HookSecre
     )
     record(session, "source.rotate", source=source.id, actor=actor)
     return _new_secrets(session, source)
+
+
+def follow(
+    session: Session,
+    source: Source,
+    *,
+    branches: Sequence[str] | None,
+    tags: Sequence[str] | None,
+    paths: Sequence[str] | None,
+    actor: str,
+) -> None:
+    """What of the repository is built from now on, as globs; what is None stays as it is.
+
+    Raises:
+        InvalidInput: `source.glob`.
+    """
+    source.branches = source.branches if branches is None else checked_globs(branches)
+    source.tags = source.tags if tags is None else checked_globs(tags)
+    source.paths = source.paths if paths is None else checked_globs(paths)
+    record(
+        session, "source.follow", source=source.id, branches=source.branches, tags=source.tags,
+        paths=source.paths, actor=actor,
+    )  # fmt: skip
+
+
+def move_source(session: Session, source: Source, url: str, *, allow_file: bool, actor: str) -> None:
+    """The repository has another URL from now on; only a person says so, never a delivery.
+
+    Its credential was given to one host: for another one it is forgotten.
+
+    Raises:
+        InvalidInput: `source.url_refused`.
+    """
+    new = checked_url(url, allow_file=allow_file)
+    old = checked_url(source.url, allow_file=True)
+    if (new.scheme, new.host, new.port) != (old.scheme, old.host, old.port):
+        forget_credential(session, source)
+    record(session, "source.move", source=source.id, old=source.url, new=url, actor=actor)
+    source.url, source.moved_to = url, None
 
 
 def limit_jobs(session: Session, source: Source, jobs_max: int | None, *, actor: str) -> None:
@@ -127,7 +167,7 @@ def remove_source(session: Session, source: Source, *, actor: str) -> None:
 
 
 def _new_secrets(session: Session, source: Source) -> HookSecrets:
-    made = {kind: new_secret(kind) for kind in scm_for(source.scm).secret_kinds}
+    made = {kind: new_secret(kind) for kind in receiver_of(source).secret_kinds}
     for kind, value in made.items():
         session.add(
             SourceSecret(

@@ -1,35 +1,28 @@
-"""GitHub and GitHub Enterprise Server, and the SCMs that sign like them (Gitea, Forgejo)."""
+"""GitHub and GitHub Enterprise Server."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from buildfarm.scm.mac import hmacs, tried
-from buildfarm.scm.port import Event, EventKind, Step, Verification
-from buildfarm.scm.reasons import Reason
+from buildfarm.scm import refs
+from buildfarm.scm.mac import check_header
+from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Verification
 from buildfarm.scm.secret import Secret, SecretKind
-from buildfarm.scm.wire import (
-    asks_to_skip,
-    at,
-    commit,
-    json_object,
-    line,
-    lowered,
-    ref,
-    unparsable,
-    url,
-    usable_id,
-)
+from buildfarm.scm.wire import at, commit, json_object, line, lowered, number, ref, unparsable, url, usable_id
 
-_SIGNATURE, _LEGACY, _EVENT, _DELIVERY = (
-    "x-hub-signature-256",
-    "x-hub-signature",
-    "x-github-event",
-    "x-github-delivery",
-)
+_LEGACY = "x-hub-signature"
+_SPACES = {"branch": "refs/heads/", "tag": "refs/tags/"}
+# `synchronize` is GitHub's word, `synchronized` Gitea's and Forgejo's.
+_PULL_REQUEST: Mapping[object, Literal["opened", "updated", "closed"]] = {
+    "opened": "opened",
+    "reopened": "opened",
+    "synchronize": "updated",
+    "synchronized": "updated",
+    "closed": "closed",
+}
 
 
 class GitHub:
@@ -40,7 +33,7 @@ class GitHub:
 
     def delivery_id(self, headers: Mapping[str, str]) -> str | None:
         """`X-GitHub-Delivery`: a GUID that a redelivery keeps. It is not covered by the signature."""
-        return usable_id(lowered(headers).get(_DELIVERY))
+        return usable_id(lowered(headers).get("x-github-delivery"))
 
     def verify(
         self,
@@ -54,45 +47,47 @@ class GitHub:
         GitHub signs no time, so `now` plays no part.
         """
         lower = lowered(headers)
-        delivery_id = usable_id(lower.get(_DELIVERY))
-        usable = [secret for secret in secrets if secret.kind == "hmac"]
-        digests = hmacs([secret.key() for secret in usable], (body,))
-        received = lower.get(_SIGNATURE, "").encode("utf-8", "backslashreplace")
+        alone = " (X-Hub-Signature, which is SHA-1, came alone)" if _LEGACY in lower else ""
+        return check_header(
+            lower, "X-Hub-Signature-256", body, secrets, prefix="sha256=",
+            delivery_id=self.delivery_id(headers), missing=alone,
+        )  # fmt: skip
 
-        matches = [hmac.compare_digest(b"sha256=" + digest.hex().encode(), received) for digest in digests]
-        found, steps = tried(usable, matches)
-        if not received:
-            alone = " (X-Hub-Signature, which is SHA-1, came alone)" if _LEGACY in lower else ""
-            missing = Step("signature header", False, f"X-Hub-Signature-256 is missing{alone}")
-            return Verification(False, None, (missing,), delivery_id, Reason.SIGNATURE_MISSING)
-        steps.insert(0, Step("signature header", True, "X-Hub-Signature-256 came"))
-        if not usable:
-            steps.append(Step("secrets", False, "the source has no live secret"))
-            return Verification(False, None, tuple(steps), delivery_id, Reason.SECRET_NOT_SET)
-        reason = None if found else Reason.SIGNATURE_WRONG
-        return Verification(found is not None, found, tuple(steps), delivery_id, reason)
-
-    def parse(self, headers: Mapping[str, str], body: bytes) -> Event:
+    def parse(self, headers: Mapping[str, str], body: bytes) -> tuple[Event, ...]:
         """Read a payload sent as JSON or as form data with one field `payload`.
 
         Raises:
             InvalidInput: code `hook.unparsable`.
         """
-        name = line(lowered(headers).get(_EVENT), 100)
-        if not name:
-            unparsable("The header X-GitHub-Event is missing, so the event has no name.")
-        payload = json_object(headers, body, form=True)
-        match name, payload.get("action"):
-            case "push", _:
-                return _push(payload)
-            case "delete", _:
-                return _delete(payload)
-            case "release", "published":
-                return _release(payload)
-            case "ping", _:
-                return _about(payload, EventKind.PING, title=line(payload.get("zen")) or "ping")
-            case _, action:
-                return _about(payload, EventKind.OTHER, title=f"{name} {line(action, 100)}".strip())
+        return (event_of(headers, "X-GitHub-Event", body),)
+
+
+def event_of(headers: Mapping[str, str], header: str, body: bytes) -> Event:
+    """The event of a payload in GitHub's form, named by a header; Gitea's and Forgejo's have that form too.
+
+    Raises:
+        InvalidInput: code `hook.unparsable`.
+    """
+    name = line(lowered(headers).get(header.lower()), 100)
+    if not name:
+        unparsable(f"The header {header} is missing, so the event has no name.")
+    payload = json_object(headers, body, form=True)
+    action = payload.get("action")
+    match name, action:
+        case "push", _:
+            return _push(payload)
+        case "delete", _:
+            return _delete(payload)
+        case "release", "published":
+            return _release(payload)
+        case "pull_request", str() if action in _PULL_REQUEST:
+            return _pull_request(payload, _PULL_REQUEST[action])
+        case "repository", ("renamed" | "transferred" | "archived"):
+            return _repository(payload, action)
+        case "ping", _:
+            return _about(payload, EventKind.PING, title=line(payload.get("zen")) or "ping")
+        case _:
+            return _about(payload, EventKind.OTHER, title=f"{name} {line(action, 100)}".strip())
 
 
 def _about(payload: dict[str, Any], kind: EventKind, **rest: Any) -> Event:  # noqa: ANN401
@@ -107,37 +102,23 @@ def _about(payload: dict[str, Any], kind: EventKind, **rest: Any) -> Event:  # n
 
 
 def _push(payload: dict[str, Any]) -> Event:
-    name = ref(payload.get("ref"))
-    if not name:
-        return _about(payload, EventKind.OTHER, title=f"push to {line(payload.get('ref'))}")
-    after = commit(payload.get("after"))
-    if after is None or payload.get("deleted") is True:
-        return _deleted(payload, name)
-    kind = EventKind.TAG if name.startswith("refs/tags/") else EventKind.PUSH
-    message = at(payload, "head_commit", "message")
-    return _about(
-        payload,
-        kind,
-        ref=name,
-        # For an annotated tag `after` is the tag object; head_commit is what it points to.
-        commit=commit(at(payload, "head_commit", "id")) or after,
+    after = None if payload.get("deleted") is True else commit(payload.get("after"))
+    # For an annotated tag `after` is the tag object; head_commit is what it points to.
+    head = commit(at(payload, "head_commit", "id")) if after else None
+    return refs.changed(
+        _about(payload, EventKind.OTHER),
+        payload.get("ref"),
+        head or after,
         before=commit(payload.get("before")),
-        title=line(message) or f"push to {name}",
-        skip=kind is EventKind.PUSH and asks_to_skip(message),
+        message=at(payload, "head_commit", "message"),
     )
 
 
 def _delete(payload: dict[str, Any]) -> Event:
-    spaces = {"branch": "refs/heads/", "tag": "refs/tags/"}
-    prefix, name = spaces.get(line(payload.get("ref_type"))), payload.get("ref")
+    prefix, name = _SPACES.get(line(payload.get("ref_type"))), payload.get("ref")
     if prefix is None or not isinstance(name, str):
         unparsable("The payload does not say which branch or tag was deleted.")
-    return _deleted(payload, ref(prefix + name))
-
-
-def _deleted(payload: dict[str, Any], name: str) -> Event:
-    kind = EventKind.TAG if name.startswith("refs/tags/") else EventKind.PUSH
-    return _about(payload, kind, ref=name, deleted=True, title=f"{name} deleted")
+    return refs.changed(_about(payload, EventKind.OTHER), prefix + name, None)
 
 
 def _release(payload: dict[str, Any]) -> Event:
@@ -145,3 +126,39 @@ def _release(payload: dict[str, Any]) -> Event:
     name = ref(f"refs/tags/{tag}") if isinstance(tag, str) and tag else ""
     title = line(at(payload, "release", "name")) or line(tag) or "release"
     return _about(payload, EventKind.RELEASE, ref=name, title=title)
+
+
+def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", "closed"]) -> Event:
+    about = _about(payload, EventKind.PULL_REQUEST)
+    asked = at(payload, "pull_request")
+    head_repository = line(at(asked, "head", "repo", "full_name"))
+    found = PullRequest(
+        number=number(payload.get("number")),
+        action=action,
+        head_repository=head_repository,
+        base=ref(f"refs/heads/{at(asked, 'base', 'ref')}"),
+        from_fork=head_repository.lower() != about.repository.lower(),
+    )
+    title = line(at(asked, "title"))
+    return replace(
+        about, commit=commit(at(asked, "head", "sha")), pull_request=found,
+        title=f"pull request {found.number} {action}: {title}",
+    )  # fmt: skip
+
+
+def _repository(payload: dict[str, Any], action: str) -> Event:
+    about = _about(payload, EventKind.REPOSITORY, title=f"repository {action}")
+    owner, name = at(payload, "repository", "owner", "login"), at(payload, "repository", "name")
+    match action:
+        case "archived":
+            return replace(about, change=Change.ARCHIVED)
+        case "renamed":
+            change, name = Change.RENAMED, at(payload, "changes", "repository", "name", "from")
+        case _:
+            was = at(payload, "changes", "owner", "from")
+            owner = at(was, "user", "login") or at(was, "organization", "login")
+            change = Change.MOVED
+    return replace(
+        about, change=change, repository=line(f"{owner}/{name}"),
+        moved_to=about.repository_url or about.repository or None,
+    )  # fmt: skip

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from buildfarm.scm import standard
+from buildfarm.scm import refs, standard
 from buildfarm.scm.mac import same_text, tried
-from buildfarm.scm.port import Event, EventKind, Step, Verification
+from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Step, Verification
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.secret import Secret, SecretKind
-from buildfarm.scm.wire import asks_to_skip, at, commit, json_object, line, lowered, ref, url, usable_id
+from buildfarm.scm.wire import at, commit, json_object, line, lowered, number, ref, url, usable_id
 
 _TOKEN = "x-gitlab-token"  # noqa: S105 - a header's name
 # In order of trust: the first is signed, the second stays over retries (GitLab 17.4), the third is the
 # only one that older versions send.
 _IDS = (standard.ID, "idempotency-key", "x-gitlab-event-uuid")
+_MERGE_REQUEST: Mapping[str, Literal["opened", "updated", "closed"]] = {
+    "open": "opened",
+    "reopen": "opened",
+    "update": "updated",
+    "close": "closed",
+    "merge": "closed",
+}
 
 
 class GitLab:
@@ -56,22 +64,33 @@ class GitLab:
             by_token.ok, by_token.secret_id, (passed_over, *by_token.steps), delivery_id, by_token.reason
         )
 
-    def parse(self, headers: Mapping[str, str], body: bytes) -> Event:
-        """Read a push, tag push or release; the body decides, since test requests send odd headers.
+    def parse(self, headers: Mapping[str, str], body: bytes) -> tuple[Event, ...]:
+        """Read what the body says it is, since test requests send odd headers.
 
         Raises:
             InvalidInput: code `hook.unparsable`.
         """
-        payload = json_object(headers, body)
-        # Older system hooks have no object_kind.
-        match payload.get("object_kind") or payload.get("event_name"), payload.get("action"):
-            case (("push" | "tag_push"), _):
-                return _push(payload)
-            case "release", "create":
-                return _release(payload)
-            case name, action:
-                title = f"{line(name, 100)} {line(action, 100)}".strip()
-                return _about(payload, EventKind.OTHER, title=title or "an event without a name")
+        return (_event(json_object(headers, body)),)
+
+
+def _event(payload: dict[str, Any]) -> Event:
+    # Older system hooks have no object_kind.
+    match payload.get("object_kind") or payload.get("event_name"), payload.get("action"):
+        case (("push" | "tag_push"), _):
+            return _push(payload)
+        case "release", "create":
+            return _release(payload)
+        case "merge_request", _:
+            return _merge_request(payload)
+        case (("project_rename" | "project_transfer") as name, _):
+            change = Change.RENAMED if name == "project_rename" else Change.MOVED
+            return _about(
+                payload, EventKind.REPOSITORY, change=change, title=f"repository {change}",
+                moved_to=line(payload.get("path_with_namespace")) or None,
+            )  # fmt: skip
+        case name, action:
+            title = f"{line(name, 100)} {line(action, 100)}".strip()
+            return _about(payload, EventKind.OTHER, title=title or "an event without a name")
 
 
 def _by_token(lower: Mapping[str, str], tokens: Sequence[Secret], delivery_id: str | None) -> Verification:
@@ -88,9 +107,11 @@ def _by_token(lower: Mapping[str, str], tokens: Sequence[Secret], delivery_id: s
 
 def _about(payload: dict[str, Any], kind: EventKind, **rest: Any) -> Event:  # noqa: ANN401
     actor = payload.get("user_username") or payload.get("user_name") or at(payload, "user", "username")
+    # Of the two the hooks of a system have only the second, for a project that went elsewhere.
+    name = at(payload, "project", "path_with_namespace") or payload.get("old_path_with_namespace")
     return Event(
         kind,
-        repository=line(at(payload, "project", "path_with_namespace")),
+        repository=line(name),
         repository_url=url(at(payload, "project", "git_http_url")),
         actor=line(actor) or None,
         **rest,
@@ -98,29 +119,20 @@ def _about(payload: dict[str, Any], kind: EventKind, **rest: Any) -> Event:  # n
 
 
 def _push(payload: dict[str, Any]) -> Event:
-    name = ref(payload.get("ref"))
-    if not name:
-        return _about(payload, EventKind.OTHER, title=f"push to {line(payload.get('ref'))}")
-    kind = EventKind.TAG if name.startswith("refs/tags/") else EventKind.PUSH
     after = commit(payload.get("after"))
-    if after is None:
-        return _about(payload, kind, ref=name, deleted=True, title=f"{name} deleted")
     # For an annotated tag `after` is the tag object and checkout_sha what it points to.
-    head = commit(payload.get("checkout_sha")) or after
-    message = _message_of(head, payload.get("commits"))
-    asked = asks_to_skip(message) or at(payload, "push_options", "ci", "skip") is not None
-    return _about(
-        payload,
-        kind,
-        ref=name,
-        commit=head,
+    head = (commit(payload.get("checkout_sha")) or after) if after else None
+    return refs.changed(
+        _about(payload, EventKind.OTHER),
+        payload.get("ref"),
+        head,
         before=commit(payload.get("before")),
-        title=line(message) or f"push to {name}",
-        skip=kind is EventKind.PUSH and asked,
+        message=_message_of(head, payload.get("commits")),
+        skip=at(payload, "push_options", "ci", "skip") is not None,
     )
 
 
-def _message_of(head: str, commits: object) -> object:
+def _message_of(head: str | None, commits: object) -> object:
     """The head commit's message, when it is among the 20 commits at most that a push lists."""
     listed = commits if isinstance(commits, list) else []
     return next((at(each, "message") for each in reversed(listed) if at(each, "id") == head), None)
@@ -135,3 +147,25 @@ def _release(payload: dict[str, Any]) -> Event:
         commit=commit(at(payload, "commit", "id")),
         title=line(payload.get("name")) or line(tag) or "release",
     )
+
+
+def _merge_request(payload: dict[str, Any]) -> Event:
+    about = _about(payload, EventKind.PULL_REQUEST)
+    asked = at(payload, "object_attributes")
+    sent = line(at(asked, "action"), 100)
+    # Labels, titles and approvals are updates as well; `oldrev` comes with new commits alone.
+    if sent not in _MERGE_REQUEST or (sent == "update" and at(asked, "oldrev") is None):
+        return replace(about, kind=EventKind.OTHER, title=f"merge_request {sent}".strip())
+    head_project = at(asked, "source_project_id")
+    found = PullRequest(
+        number=number(at(asked, "iid")),
+        action=_MERGE_REQUEST[sent],
+        head_repository=line(at(asked, "source", "path_with_namespace")),
+        base=ref(f"refs/heads/{at(asked, 'target_branch')}"),
+        from_fork=head_project is None or head_project != at(asked, "target_project_id"),
+    )
+    title = line(at(asked, "title"))
+    return replace(
+        about, commit=commit(at(asked, "last_commit", "id")), pull_request=found,
+        title=f"merge request {found.number} {found.action}: {title}",
+    )  # fmt: skip

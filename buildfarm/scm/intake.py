@@ -1,4 +1,4 @@
-"""Taking a delivery in: verified on its raw bytes, noted in the ledger, turned into a build.
+"""Taking a delivery in: verified on its raw bytes, noted in the ledger, turned into builds.
 
 One transaction notes the delivery and makes what follows from it; the answer goes out before any
 work is done. The same delivery again is a duplicate, the same commit by another hook builds once.
@@ -25,8 +25,8 @@ from buildfarm.farm import builds
 from buildfarm.farm.model import Build
 from buildfarm.farm.rules import State
 from buildfarm.ids import new_id
-from buildfarm.scm.kinds import scm_for
-from buildfarm.scm.model import Delivery
+from buildfarm.scm.kinds import receiver_of, scm_for
+from buildfarm.scm.model import Delivery, DeliveryEvent
 from buildfarm.scm.port import Event, EventKind, Scm, Verification
 from buildfarm.scm.reasons import SENTENCE, Reason
 from buildfarm.scm.rules import why_ignored
@@ -53,6 +53,15 @@ class Receipt:
     superseded: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A build that an event started, and the older ones it ended."""
+
+    build_id: str
+    ref: str
+    superseded: list[str]
+
+
 def receive(
     database: Database, source_name: str, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> Receipt:
@@ -64,7 +73,7 @@ def receive(
     """
     with database.read() as session:
         source = session.scalars(select(Source).where(Source.name == source_name)).first()
-    scm = scm_for(source.scm if source else "generic")
+    scm = receiver_of(source) if source else scm_for("generic")
     secrets = [Secret(id=row.id, value=row.value, kind=row.kind) for row in source.secrets] if source else []  # type: ignore[arg-type]
     verification = scm.verify(headers, body, secrets, now)
     if source is None:
@@ -73,13 +82,13 @@ def receive(
         _note_rejected(database, source, scm, headers, body, verification, now)
         raise _refused()
     try:
-        event = scm.parse(headers, body)
+        events = scm.parse(headers, body)
     except InvalidInput as err:
         reason = Reason(str(err.facts.get("reason", Reason.BODY_UNPARSABLE)))
         _note_rejected(database, source, scm, headers, body, verification, now, reason)
         raise
     try:
-        return _accept(database, source, scm, headers, body, verification, event, now)
+        return _accept(database, source, scm, headers, body, verification, events, now)
     except IntegrityError:
         # The same delivery came twice at once; the other call has noted it.
         known = _duplicate(database, source, verification, body)
@@ -100,7 +109,7 @@ def _accept(
     headers: Mapping[str, str],
     body: bytes,
     verification: Verification,
-    event: Event,
+    events: Sequence[Event],
     now: datetime,
 ) -> Receipt:
     known = _duplicate(database, source, verification, body)
@@ -110,42 +119,65 @@ def _accept(
         # Two hooks that announce one commit at once must see each other's build.
         builds.hold_source(session, source.id)
         delivery = _row(source, scm, headers, body, verification, now)
+        first = events[0]
+        delivery.kind, delivery.ref, delivery.commit = first.kind, first.ref or None, first.commit
+        delivery.actor, delivery.title = first.actor, first.title[:500] or None
         session.add(delivery)
-        delivery.kind, delivery.ref, delivery.commit = event.kind, event.ref or None, event.commit
-        delivery.before = event.before
-        delivery.actor, delivery.title = event.actor, event.title[:500] or None
         session.flush()
         session.execute(
             update(SourceSecret).where(SourceSecret.id == verification.secret_id).values(last_used_at=now)
         )
-        reason = why_nothing(source, event) or _built_already(session, source, event)
-        if reason:
+        made = [begun for event in events if (begun := _begin(session, source, delivery, event))]
+        if not made:
+            reason = Reason(str(delivery.events[0].reason))
             delivery.state, delivery.reason = "ignored", reason
             return Receipt(delivery.id, "ignored", reason)
-        build = builds.start(
-            session,
-            session.get_one(Source, source.id),
-            ref=event.ref,
-            commit=event.commit,
-            trigger=f"webhook:{scm.kind}",
-            actor=event.actor,
-            title=event.title or None,
-            delivery_id=delivery.id,
-        )
-        superseded = builds.supersede(session, build, _held_before(session, build))
         delivery.state = "accepted"
-    with log.bind(delivery_id=delivery.id, build_id=build.id):
-        _log.info("delivery.accepted", source=source.name, ref=event.ref, superseded=superseded)
-    return Receipt(delivery.id, "accepted", builds=[build.id], superseded=superseded)
+    superseded = [build_id for one in made for build_id in one.superseded]
+    for one in made:
+        with log.bind(delivery_id=delivery.id, build_id=one.build_id):
+            _log.info("delivery.accepted", source=source.name, ref=one.ref, superseded=one.superseded)
+    return Receipt(delivery.id, "accepted", builds=[one.build_id for one in made], superseded=superseded)
+
+
+def _begin(session: Session, source: Source, delivery: Delivery, event: Event) -> _Begun | None:
+    """Note one event of a delivery, and start the build that it asks for; None where it asks for none."""
+    noted = DeliveryEvent(
+        source_id=source.id,
+        position=len(delivery.events),
+        kind=event.kind,
+        ref=event.ref or None,
+        commit=event.commit,
+        before=event.before,
+        title=event.title[:500] or None,
+        reason=why_nothing(source, event) or _built_already(session, source, event),
+    )
+    delivery.events.append(noted)
+    session.flush()
+    if noted.reason in (Reason.REPOSITORY_RENAMED, Reason.REPOSITORY_MOVED):
+        session.get_one(Source, source.id).moved_to = event.moved_to
+    if noted.reason:
+        return None
+    build = builds.start(
+        session,
+        session.get_one(Source, source.id),
+        ref=event.ref,
+        commit=event.commit,
+        trigger=f"webhook:{delivery.scm}",
+        actor=event.actor,
+        title=event.title or None,
+        delivery_id=delivery.id,
+    )
+    return _Begun(build.id, event.ref, builds.supersede(session, build, _held_before(session, build)))
 
 
 def _held_before(session: Session, build: Build) -> dict[str, str]:
-    """What the branch of a build held before each of its last commits, as their deliveries say."""
+    """What the branch of a build held before each of its last commits, as deliveries say."""
     rows: Sequence[Any] = session.execute(
-        select(Delivery.commit, Delivery.before)
-        .where(Delivery.source_id == build.source_id, Delivery.ref == build.ref)
-        .where(Delivery.commit.is_not(None), Delivery.before.is_not(None))
-        .order_by(Delivery.id.desc())
+        select(DeliveryEvent.commit, DeliveryEvent.before)
+        .where(DeliveryEvent.source_id == build.source_id, DeliveryEvent.ref == build.ref)
+        .where(DeliveryEvent.commit.is_not(None), DeliveryEvent.before.is_not(None))
+        .order_by(DeliveryEvent.delivery_id.desc())
         .limit(_PUSHES)
     ).all()
     return dict(reversed(rows))
@@ -153,18 +185,21 @@ def _held_before(session: Session, build: Build) -> dict[str, str]:
 
 def why_nothing(source: Source, event: Event) -> Reason | None:
     """Why this event starts no build of this source, or None when it does; pure."""
+    if event.kind is not EventKind.PING and not _is_about(source, event):
+        return Reason.OTHER_REPOSITORY
     reason = why_ignored(event)
     if reason:
         return reason
-    if not _is_about(source, event):
-        return Reason.OTHER_REPOSITORY
     if not event.ref:
         return Reason.EVENT_NOT_HANDLED
-    if event.ref.startswith("refs/tags/"):
-        return None
-    branch = event.ref.removeprefix("refs/heads/")
-    followed = any(fnmatch.fnmatchcase(branch, pattern) for pattern in source.branches)
-    return None if followed else Reason.REF_NOT_FOLLOWED
+    return None if follows(source, event.ref) else Reason.REF_NOT_FOLLOWED
+
+
+def follows(source: Source, ref: str) -> bool:
+    """Whether one of the source's patterns takes a branch or tag, by its full name."""
+    is_tag = ref.startswith("refs/tags/")
+    name = ref.removeprefix("refs/tags/" if is_tag else "refs/heads/")
+    return any(fnmatch.fnmatchcase(name, glob) for glob in (source.tags if is_tag else source.branches))
 
 
 def _is_about(source: Source, event: Event) -> bool:
@@ -252,6 +287,7 @@ def _row(
         headers=shown,
         body=body,
         body_sha256=hashlib.sha256(body).hexdigest(),
+        events=[],
         steps=[{"name": step.name, "ok": step.ok, "detail": step.detail} for step in verification.steps],
     )
 

@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from buildfarm.errors import InvalidInput
+from buildfarm.scm.bitbucket_cloud import BitbucketCloud
+from buildfarm.scm.bitbucket_data_center import BitbucketDataCenter
+from buildfarm.scm.forgejo import Forgejo
 from buildfarm.scm.generic import Generic
+from buildfarm.scm.generic_settings import GenericSettings
+from buildfarm.scm.gitea import Gitea
 from buildfarm.scm.github import GitHub
 from buildfarm.scm.gitlab import GitLab
 from buildfarm.scm.port import Scm
+from buildfarm.sources.model import Source
+
+_RECEIVERS: dict[str, Scm] = {
+    scm.kind: scm
+    for scm in (
+        GitHub(), GitLab(), Gitea(), Forgejo(), BitbucketDataCenter(), BitbucketCloud(), Generic()
+    )
+}  # fmt: skip
 
 #: The names `scm_for` takes.
-KINDS = (GitHub.kind, GitLab.kind, Generic.kind)
+KINDS = tuple(_RECEIVERS)
+
+#: Words in a host's name, and the SCM they suggest.
+_HOSTS = {
+    "github": GitHub.kind,
+    "gitlab": GitLab.kind,
+    "gitea": Gitea.kind,
+    "forgejo": Forgejo.kind,
+    "codeberg.org": Forgejo.kind,
+    "bitbucket.org": BitbucketCloud.kind,
+    "bitbucket": BitbucketDataCenter.kind,
+}
 
 
-def scm_for(kind: str) -> Scm:
+def scm_for(kind: str, settings: GenericSettings | None = None) -> Scm:
     """The receiver for a source's SCM kind. The source decides, never the headers of a request.
 
     Headers cannot: Forgejo sends GitHub's beside its own, and a sender could pick the weakest check.
 
     Raises:
-        InvalidInput: code `source.scm_unknown`.
+        InvalidInput: code `source.scm_unknown`; `source.generic_settings`, this kind takes no settings.
     """
-    match kind:
-        case GitHub.kind:
-            return GitHub()
-        case GitLab.kind:
-            return GitLab()
-        case Generic.kind:
-            return Generic()
-        case _:
-            raise InvalidInput(
-                f"There is no SCM kind {kind!r}.",
-                code="source.scm_unknown",
-                hint=f"Choose one of {', '.join(KINDS)}; `generic` serves any git server.",
-            )
+    if kind not in _RECEIVERS:
+        raise InvalidInput(
+            f"There is no SCM kind {kind!r}.",
+            code="source.scm_unknown",
+            hint=f"Choose one of {', '.join(KINDS)}; `generic` serves any git server.",
+        )
+    if settings is None:
+        return _RECEIVERS[kind]
+    if kind != Generic.kind:
+        raise InvalidInput(
+            f"A source of the kind {kind} takes no settings of its sender.",
+            code="source.generic_settings",
+            hint="Leave them out: how it signs and what it sends is known.",
+        )
+    return Generic(settings)
+
+
+def receiver_of(source: Source) -> Scm:
+    """The receiver of a source, with the settings that it has."""
+    given = source.scm_settings
+    return scm_for(source.scm, None if given is None else GenericSettings.model_validate(given))
+
+
+def kind_of(url: str) -> str:
+    """The SCM that a repository URL suggests by its host's name; `generic` serves every other."""
+    host = urlsplit(url).hostname or ""
+    return next((kind for word, kind in _HOSTS.items() if word in host), Generic.kind)

@@ -1,4 +1,4 @@
-"""What every SCM offers: `verify` a delivery on its raw bytes, then `parse` it into an `Event`."""
+"""What every SCM offers: `verify` a delivery on its raw bytes, then `parse` it into events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.secret import Secret, SecretKind
@@ -45,8 +45,37 @@ class EventKind(StrEnum):
     PUSH = "push"
     TAG = "tag"
     RELEASE = "release"
+    PULL_REQUEST = "pull_request"
+    REPOSITORY = "repository"
     PING = "ping"
     OTHER = "other"
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request (GitLab: merge request) that was opened, got new commits, or is over.
+
+    Attributes:
+        number: Its number within the repository.
+        action: `opened` (again, too), `updated` or `closed` (merged, too).
+        head_repository: Full name of the repository its commits come from; empty when that is gone.
+        base: Full name of the branch it is meant for.
+        from_fork: Its commits come from another repository, so from whoever could fork this one.
+    """
+
+    number: int
+    action: Literal["opened", "updated", "closed"]
+    head_repository: str
+    base: str
+    from_fork: bool
+
+
+class Change(StrEnum):
+    """What happened to a repository as a whole."""
+
+    RENAMED = "renamed"
+    MOVED = "moved"
+    ARCHIVED = "archived"
 
 
 @dataclass(frozen=True)
@@ -61,11 +90,15 @@ class Event:
             releases and where nothing is announced.
         before: The commit that the branch held before a push; None where it is new or nobody says.
         deleted: The ref is gone.
-        repository: Full name such as `acme/widget`; empty when the sender named none.
+        repository: Full name such as `acme/widget`; empty when the sender named none. Of a repository that
+            was renamed or moved it is the name it had.
         repository_url: An http, https, ssh or git URL, else None.
         actor: Who did it, in the SCM's words.
         title: One line for people: the commit's subject, the release's name, or what happened.
         skip: The head commit asks for no build; never set for tags and releases.
+        pull_request: Set for that kind alone; `commit` is its head.
+        change: Set for the kind `repository` alone.
+        moved_to: The URL or full name that a renamed or moved repository has now.
     """
 
     kind: EventKind
@@ -78,10 +111,13 @@ class Event:
     actor: str | None = None
     title: str = ""
     skip: bool = False
+    pull_request: PullRequest | None = None
+    change: Change | None = None
+    moved_to: str | None = None
 
 
 class Scm(Protocol):
-    """One kind of SCM. Implementations are pure and hold no state.
+    """One kind of SCM. Implementations are pure and hold no state but a source's settings.
 
     Headers are taken case-insensitively, their values as any WSGI server gives them.
     """
@@ -110,8 +146,8 @@ class Scm(Protocol):
         """
         ...
 
-    def parse(self, headers: Mapping[str, str], body: bytes) -> Event:
-        """What a verified delivery announces.
+    def parse(self, headers: Mapping[str, str], body: bytes) -> tuple[Event, ...]:
+        """What a verified delivery announces, in the sender's order; at least one event.
 
         Raises:
             InvalidInput: code `hook.unparsable`; fact `reason` is `Reason.BODY_UNPARSABLE` or

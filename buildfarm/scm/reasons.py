@@ -16,6 +16,10 @@ class Reason(StrEnum):
     TAG_DELETED = "tag_deleted"
     EVENT_NOT_HANDLED = "event_not_handled"
     RELEASE_WITHOUT_TAG = "release_without_tag"
+    PULL_REQUEST_NOT_BUILT = "pull_request_not_built"
+    REPOSITORY_RENAMED = "repository_renamed"
+    REPOSITORY_MOVED = "repository_moved"
+    REPOSITORY_ARCHIVED = "repository_archived"
     REF_NOT_FOLLOWED = "ref_not_followed"
     SKIP_REQUESTED = "skip_requested"
     ALREADY_BUILT = "already_built"
@@ -39,6 +43,7 @@ class _Words:
 
 
 _NOTHING = "Nothing to do."
+_MOVE = "Give the source the new URL with `source move`; the farm follows no repository by itself."
 
 _WORDS: dict[Reason, _Words] = {
     Reason.PING: _Words(False, "The SCM tested the hook, and it works.", "Push to start a build."),
@@ -56,10 +61,26 @@ _WORDS: dict[Reason, _Words] = {
     Reason.RELEASE_WITHOUT_TAG: _Words(
         False, "The release names no tag, so there is no source to build.", "Publish the release with a tag."
     ),
+    Reason.PULL_REQUEST_NOT_BUILT: _Words(
+        False,
+        "The farm builds branches and tags; a pull request is noted, and nothing is built for it.",
+        "Nothing to do; the branch it is merged into is built if the source follows it.",
+    ),
+    Reason.REPOSITORY_RENAMED: _Words(
+        False, "The repository has another name now, and the source still has the old URL.", _MOVE
+    ),
+    Reason.REPOSITORY_MOVED: _Words(
+        False, "The repository belongs to another owner now, and the source still has the old URL.", _MOVE
+    ),
+    Reason.REPOSITORY_ARCHIVED: _Words(
+        False,
+        "The repository was archived, so nothing will be pushed to it.",
+        "Remove the source if it is no longer needed; what it published stays.",
+    ),
     Reason.REF_NOT_FOLLOWED: _Words(
         False,
         "This branch or tag is not one that the source follows.",
-        "Add it to the source's branch or tag filters, or start the build by hand with `build start`.",
+        "Add it with `source follow`, or start the build by hand with `build start`.",
     ),
     Reason.SKIP_REQUESTED: _Words(
         False,

@@ -1,4 +1,4 @@
-"""Replaying a delivery: its event is read anew and starts another build, or it is said why not."""
+"""Replaying a delivery: its events are read anew and start other builds, or it is said why not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from buildfarm.errors import Conflict, NotFound
 from buildfarm.farm import builds
 from buildfarm.farm.model import Build
 from buildfarm.scm.intake import why_nothing
-from buildfarm.scm.kinds import scm_for
+from buildfarm.scm.kinds import receiver_of
 from buildfarm.scm.model import Delivery
-from buildfarm.scm.reasons import REMEDY, SENTENCE
+from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
 from buildfarm.sources.model import Source
 from buildfarm.sources.show import REMOVED
 
@@ -18,10 +18,10 @@ from buildfarm.sources.show import REMOVED
 REPLAYABLE = frozenset({"accepted", "ignored"})
 
 
-def replay(session: Session, delivery_id: str, *, actor: str) -> Build:
-    """Start a new build for what the delivery announced, by today's settings of its source.
+def replay(session: Session, delivery_id: str, *, actor: str) -> list[Build]:
+    """Start a new build for each thing that the delivery announced, by today's settings of its source.
 
-    The ledger keeps what became of the delivery when it came; the build names it.
+    The ledger keeps what became of the delivery when it came; the builds name it.
 
     Raises:
         NotFound: `delivery.unknown`.
@@ -39,18 +39,22 @@ def replay(session: Session, delivery_id: str, *, actor: str) -> Build:
     source = session.get_one(Source, delivery.source_id)
     if REMOVED in source.name:
         raise Conflict("The source of this delivery was removed.", code="delivery.source_removed")
-    scm = scm_for(delivery.scm)
-    event = scm.parse(delivery.headers, delivery.body)
-    reason = why_nothing(source, event)
-    if reason:
-        raise Conflict(SENTENCE[reason], code="delivery.starts_nothing", hint=REMEDY.get(reason, ""))
-    return builds.start(
-        session,
-        source,
-        ref=event.ref,
-        commit=event.commit,
-        trigger="replay",
-        actor=actor,
-        title=event.title or None,
-        delivery_id=delivery.id,
-    )
+    events = receiver_of(source).parse(delivery.headers, delivery.body)
+    reasons = [why_nothing(source, event) for event in events]
+    if all(reasons):
+        why = Reason(reasons[0] or "")
+        raise Conflict(SENTENCE[why], code="delivery.starts_nothing", hint=REMEDY[why])
+    return [
+        builds.start(
+            session,
+            source,
+            ref=event.ref,
+            commit=event.commit,
+            trigger="replay",
+            actor=actor,
+            title=event.title or None,
+            delivery_id=delivery.id,
+        )
+        for event, reason in zip(events, reasons, strict=True)
+        if reason is None
+    ]

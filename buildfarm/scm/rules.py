@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from buildfarm.scm.port import Event, EventKind
+from buildfarm.scm.port import Change, Event, EventKind
 from buildfarm.scm.reasons import Reason
+
+_CHANGES = {
+    Change.RENAMED: Reason.REPOSITORY_RENAMED,
+    Change.MOVED: Reason.REPOSITORY_MOVED,
+    Change.ARCHIVED: Reason.REPOSITORY_ARCHIVED,
+}
 
 
 def why_ignored(event: Event) -> Reason | None:
@@ -11,6 +17,10 @@ def why_ignored(event: Event) -> Reason | None:
     match event.kind:
         case EventKind.PING:
             return Reason.PING
+        case EventKind.PULL_REQUEST:
+            return Reason.PULL_REQUEST_NOT_BUILT
+        case EventKind.REPOSITORY if event.change:
+            return _CHANGES[event.change]
         case EventKind.OTHER:
             return Reason.EVENT_NOT_HANDLED
         case EventKind.PUSH if event.deleted:

@@ -49,6 +49,19 @@ class StepRow:
 
 
 @dataclass(frozen=True)
+class EventRow:
+    """One thing that a delivery announces; `sentence` says why it started nothing, empty when it did."""
+
+    kind: str
+    ref: str | None
+    commit: str | None
+    before: str | None
+    title: str | None
+    reason: str | None
+    sentence: str
+
+
+@dataclass(frozen=True)
 class DeliveryDetail(DeliveryRow):
     """A delivery with what came and what was made of it; `remedy` says what to do next.
 
@@ -59,6 +72,7 @@ class DeliveryDetail(DeliveryRow):
     remedy: str
     headers: dict[str, str]
     steps: tuple[StepRow, ...]
+    events: tuple[EventRow, ...]
     body: str
     body_bytes: int
     body_sha256: str
@@ -115,6 +129,18 @@ def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
         remedy=_words(REMEDY, delivery.reason),
         headers={name: str(value) for name, value in delivery.headers.items()},
         steps=tuple(StepRow(step["name"], step["ok"], step["detail"]) for step in delivery.steps),
+        events=tuple(
+            EventRow(
+                kind=event.kind,
+                ref=event.ref,
+                commit=event.commit,
+                before=event.before,
+                title=event.title,
+                reason=event.reason,
+                sentence=_words(SENTENCE, event.reason),
+            )
+            for event in delivery.events
+        ),
         body=delivery.body[:BODY_SHOWN].decode("utf-8", "replace"),
         body_bytes=len(delivery.body),
         body_sha256=delivery.body_sha256,

@@ -21,6 +21,7 @@ _REF = re.compile(
     r"(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20\x7f~^:?*\[\\/])+(?<!\.lock))+(?<!\.)"
 )
 _LONGEST_REF = 1000
+_FORM = "application/x-www-form-urlencoded"
 # GitHub's and GitLab's documented markers; both take any capitals.
 _SKIP = re.compile(r"\[(?:skip[ _-]ci|ci[ _-]skip|no ci)\]", re.IGNORECASE)
 
@@ -52,12 +53,26 @@ def json_object(headers: Mapping[str, str], body: bytes, *, form: bool = False) 
     Raises:
         InvalidInput: code `hook.unparsable`.
     """
-    kind = lowered(headers).get("content-type", "application/json").partition(";")[0].strip().lower()
-    if form and kind == "application/x-www-form-urlencoded":
+    kind = _content_type(headers)
+    if form and kind == _FORM:
         return _object(_form_payload(body))
     if kind == "application/json":
         return _object(body)
     return unparsable("The content type is not one that this SCM sends.", Reason.CONTENT_TYPE)
+
+
+def signed_part(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The JSON inside a form, which some SCMs sign instead of the body; any other body as it is."""
+    if _content_type(headers) != _FORM:
+        return body
+    try:
+        return _form_payload(body)
+    except InvalidInput:
+        return body
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    return lowered(headers).get("content-type", "application/json").partition(";")[0].strip().lower()
 
 
 def _form_payload(body: bytes) -> bytes:
@@ -134,6 +149,17 @@ def commit(value: object) -> str | None:
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
         unparsable("The payload's commit is not an object id of 40 or 64 hex digits.")
     return value if value.strip("0") else None
+
+
+def number(value: object) -> int:
+    """A positive number, such as a pull request's.
+
+    Raises:
+        InvalidInput: code `hook.unparsable`.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 63:
+        unparsable("The payload has no positive number where it should name a pull request.")
+    return value
 
 
 def asks_to_skip(message: object) -> bool:

@@ -59,6 +59,8 @@ def _obey(order: Order, files: Sequence[int]) -> dict[str, object]:
         checked_ref(request.ref)
     if request.commit is not None:
         checked_commit(request.commit)
+    if request.since is not None:
+        checked_commit(request.since)
     addresses = _addresses(url)
     repository = (order.scratch if order.verb == "refs" else request.mirror_dir) / MIRROR_NAME
     repository.mkdir(mode=0o700, exist_ok=True)
@@ -173,6 +175,7 @@ def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int) -> Foun
     return Found(
         **facts.model_dump(),
         ref=request.ref,
+        touched=mirror.touched(request, commit),
         tag=request.ref.removeprefix("refs/tags/") if request.ref.startswith("refs/tags/") else None,
         describe_tag=None if past.describe_tag is None else _readable(past.describe_tag),
         history=past.reach,

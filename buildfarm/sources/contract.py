@@ -55,6 +55,8 @@ class FetchRequest(_Frozen):
         ref: `refs/tags/...` or `refs/heads/...`; empty when only the commit is known.
         commit: What a delivery announced. A tag must hold exactly it, a branch must contain it, and
             without a ref some branch or tag must contain it. None takes what the ref holds.
+        since: A commit that was built before, to compare with by `paths`.
+        paths: Globs of files (fnmatch: `*` takes slashes too) whose change since then is asked for.
         mirror_dir: The cache of this source's objects; made if missing. One per source, never shared.
         allow_file: Whether `file://` URLs are taken.
         credential: What the repository asks for, if anything.
@@ -64,6 +66,8 @@ class FetchRequest(_Frozen):
     url: str
     ref: str = ""
     commit: str | None = None
+    since: str | None = None
+    paths: tuple[str, ...] = ()
     mirror_dir: Path
     allow_file: bool = False
     credential: Credential | None = None
@@ -86,6 +90,8 @@ class Found(CommitFacts):
     """The fetcher's answer, less what the asking process measures itself."""
 
     ref: str
+    touched: bool = True
+    """Whether a file of the request's `paths` changed since its `since`; true where nobody can tell."""
     tag: str | None
     """The tag's name when `ref` is a tag."""
     describe_tag: str | None

@@ -7,6 +7,7 @@ works in it holds the source's lock, so files that look in use are a killed fetc
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import shutil
 from pathlib import Path
@@ -163,6 +164,17 @@ class Mirror:
                 ref=request.ref, announced=request.commit, found=head,
             )  # fmt: skip
         return commit
+
+    def touched(self, request: FetchRequest, commit: str) -> bool:
+        """Whether a file of the request's `paths` differs between its `since` and the commit.
+
+        True where that cannot be known: nothing to compare with is asked for, or it is no longer here.
+        """
+        if not request.since or self._commit_of(request.since) is None:
+            return True
+        arguments = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", request.since, commit)
+        names = self._git.run(self.path, *arguments).split("\0")
+        return any(fnmatch.fnmatchcase(name, glob) for name in names if name for glob in request.paths)
 
     def _is_ancestor(self, older: str, newer: str) -> bool:
         # `merge-base --is-ancestor` answers by exit status; this answers by output.

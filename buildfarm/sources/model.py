@@ -12,8 +12,11 @@ from buildfarm.db.types import Base
 
 
 class Source(Base):
-    """A repository the farm listens to; `projects` are the names it may publish, `branches` globs.
+    """A repository the farm listens to; `projects` are the names it may publish.
 
+    `branches` and `tags` are globs of what it follows; with `paths`, a push to a branch is built only where a
+    file changed that one of these names. `scm_settings` is what its receiver is told
+    (`scm.generic_settings`), `moved_to` where the SCM says that the repository is now.
     `reads` are the channels whose projects of ours its builds may read. `jobs_max` is how many of its jobs
     may be with builders at a time; None for any number.
     """
@@ -26,6 +29,10 @@ class Source(Base):
     url: Mapped[str]
     projects: Mapped[list[Any]]
     branches: Mapped[list[Any]]
+    tags: Mapped[list[Any]]
+    paths: Mapped[list[Any]]
+    scm_settings: Mapped[dict[str, Any] | None]
+    moved_to: Mapped[str | None]
     tier: Mapped[str]
     reads: Mapped[list[Any]]
     recipe: Mapped[str | None]

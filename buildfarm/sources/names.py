@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from packaging.version import InvalidVersion, Version
 
@@ -30,6 +31,22 @@ def checked_name(name: str) -> str:
             hint="Use up to 63 lower-case letters, digits and dashes, beginning with a letter or digit.",
         )
     return name
+
+
+def checked_globs(globs: Sequence[str]) -> list[str]:
+    """Patterns of branches, tags or paths; `*` stands for any characters, a slash too (fnmatch).
+
+    Raises:
+        InvalidInput: `source.glob`.
+    """
+    for glob in globs:
+        if not glob.isprintable() or not 0 < len(glob) <= 250:
+            raise InvalidInput(
+                f"{glob[:70]!r} is no pattern of a branch, tag or path.",
+                code="source.glob",
+                hint="Write a name, with * for any characters, such as release/*.",
+            )
+    return list(globs)
 
 
 def checked_tier(tier: str) -> str:

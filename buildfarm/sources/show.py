@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -50,6 +51,10 @@ class SourceRow:
     url: str
     projects: tuple[str, ...]
     branches: tuple[str, ...]
+    tags: tuple[str, ...]
+    paths: tuple[str, ...]
+    scm_settings: dict[str, Any] | None
+    moved_to: str | None
     tier: str
     reads: tuple[str, ...]
     recipe: str | None
@@ -101,6 +106,10 @@ def source_row(source: Source) -> SourceRow:
         url=source.url,
         projects=tuple(source.projects),
         branches=tuple(source.branches),
+        tags=tuple(source.tags),
+        paths=tuple(source.paths),
+        scm_settings=source.scm_settings,
+        moved_to=source.moved_to,
         tier=source.tier,
         reads=tuple(source.reads),
         recipe=source.recipe,

@@ -15,6 +15,8 @@ ROUTES = [
     ("DELETE", "/sources/widget", None, 403, 200),
     ("POST", "/sources/widget/projects", {"projects": ["widget-extra"]}, 403, 200),
     ("PUT", "/sources/widget/reads", {"channels": ["dev"]}, 403, 200),
+    ("PUT", "/sources/widget/follows", {"branches": ["main"]}, 403, 200),
+    ("PUT", "/sources/widget/url", {"url": "https://git.example/acme/moved.git"}, 403, 200),
     ("PUT", "/sources/widget/limit", {"jobs_max": 2}, 403, 200),
     ("POST", "/sources/widget/secrets", {}, 403, 201),
     ("GET", "/sources/widget/hook", None, 403, 200),

@@ -53,6 +53,27 @@ def test_sources_are_listed_rotated_granted_and_removed(run):
     assert run("source", "list").err == "None.\n"
 
 
+def test_what_a_source_follows_and_where_it_is_can_be_changed(run):
+    told = run("source", "follow", "widget", "--branch", "main", "--branch", "release/*", "--path", "lib/*")
+    assert told.out == "widget follows branches main, release/*; tags *; only where lib/* changed.\n"
+    back = run("source", "follow", "widget", "--path", "", "--tag", "v*", "--json").json
+    assert (back["branches"], back["tags"], back["paths"]) == (["main", "release/*"], ["v*"], [])
+    moved = run("source", "move", "widget", "https://git.example/acme/moved.git")
+    assert moved.out == "The source widget is at https://git.example/acme/moved.git.\n"
+    assert run("source", "move", "widget", "ftp://git.example/x.git").code == 2
+
+
+def test_a_generic_source_is_told_how_its_sender_signs(run):
+    given = ("--scm", "generic", "--signature-header", "X-Acme-Signature", "--signature-prefix", "sha256=")
+    pointers = ("--pointer", "ref=/push/ref", "--pointer", "commit=/push/new")
+    made = run("source", "add", "gadget", "https://git.example/gadget.git", *given, *pointers, "--json")
+    assert made.code == 0
+    assert made.json["scm_settings"]["signature"] == {"header": "X-Acme-Signature", "prefix": "sha256="}
+    assert "X-Acme-Signature" in run("source", "show", "gadget").out
+    bad = run("source", "add", "other", "https://git.example/x.git", *given, "--pointer", "ref=push")
+    assert (bad.code, "pointers" in bad.err) == (2, True)
+
+
 def test_the_hook_is_written_with_safe_modes(run, tmp_path):
     done = run("source", "hook", "widget", "--into", str(tmp_path))
     assert done.code == 0

@@ -77,7 +77,7 @@ class Farm:
         for headers, body in self.received:
             result = GENERIC.verify(headers, body, [self.secret], datetime.now(UTC))
             assert result.ok, result
-            found.append((result.delivery_id, GENERIC.parse(headers, body)))
+            found.append((result.delivery_id, GENERIC.parse(headers, body)[0]))
         return found
 
 

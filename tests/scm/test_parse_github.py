@@ -6,7 +6,7 @@ import pytest
 
 from buildfarm.errors import InvalidInput
 from buildfarm.scm.kinds import scm_for
-from buildfarm.scm.port import Event, EventKind
+from buildfarm.scm.port import Event, EventKind, PullRequest
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.rules import why_ignored
 from buildfarm.scm.secret import Secret, new_secret
@@ -16,7 +16,9 @@ HEAD = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
 
 
 def parse(event: str, body: bytes, **headers: str) -> Event:
-    return GITHUB.parse({"X-GitHub-Event": event, "Content-Type": "application/json", **headers}, body)
+    sent = {"X-GitHub-Event": event, "Content-Type": "application/json", **headers}
+    (found,) = GITHUB.parse(sent, body)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_form_encoded_delivery_is_signed_over_the_raw_form(payload, github_hea
     headers = github_headers("push", body, secret, **form)
 
     assert GITHUB.verify(headers, body, [secret], at_noon).ok
-    assert GITHUB.parse(headers, body) == parse("push", payload("github/push.5"))
+    assert GITHUB.parse(headers, body) == (parse("push", payload("github/push.5")),)
 
 
 def test_an_annotated_tag_announces_its_commit_not_the_tag_object(as_body):
@@ -102,6 +104,69 @@ def test_a_deleted_branch_is_ignored_with_that_reason(as_body):
 
     assert by_push == by_delete
     assert why_ignored(by_push) is Reason.BRANCH_DELETED
+
+
+def pull_request(action: str, head: dict[str, object] | None) -> dict[str, object]:
+    return {
+        "action": action, "number": 7, "repository": {"full_name": "acme/widget"},
+        "pull_request": {
+            "title": "Round the rim", "head": {"sha": HEAD, "repo": head}, "base": {"ref": "main"}
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("action", "meant"),
+    [("opened", "opened"), ("reopened", "opened"), ("synchronize", "updated"), ("closed", "closed")],
+)
+def test_a_pull_request_is_noted_with_its_head_and_not_built(action, meant, as_body):
+    event = parse("pull_request", as_body(pull_request(action, {"full_name": "Acme/widget"})))
+
+    assert event.pull_request == PullRequest(7, meant, "Acme/widget", "refs/heads/main", from_fork=False)
+    assert (event.kind, event.commit, event.ref) == (EventKind.PULL_REQUEST, HEAD, "")
+    assert event.title == f"pull request 7 {meant}: Round the rim"
+    assert why_ignored(event) is Reason.PULL_REQUEST_NOT_BUILT
+
+
+@pytest.mark.parametrize("head", [{"full_name": "mallory/widget"}, None])
+def test_a_pull_request_of_another_repository_or_of_one_that_is_gone_is_from_a_fork(head, as_body):
+    event = parse("pull_request", as_body(pull_request("opened", head)))
+
+    assert event.pull_request is not None
+    assert event.pull_request.from_fork
+
+
+@pytest.mark.parametrize("number", [None, "7", 0, -1, True, 7.0, 1 << 70])
+def test_a_pull_request_without_a_number_is_unparsable(number, as_body):
+    with pytest.raises(InvalidInput, match="positive number"):
+        parse("pull_request", as_body(pull_request("opened", None) | {"number": number}))
+
+
+def test_a_label_on_a_pull_request_is_another_event(as_body):
+    assert parse("pull_request", as_body(pull_request("labeled", None))).kind is EventKind.OTHER
+
+
+@pytest.mark.parametrize(
+    ("action", "changes", "was", "reason"),
+    [
+        ("renamed", {"repository": {"name": {"from": "old"}}}, "acme/old", Reason.REPOSITORY_RENAMED),
+        ("transferred", {"owner": {"from": {"user": {"login": "mira"}}}}, "mira/widget",
+         Reason.REPOSITORY_MOVED),
+        ("transferred", {"owner": {"from": {"organization": {"login": "tools"}}}}, "tools/widget",
+         Reason.REPOSITORY_MOVED),
+        ("archived", {}, "acme/widget", Reason.REPOSITORY_ARCHIVED),
+    ],
+)  # fmt: skip
+def test_a_repository_that_changed_is_known_by_the_name_it_had(action, changes, was, reason, as_body):
+    about = {
+        "full_name": "acme/widget", "name": "widget", "owner": {"login": "acme"},
+        "clone_url": "https://github.com/acme/widget.git",
+    }  # fmt: skip
+    event = parse("repository", as_body({"action": action, "changes": changes, "repository": about}))
+
+    assert (event.kind, event.repository) == (EventKind.REPOSITORY, was)
+    assert event.moved_to == (None if action == "archived" else "https://github.com/acme/widget.git")
+    assert why_ignored(event) is reason
 
 
 def test_refs_other_than_branches_and_tags_are_not_handled(as_body):

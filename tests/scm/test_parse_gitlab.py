@@ -6,7 +6,7 @@ import pytest
 
 from buildfarm.errors import InvalidInput
 from buildfarm.scm.kinds import scm_for
-from buildfarm.scm.port import Event, EventKind
+from buildfarm.scm.port import Event, EventKind, PullRequest
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.rules import why_ignored
 
@@ -14,7 +14,8 @@ GITLAB = scm_for("gitlab")
 
 
 def parse(body: bytes) -> Event:
-    return GITLAB.parse({"X-Gitlab-Event": "Push Hook", "Content-Type": "application/json"}, body)
+    (event,) = GITLAB.parse({"X-Gitlab-Event": "Push Hook", "Content-Type": "application/json"}, body)
+    return event
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,6 @@ def test_what_can_be_built_names_its_ref_and_checkout_commit(name, kind, ref, ti
         ("push.branch-deleted", Reason.BRANCH_DELETED),
         ("tag_push.deleted", Reason.TAG_DELETED),
         ("release.update", Reason.EVENT_NOT_HANDLED),
-        ("merge_request", Reason.EVENT_NOT_HANDLED),
         ("system.repository_update", Reason.EVENT_NOT_HANDLED),
     ],
 )
@@ -66,6 +66,46 @@ def test_the_repository_is_the_projects_full_path_and_its_https_url(payload):
     assert event.repository == "acme/tools/widget"
     assert event.repository_url == "https://gitlab.example/acme/tools/widget.git"
     assert event.actor == "mholm"
+
+
+@pytest.mark.parametrize(
+    ("action", "meant"),
+    [("open", "opened"), ("reopen", "opened"), ("update", "updated"), ("merge", "closed")],
+)
+def test_a_merge_request_is_noted_with_its_head_and_not_built(action, meant, payload):
+    body = json.loads(payload("gitlab/merge_request"))
+    body["object_attributes"] |= {
+        "action": action, "title": "Round the rim", "oldrev": "1" * 40, "source_project_id": 7,
+        "target_project_id": 7, "source": {"path_with_namespace": "acme/tools/widget"},
+    }  # fmt: skip
+    event = parse(json.dumps(body).encode())
+
+    assert event.pull_request == PullRequest(
+        3, meant, "acme/tools/widget", "refs/heads/main", from_fork=False
+    )
+    assert (event.kind, event.commit) == (EventKind.PULL_REQUEST, "68ee74f7d6afe0164fe0f1197aa9177c946d8834")
+    assert why_ignored(event) is Reason.PULL_REQUEST_NOT_BUILT
+    body["object_attributes"]["source_project_id"] = 8
+    assert parse(json.dumps(body).encode()).pull_request.from_fork
+
+
+def test_a_merge_request_that_got_no_commits_is_another_event(payload):
+    body = json.loads(payload("gitlab/merge_request"))
+    body["object_attributes"] |= {"action": "update"}
+
+    assert parse(json.dumps(body).encode()).kind is EventKind.OTHER
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("project_rename", Reason.REPOSITORY_RENAMED), ("project_transfer", Reason.REPOSITORY_MOVED)],
+)
+def test_a_system_hook_tells_where_a_project_went(name, reason, as_body):
+    body = {"event_name": name, "path_with_namespace": "acme/new", "old_path_with_namespace": "acme/old"}
+    event = parse(as_body(body))
+
+    assert (event.repository, event.moved_to) == ("acme/old", "acme/new")
+    assert why_ignored(event) is reason
 
 
 def test_older_system_hooks_name_the_event_in_another_member(payload):

@@ -18,9 +18,9 @@ def answer(value: Any, status: int = 200) -> Response:  # noqa: ANN401
     return Response(json.dumps(plain(value)) + "\n", status=status, content_type="application/json")
 
 
-def page(items: Sequence[Any], following: object = None) -> Response:
+def page(items: Sequence[Any], following: object = None, status: int = 200) -> Response:
     """A part of a list, and the key to go on with."""
-    return answer({"items": items, "next": None if following is None else str(following)})
+    return answer({"items": items, "next": None if following is None else str(following)}, status)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401

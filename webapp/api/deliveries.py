@@ -45,12 +45,12 @@ def show_one(delivery_id: str) -> Response:
 
 
 @blueprint.post("/deliveries/<delivery_id>/replay")
-@spec.validate(resp=answers(BuildDetail, 201), tags=_TAGS)
+@spec.validate(resp=answers(Page[BuildDetail], 201), tags=_TAGS)
 def replay_one(delivery_id: str) -> Response:
-    """Start another build for what a verified delivery announced; 409 says why there is none."""
+    """Start another build for each thing that a verified delivery announced; 409 says why there is none."""
     who = require("build")
     with farm().database.begin() as session:
-        build = replay.replay(session, delivery_id, actor=who.name)
+        made = [build.id for build in replay.replay(session, delivery_id, actor=who.name)]
     hand_over()
     with farm().database.read() as session:
-        return answer(build_detail(session, build.id), 201)
+        return page([build_detail(session, build_id) for build_id in made], status=201)

@@ -13,6 +13,7 @@ from buildfarm.farm import handover
 from buildfarm.farm.show import BuildRow, latest_builds
 from buildfarm.index import buildview, names
 from buildfarm.scm import connect
+from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
 from buildfarm.scm.show import DeliveryRow, latest_deliveries
 from buildfarm.sources import credentials, show
@@ -67,13 +68,20 @@ class NewCredential(Body):
 
 
 class NewSource(Body):
-    """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds."""
+    """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds.
+
+    `branches`, `tags` and `paths` are globs; with `paths`, pushes to branches that change no such file start
+    nothing. `scm_settings` are for the kind `generic` alone.
+    """
 
     name: str
     url: str
     scm: str | None = None
     projects: list[str] = []
     branches: list[str] = []
+    tags: list[str] = ["*"]
+    paths: list[str] = []
+    scm_settings: GenericSettings | None = None
     tier: str = "dev"
     credential: NewCredential | None = None
 
@@ -88,6 +96,20 @@ class Reading(Body):
     """Channels of the farm's own whose projects builds of a source may read, in order."""
 
     channels: list[str]
+
+
+class Follows(Body):
+    """Globs of what is built from now on; what is left out stays as it is."""
+
+    branches: list[str] | None = None
+    tags: list[str] | None = None
+    paths: list[str] | None = None
+
+
+class Move(Body):
+    """Where the repository is now."""
+
+    url: str
 
 
 class JobLimit(Body):
@@ -112,7 +134,8 @@ def add(json: NewSource) -> Response:
     who = require("admin")
     with farm().database.begin() as session:
         source, secrets = connect.add_source(
-            session, json.name, json.url, scm=json.scm, branches=json.branches, tier=json.tier,
+            session, json.name, json.url, scm=json.scm, branches=json.branches, tags=json.tags,
+            paths=json.paths, settings=json.scm_settings, tier=json.tier,
             allow_file=farm().settings.sources_allow_file, actor=who.name,
         )  # fmt: skip
         names.make_local(session, json.projects, source, actor=who.name)
@@ -163,6 +186,33 @@ def grant_reading(name: str, json: Reading) -> Response:
     with farm().database.begin() as session:
         source = show.get(session, name)
         buildview.grant_reading(session, source, json.channels, actor=who.name)
+        return answer(show.source_row(source))
+
+
+@blueprint.put("/sources/<name>/follows")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def follow(name: str, json: Follows) -> Response:
+    """Say which branches, tags and paths of a repository are built."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        connect.follow(
+            session, source, branches=json.branches, tags=json.tags, paths=json.paths, actor=who.name
+        )
+        return answer(show.source_row(source))
+
+
+@blueprint.put("/sources/<name>/url")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def move(name: str, json: Move) -> Response:
+    """Say where a repository is now; its credential is forgotten if that is another host."""
+    who = require("admin")
+    allow_file = farm().settings.sources_allow_file
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        connect.move_source(session, source, json.url, allow_file=allow_file, actor=who.name)
+        session.flush()
+        session.refresh(source)
         return answer(show.source_row(source))
 
 

@@ -40,6 +40,13 @@ def notices(source: SourceRow, builds: Sequence[BuildRow], deliveries: Sequence[
                 f"/builds/{over.id}",
             )
         )
+    if source.moved_to:
+        found.append(
+            Notice(
+                f"The SCM says that this repository is now at {source.moved_to}.",
+                f"If that is right: buildfarm source move {source.name} URL.",
+            )
+        )
     if not source.projects:
         found.append(
             Notice(

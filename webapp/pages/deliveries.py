@@ -41,10 +41,10 @@ def show_one(delivery_id: str) -> Response:
 
 @blueprint.post("/deliveries/<delivery_id>/replay")
 def replay_one(delivery_id: str) -> Redirect:
-    """Start another build for what a delivery announced."""
+    """Start another build for each thing that a delivery announced."""
     check_form()
     who = require("build")
     with farm().database.begin() as session:
-        build = replay.replay(session, delivery_id, actor=who.name)
+        made = [build.id for build in replay.replay(session, delivery_id, actor=who.name)]
     hand_over()
-    return redirect(f"/builds/{build.id}", 303)
+    return redirect(f"/builds/{made[0]}" if len(made) == 1 else f"/deliveries/{delivery_id}", 303)

@@ -27,7 +27,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=True),
         sa.Column("ref", sa.String(), nullable=True),
         sa.Column("commit", sa.String(), nullable=True),
-        sa.Column("before", sa.String(), nullable=True),
         sa.Column("actor", sa.String(), nullable=True),
         sa.Column("title", sa.String(), nullable=True),
         sa.Column("headers", types.Json, nullable=False),
@@ -41,6 +40,25 @@ def upgrade() -> None:
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.create_index("ix_delivery_ref", ["source_id", "ref", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_delivery_source_id"), ["source_id"], unique=False)
+
+    op.create_table(
+        "delivery_event",
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("ref", sa.String(), nullable=True),
+        sa.Column("commit", sa.String(), nullable=True),
+        sa.Column("before", sa.String(), nullable=True),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_event_delivery_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_delivery_event_source_id")),
+        sa.PrimaryKeyConstraint("delivery_id", "position", name=op.f("pk_delivery_event")),
+    )
+    with op.batch_alter_table("delivery_event", schema=None) as batch_op:
+        batch_op.create_index("ix_delivery_event_commit", ["source_id", "commit"], unique=False)
+        batch_op.create_index("ix_delivery_event_ref", ["source_id", "ref", "delivery_id"], unique=False)
 
     op.create_table(
         "source_credential",
@@ -371,6 +389,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
     op.drop_table("source_secret")
     op.drop_table("source_credential")
+    with op.batch_alter_table("delivery_event", schema=None) as batch_op:
+        batch_op.drop_index("ix_delivery_event_ref")
+        batch_op.drop_index("ix_delivery_event_commit")
+    op.drop_table("delivery_event")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
         batch_op.drop_index("ix_delivery_ref")
