@@ -156,9 +156,9 @@ def test_a_delivery_is_replayed_by_its_button_and_a_rejected_one_has_none(house)
     assert f'action="{path}/replay"' in sender.client.get(path).text
     with house.farm.database.begin() as session:
         delivery = session.get_one(Delivery, house.seed.accepted)
-        delivery.scm, delivery.headers = "generic", {"Content-Type": "application/json"}
-        push = {"type": "push", "ref": "refs/tags/v1.3.0", "before": "1" * 40, "after": "2" * 40}
-        delivery.body = json.dumps(push | {"repository": "acme/widget"}).encode()
+        delivery.headers = {"Content-Type": "application/json", "X-GitHub-Event": "push"}
+        push = {"ref": "refs/tags/v1.3.0", "before": "1" * 40, "after": "2" * 40}
+        delivery.body = json.dumps(push).encode()
     answer = sender.send(f"{path}/replay")
     assert (answer.status_code, answer.location.startswith("/builds/")) == (303, True), answer.text
     assert sender.send(f"{path}/replay", token="foreign").status_code == 403
