@@ -35,11 +35,11 @@ our_pid() {
     echo "$pid"
 }
 
-foreign_host() {
+# The engine that answers: the one that DOCKER_HOST names, the private one, that of this machine.
+answering() {
     local candidate
-    for candidate in "${DOCKER_HOST:-}" unix:///var/run/docker.sock; do
-        [[ $candidate && $candidate != "$host" ]] || continue
-        answers "$candidate" && { echo "$candidate"; return 0; }
+    for candidate in "${DOCKER_HOST:-}" "$host" unix:///var/run/docker.sock; do
+        [[ $candidate ]] && answers "$candidate" && { echo "$candidate"; return 0; }
     done
     return 1
 }
@@ -85,12 +85,7 @@ can_remap() {
 start() {
     local found remap=()
     command -v docker >/dev/null || fail "the docker client is missing; install docker.io or docker-cli"
-    if answers "$host"; then
-        say "the private engine in $dir is already running"
-        echo "$host"
-        return
-    fi
-    if found=$(foreign_host); then
+    if found=$(answering); then
         say "using the engine that already answers at $found"
         echo "$found"
         return
@@ -134,17 +129,7 @@ stop() {
     clean
 }
 
-status() {
-    local found
-    if answers "$host"; then
-        echo "$host"
-    elif found=$(foreign_host); then
-        echo "$found"
-    else
-        say "no engine answers; start one with docker/engine.sh start"
-        return 1
-    fi
-}
+status() { answering || { say "no engine answers; start one with docker/engine.sh start"; return 1; }; }
 
 case $verb in
     start) start ;;

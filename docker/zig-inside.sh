@@ -8,9 +8,9 @@ home=/opt/_internal/zig
 triplet=$machine-linux-gnu
 
 # With a target zig searches no folder of the image, so that nothing of its C library comes in; Debian's headers of
-# CPython ask for one file by its architecture, which is all that is given.
+# CPython ask for one file by its architecture, which is all that is given. That of another machine is there already.
 mkdir -p "$home/bin" "$home/include/$triplet/$python"
-cp "/usr/include/$triplet/$python/pyconfig.h" "$home/include/$triplet/$python/"
+[[ $machine != "$(uname -m)" ]] || cp "/usr/include/$triplet/$python/pyconfig.h" "$home/include/$triplet/$python/"
 # Debug builds of zig check for undefined behaviour, which is not what the author of an extension asked for.
 for name in cc c++; do
     printf '#!/bin/sh\nexec %s/zig %s -target %s.%s -fno-sanitize=undefined -idirafter %s/include "$@"\n' \
@@ -28,6 +28,10 @@ chmod 0755 "$home"/bin/*
     echo "RANLIB=$home/bin/ranlib"
     echo "LDSHARED=$home/bin/cc -shared"
     echo "LDCXXSHARED=$home/bin/c++ -shared"
+    if [[ $machine != "$(uname -m)" ]]; then
+        echo "_PYTHON_HOST_PLATFORM=linux-$machine"
+        echo "_PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__$triplet"
+    fi
 } >"$home/environment"
 
 # The cache goes by content, so builds find it under another path. Its folder z is of use to zig's own language alone.

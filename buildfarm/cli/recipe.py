@@ -63,15 +63,20 @@ def explain_command(path: Path, target: str | None, as_json: bool) -> None:
     """
     recipes = _load(path, as_json=as_json)
     native_on: tuple[str, ...] = ()
+    elsewhere = "emulated"
     if target is not None:
         recipes = [one.for_target(target) for one in recipes]
         platform = target.partition("-")[2]
         native_on = runners(machine_of(platform)) if platform else ()
+        if any(one.build.toolchain for one in recipes):
+            elsewhere = "compiled by zig and tested by an emulator"
     if as_json:
         click.echo(json.dumps({"recipes": [_explained(one) for one in recipes], "native_on": native_on}))
         return
     if native_on:
-        click.echo(f"# native on {', '.join(native_on)}; emulated elsewhere, with {PATIENCE} times the time")
+        click.echo(
+            f"# native on {', '.join(native_on)}; {elsewhere} elsewhere, with {PATIENCE} times the time"
+        )
     for one in recipes:
         click.echo(f"# {one.name}")
         for row in explain(one):

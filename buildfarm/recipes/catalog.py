@@ -59,12 +59,18 @@ class Catalog(_Part):
     platforms: Annotated[Mapping[_Name, Platform], Field(min_length=1)]
     suites: Mapping[_Name, Suite]
 
-    def commands(self, interpreter: str, toolchain: str | None) -> list[str]:
-        """What makes images with the interpreter, or with any if it is empty, and the compiler."""
+    def commands(self, interpreter: str, toolchain: str | None, place: str = "") -> list[str]:
+        """What makes images with the interpreter, or with any if it is empty, and the compiler.
+
+        `place` is one of the names of platforms that recipes use, or any other text for all of them.
+        """
+        libc, _, machine = place.partition("-") if place in self.platforms else ("", "", "")
         return [
             suite.made_by
             for suite in self.suites.values()
-            if suite.toolchain == toolchain and (interpreter in suite.interpreters or not interpreter)
+            if suite.toolchain == toolchain
+            and (interpreter in suite.interpreters or not interpreter)
+            and (suite.platform.startswith(libc) and suite.platform.endswith(machine))
         ]
 
 

@@ -266,7 +266,7 @@ def _unavailable(what: str, shelf: _Shelf, catalog: Catalog | None, tag: str, pl
     build = shelf.recipe.for_target(f"{tag}-{place}").build
     compiler = f" whose compiler is {build.toolchain}" if build.toolchain else ""
     floor = f", for glibc {build.glibc}" if build.glibc else ""
-    made_by = _made_by(catalog, tag, build.toolchain) if tag or build.toolchain else ""
+    made_by = _made_by(catalog, tag, build.toolchain, _generic(place)) if tag or build.toolchain else ""
     add = f"Make one with `{made_by}`" if made_by else "Import a builder and a test image that have it"
     return InvalidInput(
         f"The recipe asks for a target that the farm cannot build: {what} on {place}{compiler}{floor}.",
@@ -287,8 +287,8 @@ def _nothing(targets: Sequence[Target], shelf: _Shelf, catalog: Catalog | None) 
     )
 
 
-def _made_by(catalog: Catalog | None, tag: str, toolchain: str | None) -> str:
-    commands = catalog.commands(tag, toolchain) if catalog else []
+def _made_by(catalog: Catalog | None, tag: str, toolchain: str | None, place: str = "") -> str:
+    commands = catalog.commands(tag, toolchain, place) if catalog else []
     return next((command for command in commands if command), "")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from chaos_compiled import compiled
 from chaos_harness import Build, Farm, free_port
 
 import docker
@@ -44,50 +45,6 @@ SETTINGS = [
     'ENTRYPOINT ["/usr/local/bin/manylinux-entrypoint"]',
     'CMD ["/bin/bash"]',
 ]
-#: A project of C that needs no index: its own backend compiles it, the farm repairs it and tries it.
-PROJECT = {
-    "pyproject.toml": """
-[build-system]
-requires = []
-build-backend = "compiling"
-backend-path = ["."]
-[project]
-name = "fastone"
-version = "1.0"
-[tool.chaos]
-seconds = 0
-[tool.buildfarm]
-targets = { interpreters = ["cp311"] }
-test = { command = ["python", "-c", "import fastone; assert fastone.one() == 1"] }
-""",
-    "compiling.py": """
-import os, subprocess, sysconfig, zipfile
-from backend import METADATA, build_sdist
-
-WHEEL = "Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: cp311-cp311-linux_x86_64\\n"
-
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    module = "fastone" + sysconfig.get_config_var("EXT_SUFFIX")
-    include = sysconfig.get_path("include")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", f"-I{include}", "fastone.c", "-o", module], check=True)
-    filename = "fastone-1.0-cp311-cp311-linux_x86_64.whl"
-    info = "fastone-1.0.dist-info"
-    with zipfile.ZipFile(os.path.join(folder, filename), "w") as wheel:
-        wheel.write(module)
-        wheel.writestr(f"{info}/METADATA", METADATA)
-        wheel.writestr(f"{info}/WHEEL", WHEEL)
-        names = [*wheel.namelist(), f"{info}/RECORD"]
-        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\\n" for name in names))
-    return filename
-""",
-    "fastone.c": """
-#include <Python.h>
-static PyObject *one(PyObject *self, PyObject *args) { return PyLong_FromLong(1); }
-static PyMethodDef methods[] = {{"one", one, METH_NOARGS, ""}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "fastone", NULL, -1, methods};
-PyMODINIT_FUNC PyInit_fastone(void) { return PyModule_Create(&module); }
-""",
-}
 
 
 @pytest.fixture
@@ -192,7 +149,7 @@ def test_an_image_that_is_pinned_by_digest_is_pulled_and_built_in(
     farm = make_farm(DOCKER_HOST=host)
     farm.start()
     source = farm.connect("fastone")
-    source.repository.commit(PROJECT, tag="1.0")
+    source.repository.commit(compiled("1.0"), tag="1.0")
     started = farm.api("POST", "builds", json={"source": "fastone", "ref": "refs/tags/1.0"})
     build = Build(source, "1.0", started["id"])
     shown = build.reaches("published", 240)

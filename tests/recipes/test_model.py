@@ -109,6 +109,10 @@ def test_the_examples_of_the_guide_are_good():
 def test_the_shipped_catalog_is_good_and_speaks_of_what_it_defines():
     catalog = load_catalog("targets.toml", (ROOT / "recipes" / "targets.toml").read_text())
     assert catalog.commands("cp311", None)[0] == "docker/build-image.sh bookworm"
+    emulated = "docker/build-images.sh --arch arm64"
+    assert catalog.commands("cp311", None, "manylinux-aarch64") == [emulated]
+    assert catalog.commands("cp311", "zig", "manylinux-aarch64") == [f"{emulated} --with zig"]
+    assert catalog.commands("cp311", None, "musllinux-x86_64") == [""]
     for suite in catalog.suites.values():
         assert set(suite.interpreters) <= set(catalog.interpreters)
         family, *_, architecture = suite.platform.replace("x86_64", "x86-64").split("_")

@@ -91,6 +91,16 @@ def test_explain_shows_one_target(tmp_path):
     assert memory == "4 GiB"
 
 
+def test_explain_says_where_zig_compiles_for_another_machine(tmp_path):
+    (tmp_path / "buildfarm.toml").write_text(
+        '[[overrides]]\nselect = ["*aarch64"]\nbuild.toolchain = "zig"\n'
+    )
+    (tmp_path / "setup.py").write_text("")
+    shown = CliRunner().invoke(command, ["explain", str(tmp_path), "cp311-manylinux_2_17_aarch64"])
+    said = "# native on aarch64; compiled by zig and tested by an emulator elsewhere, with 10 times the time"
+    assert shown.output.splitlines()[0] == said
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
