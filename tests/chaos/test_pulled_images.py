@@ -88,9 +88,9 @@ def registry(tmp_path: Path) -> Iterator[str]:
 def reference(host: str, registry: str, tmp_path: Path) -> str:
     """An image like PyPA's by its digest: it is in the registry, and in no engine."""
     first, archive = os.environ["DOCKER_HOST"], tmp_path / "archive"
-    wanted = ("bookworm", "builder", ["cp311"])
+    wanted = (f"{POLICY}_x86_64", "builder", ["cp311"])
     ours = next(
-        one.image_id for one in list_images(first) if (one.suite, one.role, one.interpreters) == wanted
+        one.image_id for one in list_images(first) if (one.platform, one.role, one.interpreters) == wanted
     )
     with archive.open("wb") as out:
         save(first, ours, out.write)
