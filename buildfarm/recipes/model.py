@@ -222,6 +222,10 @@ class Recipe(_Part):
     """Glob over names of tags that start a build; `*` matches `/` too, an empty text matches nothing."""
     branches: tuple[checks.Glob, ...] = ("*",)
     """Globs over names of branches whose pushes start a build; an empty list: none."""
+    submodules: checks.Flag = False
+    """Fill in the repository's submodules; those at the source's own host can be."""
+    lfs: checks.Flag = False
+    """Replace pointers of Git LFS by the files they name."""
     targets: Targets = Field(default_factory=Targets)
     build: Build = Field(default_factory=Build)
     test: _TestOrNot = Field(default_factory=Test)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -56,9 +56,18 @@ class _Writer:
 
 
 def write(
-    git: GitRunner, mirror: Path, entries: Sequence[trees.Entry], dotgit: Path, out: IO[bytes], *, mtime: int
+    git: GitRunner,
+    mirror: Path,
+    entries: Sequence[trees.Entry],
+    large: Mapping[str, Path],
+    dotgit: Path,
+    out: IO[bytes],
+    *,
+    mtime: int,
 ) -> None:
     """Write folder `src` with `.git` and the tree; the same commit and tags give the same bytes.
+
+    The bytes of an entry that `large` has are in that file.
 
     Raises:
         InvalidInput: `source.unsound`.
@@ -78,7 +87,7 @@ def write(
                 else:
                     with path.open("rb") as content:
                         writer.file(name, path.stat().st_size, content)
-            _write_tree(git, mirror, entries, writer)
+            _write_tree(git, mirror, entries, large, writer)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise EnvironmentProblem(
@@ -96,13 +105,24 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
 
 
-def _write_tree(git: GitRunner, mirror: Path, entries: Sequence[trees.Entry], writer: _Writer) -> None:
+def _write_tree(
+    git: GitRunner,
+    mirror: Path,
+    entries: Sequence[trees.Entry],
+    large: Mapping[str, Path],
+    writer: _Writer,
+) -> None:
     ordered = sorted(entries, key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
-    streams = trees.contents(git, mirror, [entry for entry in ordered if not entry.is_submodule])
+    blobs = [entry for entry in ordered if not entry.is_submodule and entry.path not in large]
+    streams = trees.contents(git, mirror, blobs)
     for entry in ordered:
         name = f"{_TOP}/{entry.path}"
         if entry.is_submodule:
             writer.folder(name)
+            continue
+        if entry.path in large:
+            with large[entry.path].open("rb") as file:
+                writer.file(name, entry.size, file, is_executable=entry.is_executable)
             continue
         _, content = next(streams)
         if entry.is_symlink:

@@ -7,28 +7,25 @@ source; what it is forked from holds nothing at all.
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401  (name resolution loads it; the disk may be out of reach by then)
-import ipaddress
 import json
 import os
 import shutil
-import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from buildfarm import forked
-from buildfarm.errors import ExternalFailure, FarmError, InvalidInput, LimitExceeded
-from buildfarm.sources import archive, confine, dotgit, faults, history, trees
+from buildfarm.errors import ExternalFailure, FarmError, LimitExceeded
+from buildfarm.sources import archive, confine, dotgit, faults, history, lfs, submodules, trees
 from buildfarm.sources.contract import CommitFacts, Found, Order
 from buildfarm.sources.gitrun import GitRunner
 from buildfarm.sources.mirror import Mirror
+from buildfarm.sources.resolve import addresses_of
 from buildfarm.sources.rules import (
     RepositoryUrl,
     checked_commit,
     checked_ref,
     checked_url,
-    is_forbidden_address,
 )
 
 MIRROR_NAME = "repo.git"
@@ -61,7 +58,7 @@ def _obey(order: Order, files: Sequence[int]) -> dict[str, object]:
         checked_commit(request.commit)
     if request.since is not None:
         checked_commit(request.since)
-    addresses = _addresses(url)
+    addresses = addresses_of(url, request.private_hosts)
     repository = (order.scratch if order.verb == "refs" else request.mirror_dir) / MIRROR_NAME
     repository.mkdir(mode=0o700, exist_ok=True)
     _shrink(order, url, repository)
@@ -69,37 +66,18 @@ def _obey(order: Order, files: Sequence[int]) -> dict[str, object]:
     mirror = Mirror(repository, git)
     if order.verb == "refs":
         mirror.prepare()
-        return {"refs": mirror.list_refs(url.text, limit=request.limits.files)}
+        refs = mirror.list_refs(url.text, limit=request.limits.files)
+        return {"refs": {name: held.model_dump(exclude_none=True) for name, held in refs.items()}}
     try:
-        found = _snapshot(order, git, mirror, files[0])
+        found = _snapshot(order, git, mirror, files[0], deadline)
     except ExternalFailure as error:
         if error.code != faults.UNEXPLAINED:
             raise
         # Perhaps the mirror is damaged; it holds nothing that cannot be fetched again.
         mirror.empty()
         shutil.rmtree(_git_folder(order), ignore_errors=True)
-        found = _snapshot(order, git, mirror, files[0])
+        found = _snapshot(order, git, mirror, files[0], deadline)
     return found.model_dump(mode="json")
-
-
-def _addresses(url: RepositoryUrl) -> list[str]:
-    """What the host's name means now, so that http goes to exactly the addresses that were judged."""
-    if url.scheme not in {"http", "https"}:
-        return []
-    try:
-        told = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ExternalFailure(
-            "The repository host's name cannot be resolved.", code="source.unreachable", host=url.host
-        ) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in told))
-    if any(is_forbidden_address(ipaddress.ip_address(address)) for address in addresses):
-        raise InvalidInput(
-            "The repository host's name leads to an address that belongs to no repository host.",
-            code="source.url_refused",
-            host=url.host,
-        )
-    return [f"[{address}]" if ":" in address else address for address in addresses]
 
 
 def _shrink(order: Order, url: RepositoryUrl, repository: Path) -> None:
@@ -150,12 +128,17 @@ def _git_folder(order: Order) -> Path:
     return order.scratch / "dotgit"
 
 
-def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int) -> Found:
+def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int, deadline: float) -> Found:
     request = order.request
     mirror.prepare()
     commit = mirror.fetch(request)
-    entries = trees.listing(git, mirror.path, commit, request.limits)
-    files, unread = trees.recipe_texts(git, mirror.path, entries, request.limits)
+    own = trees.listing(git, mirror.path, commit, request.limits)
+    entries = submodules.filled(git, mirror, request, commit, own) if request.submodules else own
+    large = lfs.pointers(git, mirror.path, own) if request.lfs else {}
+    entries = lfs.grown(entries, large)
+    trees.check_sizes(entries, request.limits)
+    kept = _large_files(order, large, deadline)
+    files, unread = trees.recipe_texts(git, mirror.path, own, request.limits)
     past = history.plan(git, mirror.path, commit)
     folder = _git_folder(order)
     try:
@@ -167,11 +150,12 @@ def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int) -> Foun
         shutil.rmtree(folder)
         past = history.tip_only(git, mirror.path, commit, past)
         dotgit.write(git, mirror.path, folder, commit=commit, ref=request.ref, history=past, limit=None)
+    dotgit.assume_unchanged(git, folder, large)
     facts = _facts(git, mirror.path, commit)
     with os.fdopen(os.dup(out_fd), "wb") as out:
         out.seek(0)
         out.truncate()
-        archive.write(git, mirror.path, entries, folder, out, mtime=facts.commit_time)
+        archive.write(git, mirror.path, entries, kept, folder, out, mtime=facts.commit_time)
     return Found(
         **facts.model_dump(),
         ref=request.ref,
@@ -181,8 +165,20 @@ def _snapshot(order: Order, git: GitRunner, mirror: Mirror, out_fd: int) -> Foun
         history=past.reach,
         files=files,
         unread=unread,
-        projects=trees.projects(entries),
+        projects=trees.projects(own),
     )
+
+
+def _large_files(order: Order, large: Mapping[str, lfs.LargeFile], deadline: float) -> dict[str, Path]:
+    """The bytes of large files, by the paths of their pointers."""
+    if not large:
+        return {}
+    folder = order.scratch / "lfs"
+    folder.mkdir(exist_ok=True)
+    login = (order.username, order.password) if order.password else None
+    ca = order.scratch / "ca" if order.ca else None
+    lfs.Store(order.request, login=login, ca=ca, deadline=deadline).fetch(list(large.values()), folder)
+    return {path: folder / one.sha256 for path, one in large.items()}
 
 
 def _facts(git: GitRunner, mirror: Path, commit: str) -> CommitFacts:

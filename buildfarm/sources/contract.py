@@ -59,7 +59,10 @@ class FetchRequest(_Frozen):
         paths: Globs of files (fnmatch: `*` takes slashes too) whose change since then is asked for.
         mirror_dir: The cache of this source's objects; made if missing. One per source, never shared.
         allow_file: Whether `file://` URLs are taken.
+        private_hosts: Names (globs) and networks (CIDR) of hosts that may be at private addresses.
         credential: What the repository asks for, if anything.
+        submodules: Whether submodules are filled in; see `submodules.filled`. Else they are empty folders.
+        lfs: Whether pointers of Git LFS are replaced by what they name; see `lfs.Store`.
         limits: Bounds of this fetch.
     """
 
@@ -70,8 +73,21 @@ class FetchRequest(_Frozen):
     paths: tuple[str, ...] = ()
     mirror_dir: Path
     allow_file: bool = False
+    private_hosts: tuple[str, ...] = ()
     credential: Credential | None = None
+    submodules: bool = False
+    lfs: bool = False
     limits: FetchLimits = FetchLimits()
+
+
+class Held(_Frozen):
+    """What a branch or tag of a repository holds: its commit, and the object of an annotated tag around it.
+
+    Hooks of some hosts announce such a tag by `tag`, which is None for every other ref.
+    """
+
+    commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
+    tag: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
 
 class CommitFacts(_Frozen):

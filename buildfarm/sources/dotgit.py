@@ -6,7 +6,7 @@ No remotes, hooks, reflogs, alternates or identity; nothing depends on when or w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from buildfarm.errors import LimitExceeded
@@ -56,6 +56,15 @@ def write(
     git.run(into, "read-tree", commit)
     # A reader has only what is here: prove now that nothing is missing.
     git.run(into, "rev-list", "--quiet", "--objects", "--all", commit)
+
+
+def assume_unchanged(git: GitRunner, folder: Path, paths: Collection[str]) -> None:
+    """Have git take the files at these paths for what the index names: no filter tells it that they are."""
+    if paths:
+        with tempfile.TemporaryFile(dir=folder) as names:
+            names.write("".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"))
+            names.seek(0)
+            git.run(folder, "update-index", "--assume-unchanged", "-z", "--stdin", stdin=names)
 
 
 def _text(path: Path, text: str) -> None:

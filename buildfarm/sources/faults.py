@@ -55,6 +55,19 @@ _FAULTS = (
         "The repository has no such branch or tag (any more).",
     ),
     _fault(
+        r"bad config line \d+ in blob",
+        errors.InvalidInput,
+        "source.submodule_unknown",
+        "`.gitmodules` is no file that git can read.",
+    ),
+    _fault(
+        r"not our ref|unadvertised object",
+        errors.NotFound,
+        "source.commit_unknown",
+        "The repository does not give out this commit (any more).",
+        "Push the commit that a submodule is at, or let the host serve commits by id.",
+    ),
+    _fault(
         r"host key verification failed|no .*host key is known for",
         errors.IntegrityFailure,
         "source.host_key",

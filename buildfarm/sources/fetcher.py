@@ -20,7 +20,7 @@ from buildfarm import log
 from buildfarm.errors import Conflict, ExternalFailure, FarmError
 from buildfarm.forkserver import ForkServer
 from buildfarm.sources import faults
-from buildfarm.sources.contract import FetchRequest, Found, Order, Snapshot, order_for
+from buildfarm.sources.contract import FetchRequest, Found, Held, Order, Snapshot, order_for
 from buildfarm.sources.rules import checked_commit, checked_ref, checked_url
 
 #: The fetcher ends itself at its deadline; this much later it is ended.
@@ -75,8 +75,8 @@ def fetch_snapshot(request: FetchRequest, into: Path) -> Snapshot:
     return Snapshot(**found.model_dump(), sha256=digest, size=size, path=into)
 
 
-def list_refs(request: FetchRequest) -> dict[str, str]:
-    """The repository's branches and tags now, each with the commit it names (annotated tags peeled).
+def list_refs(request: FetchRequest) -> dict[str, Held]:
+    """The repository's branches and tags now, each with what it holds.
 
     Names that `rules.checked_ref` refuses are left out. Ref and commit of the request are not used.
 
@@ -91,13 +91,15 @@ def list_refs(request: FetchRequest) -> dict[str, str]:
     refs = answer.get("refs")
     if not isinstance(refs, dict):
         raise _nonsense()
-    return {ref: oid for ref, oid in refs.items() if _is_sound(ref, oid)}
-
-
-def _is_sound(ref: object, oid: object) -> bool:
     try:
-        checked_ref(str(ref))
-        checked_commit(str(oid))
+        return {ref: Held.model_validate(held) for ref, held in refs.items() if _is_sound(ref)}
+    except ValidationError:
+        raise _nonsense() from None
+
+
+def _is_sound(ref: str) -> bool:
+    try:
+        checked_ref(ref)
     except FarmError:
         return False
     return True

@@ -66,8 +66,14 @@ _ENVIRONMENT = {
 }
 
 
-def _ssh_command(key: Path | None, known_hosts: Path | None) -> str:
+def _ssh_command(
+    url: RepositoryUrl, addresses: Sequence[str], key: Path | None, known_hosts: Path | None
+) -> str:
+    # ssh_config(5): the address that was judged, under the name whose key is known (sshd(8), known_hosts).
+    known_as = url.host if url.port == 22 else f"[{url.host}]:{url.port}"
+    pinned = [f"HostName={addresses[0]}", f"HostKeyAlias={known_as}"] if addresses else []
     options = [
+        *pinned,
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
         f"UserKnownHostsFile={known_hosts or '/dev/null'}",
@@ -125,7 +131,7 @@ class GitRunner:
             secrets: Texts never to appear in an error.
             pass_fds: Descriptors git keeps open as long as it lives (the mirror's lock).
             credential_fd: Where `username=` and `password=` lines can be read, as often as asked.
-            addresses: What the host resolved to when it was checked; http goes nowhere else.
+            addresses: What the host resolved to when it was checked: git goes there, ssh to the first.
             ssh_key: A private key readable by this process alone.
             known_hosts: The host keys that are believed.
             ca: Authorities that are believed instead of the system's (PEM).
@@ -144,12 +150,13 @@ class GitRunner:
         if ca is not None:
             config["http.sslCAInfo"] = str(ca)
         if addresses:
-            config["http.curloptResolve"] = f"{url.host}:{url.port}:{','.join(addresses)}"
+            written = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
+            config["http.curloptResolve"] = f"{url.host}:{url.port}:{written}"
         self._environment = {
             **_ENVIRONMENT,
             "HOME": str(scratch),
             "GIT_ALLOW_PROTOCOL": url.scheme,
-            "GIT_SSH_COMMAND": _ssh_command(ssh_key, known_hosts),
+            "GIT_SSH_COMMAND": _ssh_command(url, addresses, ssh_key, known_hosts),
             "GIT_SSH_VARIANT": "ssh",
             "GIT_CONFIG_COUNT": str(len(config)),
         }

@@ -10,13 +10,19 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from buildfarm.errors import Conflict, FarmError, InvalidInput, LimitExceeded, NotFound
-from buildfarm.sources.contract import FetchRequest
+from buildfarm.sources.contract import FetchRequest, Held
 from buildfarm.sources.gitrun import GitRunner
 
 _REPACK_AT = 40
+_FETCH = (
+    "fetch", "--quiet", "--no-tags", "--force", "--no-recurse-submodules", "--no-write-fetch-head",
+    "--no-auto-maintenance",
+)  # fmt: skip
 _ALL_BRANCHES = "+refs/heads/*:refs/farm/heads/*"
 _ALL_TAGS = "+refs/tags/*:refs/tags/*"
 
@@ -81,28 +87,45 @@ class Mirror:
             wanted = ""
             refspecs = [_ALL_BRANCHES, _ALL_TAGS]
         try:
-            self._bring(request.url, refspecs)
+            with self._bounded(request.limits.bytes):
+                self._bring(request.url, refspecs)
         except NotFound as error:
             if wanted and error.code == "source.ref_unknown":
                 self._git.run(self.path, "update-ref", "-d", wanted)
             raise
-        except FarmError as error:
-            # git does not say that the file-size limit ended its index-pack; what that left does.
-            unfinished = self._unfinished_packs()
-            is_full = any(pack.stat().st_size >= request.limits.bytes for pack in unfinished)
-            for pack in unfinished:
-                pack.unlink()
-            if is_full:
-                raise _too_large(request.limits.bytes) from error
-            raise
         self._keep_small(request.limits.bytes)
         return self._settle(request, wanted)
 
+    @contextmanager
+    def _bounded(self, limit: int) -> Iterator[None]:
+        try:
+            yield
+        except FarmError as error:
+            # git does not say that the file-size limit ended its index-pack; what that left does.
+            unfinished = self._unfinished_packs()
+            is_full = any(pack.stat().st_size >= limit for pack in unfinished)
+            for pack in unfinished:
+                pack.unlink()
+            if is_full:
+                raise _too_large(limit) from error
+            raise
+
+    def bring_commit(self, url: str, commit: str, *, limit: int) -> None:
+        """Bring one commit of another repository, unless an earlier fetch did.
+
+        Raises:
+            NotFound: `source.commit_unknown`.
+            LimitExceeded: `source.too_large`.
+            FarmError: Whatever else git meets, from `faults`.
+        """
+        kept = f"refs/farm/modules/{commit}"
+        if self._commit_of(kept) is None:
+            with self._bounded(limit):
+                self._git.run(self.path, *_FETCH, "--end-of-options", url, f"+{commit}:{kept}")
+            self._keep_small(limit)
+
     def _bring(self, url: str, refspecs: list[str]) -> None:
-        arguments = (
-            "fetch", "--quiet", "--no-tags", "--prune", "--force", "--no-recurse-submodules",
-            "--no-write-fetch-head", "--no-auto-maintenance", "--end-of-options", url, *refspecs,
-        )  # fmt: skip
+        arguments = (*_FETCH, "--prune", "--end-of-options", url, *refspecs)
         try:
             self._git.run(self.path, *arguments)
         except FarmError as error:
@@ -184,8 +207,8 @@ class Mirror:
         arguments = ("for-each-ref", "--count=1", "--format=%(refname)", f"--contains={commit}")
         return self._git.run(self.path, *arguments, "refs/farm/heads", "refs/tags") != ""
 
-    def list_refs(self, url: str, *, limit: int) -> dict[str, str]:
-        """Branches and tags of the repository now, each with the commit it names (tags peeled).
+    def list_refs(self, url: str, *, limit: int) -> dict[str, Held]:
+        """Branches and tags of the repository now, each with what it holds.
 
         Raises:
             LimitExceeded: `source.too_many_refs`.
@@ -197,8 +220,9 @@ class Mirror:
             raise LimitExceeded(
                 f"The repository has more than {limit} refs.", code="source.too_many_refs", limit=limit
             )
-        refs: dict[str, str] = {}
+        refs: dict[str, Held] = {}
         for line in lines:
             oid, _, ref = line.partition("\t")
-            refs[ref.removesuffix("^{}")] = oid  # the peeled line follows the tag's own
+            name = ref.removesuffix("^{}")  # the peeled line follows the tag's own
+            refs[name] = Held(commit=oid, tag=refs[name].commit if name != ref else None)
         return refs

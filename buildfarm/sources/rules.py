@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +16,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REF_PUNCTUATION = frozenset("._/+-@#=,%")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
 
 
@@ -95,15 +98,61 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def is_forbidden_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether no repository can live there: link-local (cloud metadata), multicast, unspecified.
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-    Private and loopback addresses are taken: a source's URL is set by an administrator, and on
-    premises they are where the repositories are.
-    """
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+
+def is_forbidden_address(address: Address) -> bool:
+    """Whether no repository can live there: link-local (cloud metadata), multicast, unspecified."""
+    address = _meant(address)
     return address.is_link_local or address.is_multicast or address.is_unspecified
+
+
+def checked_address(host: str, address: Address, private_hosts: Sequence[str]) -> None:
+    """Refuse an address that the name in a source's URL leads to and that no repository of it can be at.
+
+    Whoever answers for a name decides where it leads, so a name may lead into the farm's own network only
+    where the operator says so (`private_hosts`). An address that stands in the URL itself was written there
+    by an administrator, as `localhost` was.
+
+    Raises:
+        InvalidInput: `source.url_refused` where no repository can be; `source.address_refused`.
+    """
+    if is_forbidden_address(address):
+        raise _refuse_url("its host's name leads to an address that belongs to no repository host")
+    if _meant(address).is_global or _is_address(host) or host.lower() == "localhost":
+        return
+    if not any(_allows(allowed, host, address) for allowed in private_hosts):
+        raise InvalidInput(
+            f"{host} leads to {address}, which is an address of a private network.",
+            code="source.address_refused",
+            hint="If it belongs there, the farm's operator names it in the setting `sources_private_hosts`.",
+            host=host,
+        )
+
+
+def _allows(allowed: str, host: str, address: Address) -> bool:
+    try:
+        network = ipaddress.ip_network(allowed)
+    except ValueError:
+        return fnmatch.fnmatchcase(host.lower(), allowed.lower())
+    return _meant(address) in network
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address inside one that is mapped, 6to4 (RFC 3056) or of the NAT64 prefix (RFC 6052)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_ref_character(char: str) -> bool:

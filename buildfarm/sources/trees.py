@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def is_submodule(self) -> bool:
-        """Whether it is the place of a submodule: an empty folder, as in a clone without them."""
+        """Whether it is a submodule's place: an empty folder, as in a clone without them, unless filled."""
         return self.mode == _GITLINK
 
 
@@ -62,6 +62,16 @@ def listing(git: GitRunner, mirror: Path, commit: str, limits: FetchLimits) -> l
     """
     told = git.run(mirror, "ls-tree", "-r", "-z", "--long", "--full-tree", commit)
     entries = [_entry(record) for record in told.split("\0") if record]
+    check_sizes(entries, limits)
+    return entries
+
+
+def check_sizes(entries: Sequence[Entry], limits: FetchLimits) -> None:
+    """Refuse more or larger files than one snapshot may hold.
+
+    Raises:
+        LimitExceeded: `source.too_many_files`, `source.file_too_large`, `source.too_large`.
+    """
     if len(entries) > limits.files:
         raise LimitExceeded(
             f"The tree has {len(entries)} files; {limits.files} are allowed.", code="source.too_many_files"
@@ -75,7 +85,6 @@ def listing(git: GitRunner, mirror: Path, commit: str, limits: FetchLimits) -> l
             )
     if sum(entry.size for entry in entries) > limits.bytes:
         raise LimitExceeded(f"The files have more than {limits.bytes} bytes.", code="source.too_large")
-    return entries
 
 
 def _entry(record: str) -> Entry:

@@ -24,7 +24,7 @@ from buildfarm.errors import (
 )
 from buildfarm.forkserver import ForkServer
 from buildfarm.sources import fetcher
-from buildfarm.sources.contract import FetchLimits
+from buildfarm.sources.contract import FetchLimits, Held
 from buildfarm.sources.fetcher import fetch_snapshot, list_refs
 from tests.waiting import wait_for
 
@@ -433,7 +433,11 @@ def test_refs_are_listed_with_the_commits_they_name(upstream, ask):
     upstream.git("tag", "strange(name)")
     second = upstream.commit("More", a="2\n")
     upstream.git("update-ref", "refs/pull/1/head", second)
-    assert list_refs(ask()) == {"refs/heads/main": second, "refs/tags/v1.0": first}
+    tag = upstream.git("rev-parse", "refs/tags/v1.0")
+    assert list_refs(ask()) == {
+        "refs/heads/main": Held(commit=second),
+        "refs/tags/v1.0": Held(commit=first, tag=tag),
+    }
 
 
 def test_too_many_refs_are_refused(upstream, ask):

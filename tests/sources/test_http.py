@@ -13,103 +13,29 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from buildfarm.errors import EnvironmentProblem, ExternalFailure, Forbidden, InvalidInput, NotFound
-from buildfarm.sources import child
+from buildfarm.sources import resolve
 from buildfarm.sources.contract import Credential, FetchLimits, FetchRequest, Snapshot
 from buildfarm.sources.fetcher import fetch_snapshot, list_refs
 from buildfarm.sources.gitrun import GitRunner
 from buildfarm.sources.mirror import Mirror
+from buildfarm.sources.resolve import addresses_of
 from buildfarm.sources.rules import checked_url
+from tests.sources.githttp import GitServer
 
 PASSWORD = "p%ss w:rd/ü+&'\"$(id)"
 
 pytestmark = pytest.mark.system  # each fetch starts a fetcher
 
 
-class _Server(ThreadingHTTPServer):
-    """`git http-backend` behind Basic authentication, where a test says so."""
-
-    daemon_threads = True
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.root, self.scheme = root, "http"
-        self.password: str | None = None
-        self.answer: tuple[int, dict[str, str], bytes] | None = None
-        self.seen: list[tuple[str, str | None]] = []
-        self.while_serving: Callable[[], None] = lambda: None
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/upstream/.git"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def log_message(self, *_: object) -> None:
-        return
-
-    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append((self.path, self.headers.get("Authorization")))
-        self.server.while_serving()
-        if self.server.answer is not None:
-            self._reply(*self.server.answer)
-            return
-        if self.server.password is not None:
-            expected = base64.b64encode(f"robot:{self.server.password}".encode()).decode()
-            given = self.headers.get("Authorization", "")
-            if given != f"Basic {expected}":
-                # A careless server repeats what it was sent.
-                echo = base64.b64decode(given.removeprefix("Basic ")) + given.encode()
-                self._reply(401, {"WWW-Authenticate": "Basic", "Content-Type": "text/plain"}, b"No: " + echo)
-                return
-        path, _, query = self.path.partition("?")
-        done = subprocess.run(
-            ["git", "http-backend"],
-            input=body,
-            capture_output=True,
-            check=False,
-            env={
-                "PATH": os.environ["PATH"],
-                "GIT_PROJECT_ROOT": str(self.server.root),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_CONFIG_GLOBAL": "/dev/null",
-                "REQUEST_METHOD": self.command,
-                "PATH_INFO": path,
-                "QUERY_STRING": query,
-                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-                "CONTENT_LENGTH": str(len(body)),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            },
-        )
-        head, _, answer = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
-        status = int(headers.pop("Status", "200").split()[0])
-        self._reply(status, headers, answer)
-
-    do_POST = do_GET  # noqa: N815  (the name http.server looks for)
-
-
 @pytest.fixture
-def server(upstream) -> Iterator[_Server]:
-    with _Server(upstream.path.parent) as running:
+def server(upstream) -> Iterator[GitServer]:
+    with GitServer(upstream.path.parent) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield running
@@ -118,7 +44,7 @@ def server(upstream) -> Iterator[_Server]:
 
 
 @pytest.fixture
-def authority(server: _Server, tmp_path: Path) -> str:
+def authority(server: GitServer, tmp_path: Path) -> str:
     """Makes the server speak TLS with a certificate of a private authority, whose own certificate it is."""
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
 
@@ -146,7 +72,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def get(server: _Server, folder: Path) -> Callable[..., Snapshot]:
+def get(server: GitServer, folder: Path) -> Callable[..., Snapshot]:
     numbers = iter(range(100))
 
     def fetch(**changes: object) -> Snapshot:
@@ -172,7 +98,7 @@ def test_the_right_credentials_open_a_private_repository(upstream, get, server, 
     server.password = PASSWORD
     assert get(credential=_robot(PASSWORD)).commit == upstream.git("rev-parse", "main")
     request = FetchRequest(url=server.url, mirror_dir=folder / "mirror", credential=_robot(PASSWORD))
-    assert list_refs(request)["refs/heads/main"] == upstream.git("rev-parse", "main")
+    assert list_refs(request)["refs/heads/main"].commit == upstream.git("rev-parse", "main")
 
 
 def test_a_private_authority_is_believed_by_the_source_that_names_it_alone(upstream, get, server, authority):
@@ -320,9 +246,9 @@ def test_a_mirror_behind_a_closed_folder_is_used_by_who_may_open_it(get, folder)
 def test_a_name_that_leads_to_a_metadata_service_is_refused(monkeypatch):
     for address in ("169.254.169.254", "fe80::1", "::ffff:169.254.169.254"):
         answer = [(2, 1, 6, "", ("10.0.0.1", 443)), (2, 1, 6, "", (address, 443))]
-        monkeypatch.setattr(child.socket, "getaddrinfo", lambda *_, answer=answer, **__: answer)
+        monkeypatch.setattr(resolve.socket, "getaddrinfo", lambda *_, answer=answer, **__: answer)
         with pytest.raises(InvalidInput) as error:
-            child._addresses(checked_url("https://ghe.example/a", allow_file=False))
+            addresses_of(checked_url("https://ghe.example/a", allow_file=False), ("*", "::/0"))
         assert error.value.code == "source.url_refused"
 
 
@@ -334,3 +260,17 @@ def test_git_connects_to_the_addresses_that_were_judged(server, tmp_path, upstre
         Mirror(upstream.path / ".git", runner).list_refs(url.text, limit=1)
     # The name resolves nowhere, yet the loopback server was reached: it just does not speak TLS.
     assert "resolve" not in error.value.facts["git"].lower()
+
+
+def test_a_name_that_leads_into_the_private_network_is_refused_before_anything_is_asked(
+    get, server, monkeypatch
+):
+    port = server.server_address[1]
+    answer = [(2, 1, 6, "", ("127.0.0.1", port))]
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", lambda *_, **__: answer)
+    url = checked_url(f"https://git.example:{port}/a", allow_file=False)
+    with pytest.raises(InvalidInput) as error:
+        addresses_of(url, ())
+    assert error.value.code == "source.address_refused"
+    assert addresses_of(url, ("git.example",)) == ["127.0.0.1"]
+    assert server.seen == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import subprocess
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildfarm.errors import InvalidInput
-from buildfarm.sources.rules import checked_commit, checked_ref, checked_url
+from buildfarm.sources.rules import checked_address, checked_commit, checked_ref, checked_url
 
 HOSTILE_URLS = [
     "",
@@ -202,3 +203,36 @@ def test_a_commit_is_a_full_id(commit: str):
 def test_both_hash_lengths_are_taken():
     assert checked_commit("a" * 40)
     assert checked_commit("a" * 64)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("10.1.2.3", "192.168.0.9", "127.0.0.1", "100.64.0.1", "::1", "fd00::1"),
+        *("::ffff:10.0.0.1", "64:ff9b::10.1.2.3", "2002:a01:203::1"),
+    ],
+)
+def test_a_name_leads_into_a_private_network_only_where_the_operator_says_so(address: str) -> None:
+    given = ipaddress.ip_address(address)
+    with pytest.raises(InvalidInput) as caught:
+        checked_address("git.corp.example", given, ("other.example", "172.16.0.0/12"))
+    assert caught.value.code == "source.address_refused"
+    assert "sources_private_hosts" in caught.value.hint
+    checked_address("Git.Corp.example", given, ("*.corp.example",))
+
+
+def test_a_network_is_allowed_and_what_stands_in_the_url_itself_was_written_by_an_administrator() -> None:
+    private = ipaddress.ip_address("10.1.2.3")
+    checked_address("git.corp.example", private, ("10.1.0.0/16",))
+    checked_address("10.1.2.3", private, ())
+    checked_address("localhost", ipaddress.ip_address("::1"), ())
+    checked_address("git.example", ipaddress.ip_address("1.1.1.1"), ())
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "0.0.0.0", "224.0.0.1"]
+)
+def test_where_no_repository_can_be_is_refused_whatever_is_allowed(address: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        checked_address("git.corp.example", ipaddress.ip_address(address), ("*", "0.0.0.0/0", "::/0"))
+    assert caught.value.code == "source.url_refused"

@@ -18,6 +18,9 @@ from pydantic import SecretStr
 from buildfarm.errors import Forbidden, IntegrityFailure
 from buildfarm.sources.contract import Credential, FetchRequest, Snapshot
 from buildfarm.sources.fetcher import fetch_snapshot
+from buildfarm.sources.gitrun import GitRunner
+from buildfarm.sources.mirror import Mirror
+from buildfarm.sources.rules import checked_url
 
 pytestmark = pytest.mark.system
 
@@ -107,6 +110,23 @@ def test_the_right_key_opens_a_private_repository(sshd, upstream, get):
     assert get(credential).commit == upstream.git("rev-parse", "main")
     commit = upstream.commit("More", a="2\n")
     assert get(credential).commit == commit
+
+
+def test_ssh_goes_to_the_address_that_was_judged_under_the_name_whose_key_is_known(sshd, upstream, tmp_path):
+    url = checked_url(f"ssh://{getpass.getuser()}@git.invalid:{sshd.port}{upstream.path}", allow_file=False)
+    hosts, key = tmp_path / "hosts", tmp_path / "key"
+    hosts.write_text(sshd.known_hosts.replace("127.0.0.1", "git.invalid"))
+    shutil.copy(sshd.folder / "right", key)
+    runner = GitRunner(
+        url,
+        scratch=tmp_path,
+        deadline=time.monotonic() + 30,
+        addresses=["127.0.0.1"],
+        ssh_key=key,
+        known_hosts=hosts,
+    )
+    head = Mirror(upstream.path / ".git", runner).list_refs(url.text, limit=9)["refs/heads/main"]
+    assert head.commit == upstream.git("rev-parse", "main"), "though the name resolves nowhere"
 
 
 def test_another_key_and_another_host_are_refused_in_words(sshd, get, capfd):
