@@ -78,6 +78,9 @@ class Timing(_Group):
     heartbeat_s: float = Field(5.0, description="How often a claim is renewed.")
     builder_seen_s: float = Field(30.0, description="How often an idle builder says that it is there.")
     unsigned_s: float = Field(10.0, description="Journal rows that are older are covered by a signed head.")
+    sweep_s: float = Field(
+        300.0, description="How often each repository is compared with what was built of it."
+    )
     visible_s: float = Field(2.0, description="How long a writer waits for web nodes to show its change.")
 
 
@@ -89,6 +92,13 @@ class Limits(_Group):
     log_bytes: int = Field(64 * 2**20, description="Largest log of one attempt, whatever a builder sends.")
     log_viewers: int = Field(40, description="Live log connections of one web process.")
     attempts: int = Field(3, description="Tries of one job when the farm itself is at fault.")
+
+
+class Ledger(_Group):
+    """How long the ledger of deliveries remembers; days."""
+
+    bodies_days: float = Field(30.0, description="Bodies of deliveries are dropped after; the rest stays.")
+    rows_days: float = Field(365.0, description="Deliveries that started no build are forgotten after.")
 
 
 class Validation(_Group):
@@ -145,6 +155,10 @@ class Settings(BaseSettings):
         default_factory=lambda: shipped("recipes"), description="Folder with recipes and target definitions."
     )
     sources_allow_file: bool = Field(False, description="Allow `file://` repositories (try-outs, tests).")
+    sources_private_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names (`*.corp.example`) and networks of repositories at private addresses.",
+    )
     node: str = Field("web", description="Name of this web node among the followers of the journal.")
     tiers_shared: bool = Field(True, description="Tiers share one builder host; `builder.id` says so.")
     storage: Storage = Storage()
@@ -152,6 +166,7 @@ class Settings(BaseSettings):
     tls: Tls = Tls()
     timing: Timing = Timing()
     limits: Limits = Limits()
+    ledger: Ledger = Ledger()
     index: Index = Index()
     validation: Validation = Validation()
 

@@ -1,8 +1,9 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
 It sweeps and carries rebuild waves on. In threads of their own it has the journal's newest rows signed,
-builds missing wheels by rule and looks again at files that older rules judged: a signer or an upstream that
-is away or slow, or a large file, must not keep what was lost from being repaired.
+builds missing wheels by rule, looks again at files that older rules judged and asks repositories what they
+hold: a signer, an upstream or an SCM that is away or slow, or a large file, must not keep what was lost from
+being repaired.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import threading
 import time
 from datetime import timedelta
 
-from buildfarm import bootstrap, config, log
+from buildfarm import bootstrap, clock, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import archives, keeper, leases
 from buildfarm.index import wheel_rules
+from buildfarm.scm import retention
+from buildfarm.scm.healing import Healer
 from buildfarm.trust.cover import cover
 from buildfarm.waves import run as waves
 
@@ -31,6 +34,8 @@ _LEASE_INTERVALS = 5
 _TIDY_S = 60.0
 #: Files that are looked at again in one round, and seconds from the end of a walk to the next.
 _RECHECKED, _RECHECK_S = 20, 600.0
+#: Repositories that are asked at a time.
+_LOOKS_AT_ONCE = 4
 #: Nobody has added to a half written blob for so long: whoever wrote it is dead.
 _UNFINISHED_S = 86400.0
 
@@ -47,6 +52,8 @@ def main() -> int:
     threading.Thread(target=_cover_journal, args=(farm, leading, over), daemon=True).start()
     threading.Thread(target=_build_missing_wheels, args=(farm, leading, over), daemon=True).start()
     threading.Thread(target=_recheck_files, args=(farm, leading, over), daemon=True).start()
+    for _ in range(_LOOKS_AT_ONCE):
+        threading.Thread(target=_heal, args=(farm, leading, over), daemon=True).start()
     tidied = -_TIDY_S
     while not over.wait(interval):
         try:
@@ -107,14 +114,27 @@ def _recheck_files(farm: Farm, leading: threading.Event, over: threading.Event) 
             walk, pause = farm.recheck.walk(), _RECHECK_S
 
 
+def _heal(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
+    """While this keeper leads: one repository after the other is compared with what was built of it."""
+    healer = Healer(farm.database, farm.settings)
+    while not over.wait(farm.settings.timing.keeper_interval_s):
+        try:
+            while leading.is_set() and not over.is_set() and healer.look():
+                pass
+        except FarmError as err:
+            _log.warning("sweep.round_missed", code=err.code, message=err.message)
+
+
 def _tidy(farm: Farm, last: float) -> float:
-    """Once in a while: end upload sessions that are over, and what nobody needs; when that was."""
+    """Once in a while: end upload sessions that are over, drop what is old or not needed; when that was."""
     if time.monotonic() - last < _TIDY_S:
         return last
     if ended := farm.sessions.expire():
         _log.info("keeper.sessions_ended", count=ended)
     if dropped := archives.drop_unused(farm.database, farm.blobs):
         _log.info("keeper.archives_dropped", count=dropped)
+    if any(gone := retention.drop_old(farm.database, farm.settings.ledger, clock.now())):
+        _log.info("keeper.deliveries_dropped", bodies=gone[0], rows=gone[1])
     farm.blobs.drop_unfinished(_UNFINISHED_S)
     return time.monotonic()
 

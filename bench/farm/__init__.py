@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.farm import answered, builds, large, pushes, queued, waves
+from bench.farm import answered, builds, large, ledger, pushes, queued, waves
 from bench.farm.stand import Stand
 from bench.row import Row
 
@@ -21,13 +21,14 @@ PARTS: dict[tuple[str, ...], Callable[[Stand], Iterator[Row]]] = {
     ("queue",): queued.rows,
     ("answered.equal_input",): answered.rows,
     ("wave.preview",): waves.rows,
+    ("ledger",): ledger.rows,
     ("large_build.wall", "large_rebuild.wall"): large.rows,
     ("build.twenty_projects.wall",): builds.twenty_projects,
 }
 
 
 def rows(only: Sequence[str]) -> Iterator[Row]:
-    """The rows asked for, all when none is named; `push` and `queue` name all of theirs."""
+    """The rows asked for, all when none is named; `push`, `queue` and `ledger` name all of theirs."""
     known = {name for names in PARTS for name in names}
     if unknown := set(only) - known:
         raise SystemExit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from buildfarm.cli.client import from_environment
@@ -24,11 +26,18 @@ def delivery() -> None:
 @delivery.command(name="list")
 @click.option("--source", help="Of this source alone.")
 @click.option("--state", help="accepted, ignored, rejected or duplicate.")
+@click.option("--search", help="Words of ref, commit, actor, title, id or reason; or a time: 2026-11-29T14.")
 @click.option("--before", help="Go on after this id.")
 @limit_option
 @json_option
 def list_command(
-    *, source: str | None, state: str | None, before: str | None, limit: int, as_json: bool
+    *,
+    source: str | None,
+    state: str | None,
+    search: str | None,
+    before: str | None,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """Deliveries, the newest first."""
     columns: Columns = {
@@ -39,7 +48,8 @@ def list_command(
         "ref": short_ref,
         "why": lambda row: row["sentence"] or row["title"],
     }
-    found = from_environment().get("deliveries", source=source, state=state, before=before, limit=limit)
+    wanted: dict[str, Any] = {"source": source, "state": state, "search": search}
+    found = from_environment().get("deliveries", **wanted, before=before, limit=limit)
     print_rows(found, columns, as_json=as_json)
 
 
@@ -61,7 +71,11 @@ def show(delivery_id: str, *, as_json: bool) -> None:
         "commit": "commit",
         "actor": "actor",
         "title": "title",
-        "body": lambda row: f"{row['body_bytes']} bytes, sha256 {row['body_sha256']}",
+        "body": lambda row: (
+            "not kept"
+            if row["body_bytes"] is None
+            else f"{row['body_bytes']} bytes, sha256 {row['body_sha256']}"
+        ),
     }
     print_facts(found, facts, as_json=as_json)
     if not as_json:

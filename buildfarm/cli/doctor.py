@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import requests
 
-from buildfarm import bootstrap, config
+from buildfarm import bootstrap, clock, config
 from buildfarm.cli.output import json_option
 from buildfarm.cli.redis_server import find_server
 from buildfarm.config import Settings
@@ -23,6 +23,7 @@ from buildfarm.errors import FarmError
 from buildfarm.index.pagetree import PageTree
 from buildfarm.index.prove import differences
 from buildfarm.sandbox.images import check_engine, list_images
+from buildfarm.scm.instep import late_sources
 
 #: Below this a build may well not fit.
 _FREE_BYTES = 5 * 2**30
@@ -125,6 +126,7 @@ def _data(settings: Settings) -> Iterator[Finding]:
     )
     if settings.database or (place / "farm.db").is_file():
         yield _attempted("database", lambda: _revision(settings), "")
+        yield from _in_step(settings)
 
 
 def _revision(settings: Settings) -> str:
@@ -137,6 +139,27 @@ def _revision(settings: Settings) -> str:
         "up to date" if current == head else f"this release is at {head}; `buildfarm up` brings it up to date"
     )
     return f"revision {current}, {state}"
+
+
+def _in_step(settings: Settings) -> Iterator[Finding]:
+    """Sources whose repositories could not be compared with what was built for long."""
+    database = Database(settings.database_url)
+    try:
+        current, head = migrate.revisions(database)
+        if current != head:
+            return
+        with database.read() as session:
+            late = late_sources(session, clock.now(), settings.timing.sweep_s)
+    finally:
+        database.close()
+    hint = "Each one's page says more; while no keeper runs none is looked at."
+    for name, step in late.items():
+        since = f"since {clock.iso_seconds(step.in_step_at)}" if step.in_step_at else "so far"
+        yield Finding(
+            f"source {name}", False, f"not in step {since}: {step.problem or 'nobody looked'}", hint
+        )
+    if not late:
+        yield Finding("sources", True, "all in step with their SCMs")
 
 
 def _farm(url: str) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ NOUNS = {
     "doctor": "Check whether this machine can run a farm.",
     "source": "Repositories the farm listens to.",
     "delivery": "Webhook calls, and what became of them.",
+    "why": "What became of a push, and why nothing was built.",
     "build": "Start, follow and cancel builds.",
     "job": "One target of a build, and its log.",
     "recipe": "Check recipes and explain their values.",

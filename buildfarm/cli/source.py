@@ -40,6 +40,8 @@ _FACTS: Columns = {
     "secret": "secret",
     "signing token": "signing_token",
     "added": "created_at",
+    "last in step": lambda row: row.get("step", {}).get("in_step_at"),
+    "not in step": lambda row: row.get("step", {}).get("problem"),
 }
 
 
@@ -151,6 +153,7 @@ def list_command(*, as_json: bool) -> None:
         "scm": "scm",
         "projects": "projects",
         "last builds": lambda row: " ".join(build["state"] for build in row["builds"][:3]),
+        "in step": lambda row: row["step"]["in_step_at"],
         "url": "url",
     }
     print_rows(from_environment().get("sources"), columns, as_json=as_json)

@@ -71,15 +71,17 @@ class Planner:
             snapshot = sdists.snapshot(build, self.upstream, self.blobs, max_bytes=limit)
             recipes = [sdist_recipe(self.settings, build.project or "", snapshot.files)]
         elif build.rebuilds_id:
-            snapshot = self._fetch(source, build)
             recipes = [self._recipe_again(build.rebuilds_id)]
+            snapshot = self._fetch(source, build, build.commit, recipes)
         else:
-            snapshot = self._fetch(source, build)
+            snapshot = self._fetch(source, build, build.commit)
             if not snapshot.touched:
                 self._leave(build_id, source, task)
                 return
             recipes = _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
             recipes = select(recipes, build.ref or snapshot.commit)
+            if any(recipe.submodules or recipe.lfs for recipe in recipes):
+                snapshot = self._fetch(source, build, snapshot.commit, recipes)
         if not recipes:
             raise InvalidInput(
                 f"No recipe of {source.name} takes {build.ref}.",
@@ -96,15 +98,21 @@ class Planner:
                     one = _sibling(session, one)
                 self._plan(session, one, source, snapshot, recipe, images, earlier)
 
-    def _fetch(self, source: Source, build: Build) -> Snapshot:
+    def _fetch(
+        self, source: Source, build: Build, commit: str | None, recipes: Sequence[Recipe] = ()
+    ) -> Snapshot:
+        """The commit with what any of the recipes asks for."""
         request = FetchRequest(
             url=source.url,
             ref=build.ref,
-            commit=build.commit,
+            commit=commit,
             since=self._built_before(source, build),
             paths=tuple(source.paths),
+            submodules=any(recipe.submodules for recipe in recipes),
+            lfs=any(recipe.lfs for recipe in recipes),
             mirror_dir=self.settings.mirrors_dir / source.id,
             allow_file=self.settings.sources_allow_file,
+            private_hosts=self.settings.sources_private_hosts,
             credential=self._credential(source),
         )
         self.blobs.demand_room(0)

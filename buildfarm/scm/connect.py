@@ -18,6 +18,7 @@ from buildfarm.ids import new_id
 from buildfarm.journal.record import record
 from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.kinds import kind_of, receiver_of, scm_for
+from buildfarm.scm.model import Sighting
 from buildfarm.scm.secret import new_secret
 from buildfarm.sources.credentials import forget_credential
 from buildfarm.sources.model import Source, SourceSecret
@@ -133,7 +134,8 @@ def follow(
 def move_source(session: Session, source: Source, url: str, *, allow_file: bool, actor: str) -> None:
     """The repository has another URL from now on; only a person says so, never a delivery.
 
-    Its credential was given to one host: for another one it is forgotten.
+    Its credential was given to one host: for another one it is forgotten. What the repository held at first
+    sight is too, so that another one's history is not built.
 
     Raises:
         InvalidInput: `source.url_refused`.
@@ -142,6 +144,7 @@ def move_source(session: Session, source: Source, url: str, *, allow_file: bool,
     old = checked_url(source.url, allow_file=True)
     if (new.scheme, new.host, new.port) != (old.scheme, old.host, old.port):
         forget_credential(session, source)
+    session.execute(delete(Sighting).where(Sighting.source_id == source.id))
     record(session, "source.move", source=source.id, old=source.url, new=url, actor=actor)
     source.url, source.moved_to = url, None
 

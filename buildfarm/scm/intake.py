@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from buildfarm.db.engine import Database
 from buildfarm.errors import InvalidInput, LimitExceeded, Unauthenticated
 from buildfarm.farm import builds
 from buildfarm.farm.model import Build
-from buildfarm.farm.rules import State
+from buildfarm.farm.rules import FINAL, State
 from buildfarm.ids import new_id
 from buildfarm.scm.kinds import receiver_of, scm_for
 from buildfarm.scm.model import Delivery, DeliveryEvent
@@ -38,7 +39,8 @@ _REFUSED_BODY_BYTES = 16 * 1024
 _REJECTED_PER_HOUR = 200
 #: Pushes to a branch among which the order is known.
 _PUSHES = 100
-_MASKED = {"authorization", "cookie", "x-gitlab-token", "proxy-authorization"}
+#: Headers that carry a credential, by the SCM or by a proxy on the way; a signature is none.
+_MASKED = re.compile(r"token|secret|passw|cookie|authorization|credential|api-?key", re.IGNORECASE)
 _log = log.get(__name__)
 
 
@@ -216,7 +218,9 @@ def _built_already(session: Session, source: Source, event: Event) -> Reason | N
         Build.source_id == source.id, Build.ref == event.ref, Build.state != State.CANCELLED
     )
     if event.commit:
-        same = same.where((Build.commit == event.commit) | (Build.commit.is_(None)))
+        # One that ended before its commit was found out says nothing of this one.
+        is_unknown = Build.commit.is_(None) & Build.state.not_in(FINAL)
+        same = same.where((Build.commit == event.commit) | is_unknown)
     elif event.kind is not EventKind.RELEASE:
         return None
     return Reason.ALREADY_BUILT if session.execute(same).first() else None
@@ -276,7 +280,7 @@ def _row(
     verification: Verification,
     now: datetime,
 ) -> Delivery:
-    shown = {name: "[masked]" if name.lower() in _MASKED else value for name, value in headers.items()}
+    shown = {name: "[masked]" if _MASKED.search(name) else value for name, value in headers.items()}
     return Delivery(
         id=new_id("dlv"),
         source_id=source.id,

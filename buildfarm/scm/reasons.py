@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SKIP_REQUESTED = "skip_requested"
     ALREADY_BUILT = "already_built"
     OTHER_REPOSITORY = "other_repository"
+    FOUND_BY_SWEEP = "found_by_sweep"
 
     SIGNATURE_MISSING = "signature_missing"
     SIGNATURE_WRONG = "signature_wrong"
@@ -96,6 +97,11 @@ _WORDS: dict[Reason, _Words] = {
         False,
         "The delivery speaks of another repository than the source's own, as hooks of a group do.",
         "Nothing to do; a source of its own makes the other repository build too.",
+    ),
+    Reason.FOUND_BY_SWEEP: _Words(
+        False,
+        "Found by sweep: the repository held this and no delivery had started a build of it.",
+        "Look in the SCM whether the hook is enabled and what its last deliveries were answered.",
     ),
     Reason.SIGNATURE_MISSING: _Words(
         True,

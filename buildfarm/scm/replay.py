@@ -25,7 +25,8 @@ def replay(session: Session, delivery_id: str, *, actor: str) -> list[Build]:
 
     Raises:
         NotFound: `delivery.unknown`.
-        Conflict: `delivery.unverified`; `delivery.source_removed`; `delivery.starts_nothing`.
+        Conflict: `delivery.unverified`; `delivery.no_body`; `delivery.source_removed`;
+            `delivery.starts_nothing`.
     """
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
@@ -35,6 +36,12 @@ def replay(session: Session, delivery_id: str, *, actor: str) -> list[Build]:
             f"Delivery {delivery_id} was {delivery.state}: only what was verified is replayed.",
             code="delivery.unverified",
             hint="`buildfarm build start` builds without a delivery.",
+        )
+    if delivery.body is None:
+        raise Conflict(
+            f"The body of delivery {delivery_id} is not kept, so it cannot be read anew.",
+            code="delivery.no_body",
+            hint="`buildfarm build start` builds what a ref holds now.",
         )
     source = session.get_one(Source, delivery.source_id)
     if REMOVED in source.name:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session, defer
 
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
 from buildfarm.farm.show import BuildRow, list_builds
-from buildfarm.scm.model import Delivery
+from buildfarm.ids import first_id
+from buildfarm.scm.model import Delivery, DeliveryEvent
 from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
 from buildfarm.sources.model import Source
 
 #: Bytes of a body that a page shows; the rest is one download away.
 BODY_SHOWN = 256 * 1024
 _BUILDS_SHOWN = 50
+_WORDS_MAX = 8
+#: How a time is written in a search, and how long that is.
+_MOMENTS = {
+    "%Y-%m-%d": timedelta(days=1),
+    "%Y-%m-%dT%H": timedelta(hours=1),
+    "%Y-%m-%dT%H:%M": timedelta(minutes=1),
+}
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,24 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a delivery said of a ref or commit: why it started nothing, None when it did.
+
+    `is_swept` says that the sweep found it and no delivery came.
+    """
+
+    delivery_id: str
+    received_at: datetime
+    reason: Reason | None
+    is_swept: bool
+
+
+@dataclass(frozen=True)
 class DeliveryDetail(DeliveryRow):
     """A delivery with what came and what was made of it; `remedy` says what to do next.
 
-    `body` is text, cut at `BODY_SHOWN` bytes; `body_bytes` is the size of the whole.
+    `body` is text, cut at `BODY_SHOWN` bytes; `body_bytes` is the size of the whole, None where no body is
+    kept (any more).
     """
 
     key: str | None
@@ -74,7 +96,7 @@ class DeliveryDetail(DeliveryRow):
     steps: tuple[StepRow, ...]
     events: tuple[EventRow, ...]
     body: str
-    body_bytes: int
+    body_bytes: int | None
     body_sha256: str
     builds: tuple[BuildRow, ...]
 
@@ -84,18 +106,29 @@ def list_deliveries(
     *,
     source: str | None = None,
     state: str | None = None,
+    search: str | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> tuple[list[DeliveryRow], str | None]:
-    """Deliveries, the newest first, and the id to ask on with as `before` (None on the last page)."""
-    query = _deliveries()
+    """Deliveries, the newest first, and the id to ask on with as `before` (None on the last page).
+
+    `search` is words that must all be in a delivery's id, ref, commit, actor, title, kind or reason,
+    whatever their case; one such as `2026-11-29`, `2026-11-29T14` or `2026-11-29T14:05` is the day, hour or
+    minute (UTC) it came in.
+    """
+    ids = select(Delivery.id)
     if source:
-        query = query.where(Source.name == source)
+        named = select(Source.id).where(Source.name == source).scalar_subquery()
+        ids = ids.where(Delivery.source_id == named)
     if state:
-        query = query.where(Delivery.state == state)
+        ids = ids.where(Delivery.state == state)
     if before:
-        query = query.where(Delivery.id < before)
-    found = session.execute(query.order_by(Delivery.id.desc()).limit(limit + 1)).all()
+        ids = ids.where(Delivery.id < before)
+    for word in (search or "").split()[:_WORDS_MAX]:
+        ids = ids.where(*_matching(word))
+    ids = ids.order_by(Delivery.id.desc()).limit(limit + 1)
+    query = _deliveries().where(Delivery.id.in_(ids))
+    found = session.execute(query.order_by(Delivery.id.desc())).all()
     rows = [_row(row.Delivery, row.name) for row in found]
     return keyset.cut(rows, limit, lambda row: row.id)
 
@@ -109,6 +142,22 @@ def latest_deliveries(session: Session, source_ids: Iterable[str]) -> dict[str, 
     )
     found = session.execute(_deliveries().where(Delivery.id.in_(newest)))
     return {row.Delivery.source_id: _row(row.Delivery, row.name) for row in found}
+
+
+def latest_about(session: Session, source_id: str, ref: str, commit: str) -> Told | None:
+    """The last thing told of a ref, or of a commit that begins so when `ref` is empty."""
+    begins_so = (DeliveryEvent.commit >= commit) & (DeliveryEvent.commit < f"{commit}g")
+    row = session.execute(
+        select(Delivery.id, Delivery.received_at, DeliveryEvent.reason, Delivery.reason.label("found"))
+        .join(DeliveryEvent, DeliveryEvent.delivery_id == Delivery.id)
+        .where(DeliveryEvent.source_id == source_id, DeliveryEvent.ref == ref if ref else begins_so)
+        .order_by(DeliveryEvent.delivery_id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    reason = Reason(row.reason) if row.reason else None
+    return Told(row.id, row.received_at, reason, is_swept=row.found == Reason.FOUND_BY_SWEEP)
 
 
 def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
@@ -141,15 +190,28 @@ def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
             )
             for event in delivery.events
         ),
-        body=delivery.body[:BODY_SHOWN].decode("utf-8", "replace"),
-        body_bytes=len(delivery.body),
+        body=(delivery.body or b"")[:BODY_SHOWN].decode("utf-8", "replace"),
+        body_bytes=None if delivery.body is None else len(delivery.body),
         body_sha256=delivery.body_sha256,
         builds=tuple(builds),
     )
 
 
 def _deliveries() -> Select[Delivery, str]:
-    return select(Delivery, Source.name).join(Source, Source.id == Delivery.source_id)
+    rows = select(Delivery, Source.name).join(Source, Source.id == Delivery.source_id)
+    return rows.options(defer(Delivery.body))  # it may have megabytes
+
+
+def _matching(word: str) -> list[ColumnElement[bool]]:
+    """What one word of a search asks for."""
+    for form, length in _MOMENTS.items():
+        try:
+            begin = datetime.strptime(word, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return [Delivery.id >= first_id("dlv", begin), Delivery.id < first_id("dlv", begin + length)]
+    escaped = word.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return [Delivery.words.contains(escaped.lower(), escape="/")]
 
 
 def _row(delivery: Delivery, source: str) -> DeliveryRow:

@@ -54,7 +54,8 @@ def forget_credential(session: Session, source: Source) -> bool:
 def take_credential(session: Session, source_id: str) -> Credential | None:
     """What the fetcher is handed, and note that it was used now."""
     secret = (undefer(SourceCredential.password), undefer(SourceCredential.ssh_key))
-    row = session.get(SourceCredential, source_id, options=secret)
+    # Who has the source has the row already, without its secrets.
+    row = session.get(SourceCredential, source_id, options=secret, populate_existing=True)
     if row is None:
         return None
     row.last_used_at = clock.now()

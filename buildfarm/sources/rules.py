@@ -80,11 +80,10 @@ def checked_url(url: str, *, allow_file: bool) -> RepositoryUrl:
 
 
 def _checked_host(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = _literal(host)
+    if address is None:
         if not _HOST.fullmatch(host) or ".." in host:
-            raise _refuse_url("its host name is not one") from None
+            raise _refuse_url("its host name is not one")
         return host
     if is_forbidden_address(address):
         raise _refuse_url("its address belongs to no repository host")
@@ -92,10 +91,8 @@ def _checked_host(host: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    address = _literal(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -119,7 +116,8 @@ def checked_address(host: str, address: Address, private_hosts: Sequence[str]) -
     """
     if is_forbidden_address(address):
         raise _refuse_url("its host's name leads to an address that belongs to no repository host")
-    if _meant(address).is_global or _is_address(host) or host.lower() == "localhost":
+    is_written = _literal(host) is not None or host.lower() == "localhost"
+    if is_written or _meant(address).is_global:
         return
     if not any(_allows(allowed, host, address) for allowed in private_hosts):
         raise InvalidInput(
@@ -138,12 +136,12 @@ def _allows(allowed: str, host: str, address: Address) -> bool:
     return _meant(address) in network
 
 
-def _is_address(host: str) -> bool:
+def _literal(host: str) -> Address | None:
+    """The address that a host is written as, if it is."""
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _meant(address: Address) -> Address:

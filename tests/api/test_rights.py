@@ -12,6 +12,7 @@ ROUTES = [
     ("GET", "/sources", None, 200, 200),
     ("POST", "/sources", SOURCE, 403, 201),
     ("GET", "/sources/widget", None, 200, 200),
+    ("GET", "/sources/widget/why?of=main", None, 200, 200),
     ("DELETE", "/sources/widget", None, 403, 200),
     ("POST", "/sources/widget/projects", {"projects": ["widget-extra"]}, 403, 200),
     ("PUT", "/sources/widget/reads", {"channels": ["dev"]}, 403, 200),

@@ -74,6 +74,20 @@ def test_a_generic_source_is_told_how_its_sender_signs(run):
     assert (bad.code, "pointers" in bad.err) == (2, True)
 
 
+def test_why_walks_to_one_sentence_and_deliveries_are_searched(run):
+    told = run("why", "widget", "v1.0")
+    assert told.code == 0
+    assert "The source follows it." in told.out
+    assert told.out.splitlines()[-1].startswith("Build #")
+    answer = run("why", "widget", "topic", "--json").json
+    assert answer["sentence"] == "This branch or tag is not one that the source follows."
+    assert [clue["name"] for clue in answer["clues"]] == ["followed", "delivery", "build", "sweep"]
+    assert run("why", "nothing", "main").code == 1
+    found = run("delivery", "list", "--search", "ada RELEASE", "--json").json["items"]
+    assert [row["ref"] for row in found] == ["refs/tags/v1.0"]
+    assert run("delivery", "list", "--search", "nowhere").err == "None.\n"
+
+
 def test_the_hook_is_written_with_safe_modes(run, tmp_path):
     done = run("source", "hook", "widget", "--into", str(tmp_path))
     assert done.code == 0

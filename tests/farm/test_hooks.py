@@ -11,6 +11,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from buildfarm.errors import ExternalFailure
+from buildfarm.farm import builds
 from buildfarm.farm.model import Build, Task
 from buildfarm.scm import connect, intake
 from buildfarm.scm.kinds import KINDS
@@ -74,6 +76,38 @@ def test_the_same_commit_by_another_delivery_builds_once(sender: Sender) -> None
     )
     assert "already" in answer.json["message"]
     assert len(found(sender.house, Build)) == 1
+
+
+def test_a_build_that_could_not_be_fetched_is_in_nobodys_way(sender: Sender) -> None:
+    with sender.house.database.begin() as session:
+        source = session.scalars(select(Source)).one()
+        build = builds.start(
+            session, source, ref="refs/heads/main", commit=None, trigger="manual", actor="ada"
+        )
+        session.flush()
+        assert build.commit is None
+    assert sender.send(sender.push()).json["reason"] == "already_built", "it may fetch this very commit"
+    with sender.house.database.begin() as session:
+        builds.fail(session, build.id, ExternalFailure("It is away.", code="source.unreachable"))
+    assert sender.send(sender.push() + b" ", 2).status_code == 202
+
+
+def test_credentials_in_headers_are_masked_and_signatures_are_not(sender: Sender) -> None:
+    body = sender.push()
+    secret = {
+        "Authorization": "Basic canary", "Cookie": "canary", "X-Gitlab-Token": "canary",
+        "X-Api-Key": "canary",
+        "X-Forwarded-Access-Token": "canary", "Proxy-Authorization": "canary", "X-Amz-Credential": "canary",
+    }  # fmt: skip
+    headers = secret | sender.headers(body)
+    client = sender.house.app.test_client(use_cookies=False)
+    assert client.post(f"/hooks/{sender.name}", data=body, headers=headers).status_code == 202
+    (delivery,) = found(sender.house, Delivery)
+    kept = {name.lower(): value for name, value in delivery.headers.items()}
+    assert {kept[name.lower()] for name in secret} == {"[masked]"}
+    assert "canary" not in str(kept)
+    signed = {name.lower(): value for name, value in headers.items() if "signature" in name.lower()}
+    assert kept.items() >= signed.items()
 
 
 @pytest.mark.parametrize(

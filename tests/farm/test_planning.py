@@ -1,6 +1,7 @@
 """What a build knows of its recipe once its commit is fetched and planned."""
 
 import subprocess
+import tarfile
 
 import pytest
 
@@ -164,3 +165,35 @@ def test_a_recipe_that_asks_for_zig_gets_its_images_and_the_hosts_that_can_test_
         assert before.input_sha256 != here.input_sha256
         assert f"sha256:{'5' * 64}" not in registry.images_for(session, ["build.manylinux-aarch64.dev.hi"])
         assert registry.images_for(session, ["build.cross-aarch64.dev.hi"]) == [f"sha256:{'5' * 64}"]
+
+
+def test_submodules_are_filled_in_where_the_recipe_asks(planned, tmp_path):
+    house, admin, build_id = planned
+    repository, library = tmp_path / "repository", tmp_path / "library"
+    library.mkdir()
+    (library / "lib.c").write_text("int a;\n")
+
+    def git(folder, *command):
+        who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+        done = subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "Begin"]):
+        git(library, *command)
+    (repository / ".gitmodules").write_text('[submodule "x"]\n\tpath = third\n\turl = ../library\n')
+    (repository / "buildfarm.toml").write_text("submodules = true\n")
+    git(repository, "add", ".")
+    git(
+        repository,
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        f"160000,{git(library, 'rev-parse', 'HEAD')},third",
+    )
+    git(repository, "commit", "-qm", "Add a submodule")
+    again = admin.post("/api/v1/builds", json={"source": "widget", "ref": "main"}).json["id"]
+    plan(house, again)
+    for build, names in ((build_id, set()), (again, {"src/third/lib.c"})):
+        sha256 = admin.get(f"/api/v1/builds/{build}").json["snapshot_sha256"]
+        with house.farm.blobs.open(sha256) as blob, tarfile.open(fileobj=blob) as tar:
+            assert {name for name in tar.getnames() if name.startswith("src/third/")} == names

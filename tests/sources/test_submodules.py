@@ -83,7 +83,7 @@ def _served(root) -> Iterator[str]:
         ("https://169.254.169.254/latest", "source.url_refused"),
         ("git@ghe.example:library", "source.url_refused"),
         ("ext::sh -c touch% /tmp/x", "source.url_refused"),
-        ("-uhelper", "source.url_refused"),
+        ("-uhelper", "source.unsound"),
         ("https://robot:canary@ghe.example/a", "source.url_refused"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response
+from pydantic import Field
 
 from buildfarm.farm.show import BuildDetail, build_detail
 from buildfarm.scm import replay, show
@@ -17,10 +18,11 @@ _TAGS = ["deliveries"]
 
 
 class DeliveryQuery(PageQuery):
-    """Which deliveries."""
+    """Which deliveries; `search` is words of which each must be in one, or a time such as `2026-11-29T14`."""
 
     source: str | None = None
     state: str | None = None
+    search: str | None = Field(default=None, max_length=200)
 
 
 @blueprint.get("/deliveries")
@@ -30,7 +32,12 @@ def list_all(query: DeliveryQuery) -> Response:
     require("view")
     with farm().database.read() as session:
         rows, following = show.list_deliveries(
-            session, source=query.source, state=query.state, before=query.before, limit=query.limit
+            session,
+            source=query.source,
+            state=query.state,
+            search=query.search,
+            before=query.before,
+            limit=query.limit,
         )
     return page(rows, following)
 

@@ -15,7 +15,9 @@ from buildfarm.index import buildview, names
 from buildfarm.scm import connect
 from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
+from buildfarm.scm.instep import Step, steps_of
 from buildfarm.scm.show import DeliveryRow, latest_deliveries
+from buildfarm.scm.why import Why, why
 from buildfarm.sources import credentials, show
 from buildfarm.sources.contract import Credential
 from buildfarm.sources.show import SourceRow
@@ -29,11 +31,15 @@ _TAGS = ["sources"]
 
 @dataclass(frozen=True)
 class SourceAnswer(SourceRow):
-    """A source with its hook's URL, its last builds (the newest first) and its last delivery."""
+    """A source with its hook's URL, its last builds (the newest first), its last delivery and its step.
+
+    `step` says when it was last in step with its SCM.
+    """
 
     hook_url: str
     builds: tuple[BuildRow, ...]
     last_delivery: DeliveryRow | None
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,12 @@ class Move(Body):
     url: str
 
 
+class WhyQuery(Body):
+    """What is asked about: a full ref, a short name, or a commit of at least 7 digits."""
+
+    of: str = Field(min_length=1, max_length=1000)
+
+
 class JobLimit(Body):
     """How many jobs of a source may be with builders at a time; null for any number."""
 
@@ -153,6 +165,15 @@ def show_one(name: str) -> Response:
     require("view")
     with farm().database.read() as session:
         return answer(_with_activity(session, [show.source_detail(session, name)])[0])
+
+
+@blueprint.get("/sources/<name>/why")
+@spec.validate(resp=answers(Why), tags=_TAGS)
+def explain(name: str, query: WhyQuery) -> Response:
+    """What became of a ref or commit, and the next step."""
+    require("view")
+    with farm().database.read() as session:
+        return answer(why(session, farm().settings, name, query.of))
 
 
 @blueprint.delete("/sources/<name>")
@@ -305,12 +326,14 @@ def _with_secrets(row: SourceRow, secrets: connect.HookSecrets) -> SourceSecrets
 def _with_activity(session: Session, rows: list[SourceRow]) -> list[SourceAnswer]:
     ids = [row.id for row in rows]
     builds, deliveries = latest_builds(session, ids), latest_deliveries(session, ids)
+    steps = steps_of(session, ids)
     return [
         SourceAnswer(
             **vars(row),
             hook_url=_hook_url(row.name),
             builds=tuple(builds[row.id]),
             last_delivery=deliveries.get(row.id),
+            step=steps[row.id],
         )
         for row in rows
     ]

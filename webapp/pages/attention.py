@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.farm import comparisons
 from buildfarm.farm.show import BuildRow
+from buildfarm.scm.instep import REFUSALS, Step
 from buildfarm.scm.reasons import REMEDY, Reason
 from buildfarm.scm.show import DeliveryRow
 from buildfarm.sources.show import SourceRow
@@ -21,15 +22,31 @@ class Notice:
     path: str = ""
 
 
-def notices(source: SourceRow, builds: Sequence[BuildRow], deliveries: Sequence[DeliveryRow]) -> list[Notice]:
+def notices(
+    source: SourceRow, step: Step, builds: Sequence[BuildRow], deliveries: Sequence[DeliveryRow]
+) -> list[Notice]:
     """The notices of a source, the most urgent first; builds and deliveries come the newest first."""
     found = []
-    if deliveries and deliveries[0].state == "rejected":
-        last = deliveries[0]
+    calls = [one for one in deliveries if one.reason != Reason.FOUND_BY_SWEEP]
+    if calls and calls[0].state == "rejected":
+        last = calls[0]
         remedy = REMEDY[Reason(last.reason)] if last.reason else ""
-        found.append(
-            Notice(f"The last delivery was rejected. {last.sentence}", remedy, f"/deliveries/{last.id}")
+        what = (
+            f"The last {step.refusals} deliveries were rejected, though earlier ones were taken."
+            if step.refusals >= REFUSALS
+            else "The last delivery was rejected."
         )
+        found.append(Notice(f"{what} {last.sentence}", remedy, f"/deliveries/{last.id}"))
+    if step.problem:
+        found.append(
+            Notice(
+                f"The repository could not be compared with what was built. {step.problem}",
+                "Pushes whose delivery is lost are not found meanwhile; the farm asks again by itself.",
+            )
+        )
+    if deliveries and deliveries[0].reason == Reason.FOUND_BY_SWEEP:
+        sentence = "The last push was found by sweep: no delivery of it came."
+        found.append(Notice(sentence, REMEDY[Reason.FOUND_BY_SWEEP], f"/deliveries/{deliveries[0].id}"))
     releasing = (build for build in builds if build.trigger != comparisons.TRIGGER)
     over = next((build for build in releasing if build.finished_at), None)
     if over and over.state == "failed":
@@ -56,12 +73,12 @@ def notices(source: SourceRow, builds: Sequence[BuildRow], deliveries: Sequence[
         )
     if not source.secrets:
         found.append(Notice("The hook has no live secret.", "Make one below; until then nothing can sign."))
-    elif not deliveries:
+    elif not calls:
         found.append(
             Notice("No delivery has come so far.", "Enter the hook's URL and secret in the SCM, then push.")
         )
     stale = [secret for secret in source.secrets if secret.last_used_at is None]
-    if deliveries and len(source.secrets) > len({secret.kind for secret in source.secrets}) and stale:
+    if calls and len(source.secrets) > len({secret.kind for secret in source.secrets}) and stale:
         found.append(
             Notice(
                 "A new secret is live, but nothing was signed with it so far.",

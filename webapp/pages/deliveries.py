@@ -20,14 +20,20 @@ STATES = ("accepted", "ignored", "rejected", "duplicate")
 def list_all() -> Response:
     """Deliveries, the newest first."""
     require("view")
-    source, state = text("source"), text("state")
+    chosen = {name: text(name) for name in ("source", "state", "search")}
     with farm().database.read() as session:
-        rows, following = show.list_deliveries(session, source=source, state=state, before=text("before"))
+        rows, following = show.list_deliveries(
+            session, source=text("source"), state=text("state"), search=text("search"), before=text("before")
+        )
         names = [row.name for row in list_sources(session)]
     return page(
-        "deliveries/list.html", rows=rows, following=following, names=names, states=STATES,
-        chosen={"source": source, "state": state},
-    )  # fmt: skip
+        "deliveries/list.html",
+        rows=rows,
+        following=following,
+        names=names,
+        states=STATES,
+        chosen=chosen,
+    )
 
 
 @blueprint.get("/deliveries/<delivery_id>")
@@ -36,7 +42,8 @@ def show_one(delivery_id: str) -> Response:
     require("view")
     with farm().database.read() as session:
         delivery = show.delivery_detail(session, delivery_id)
-    return page("deliveries/show.html", delivery=delivery, is_replayable=delivery.state in replay.REPLAYABLE)
+    is_replayable = delivery.state in replay.REPLAYABLE and delivery.body_bytes is not None
+    return page("deliveries/show.html", delivery=delivery, is_replayable=is_replayable)
 
 
 @blueprint.post("/deliveries/<delivery_id>/replay")

@@ -12,6 +12,7 @@ from buildfarm.farm.fleet import QueueHealth, queue_health
 from buildfarm.farm.show import BuildRow, latest_builds, list_builds
 from buildfarm.index.show import list_projects
 from buildfarm.index.showfiles import doubts
+from buildfarm.scm.instep import Step, steps_of
 from buildfarm.scm.show import DeliveryRow, latest_deliveries, list_deliveries
 from buildfarm.sources.show import SourceRow, list_sources
 from webapp.context import farm, require
@@ -26,11 +27,12 @@ _YEAR_S = 31_536_000
 
 @dataclass(frozen=True)
 class Line:
-    """A source with its last builds, the newest first, and its last delivery."""
+    """A source with its last builds, the newest first, its last delivery, and how it stands with its SCM."""
 
     source: SourceRow
     builds: tuple[BuildRow, ...]
     delivery: DeliveryRow | None
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def lines(session: Session, rows: list[SourceRow]) -> list[Line]:
     """The sources with what happened lately."""
     ids = [row.id for row in rows]
     builds, deliveries = latest_builds(session, ids, each=_STRIP), latest_deliveries(session, ids)
-    return [Line(row, tuple(builds[row.id]), deliveries.get(row.id)) for row in rows]
+    steps = steps_of(session, ids)
+    return [Line(row, tuple(builds[row.id]), deliveries.get(row.id), steps[row.id]) for row in rows]
 
 
 def sentence(health: QueueHealth) -> str:

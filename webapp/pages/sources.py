@@ -9,13 +9,16 @@ from buildfarm.farm import builds
 from buildfarm.farm.show import list_builds
 from buildfarm.index import names
 from buildfarm.scm import connect, show
+from buildfarm.scm.instep import steps_of
 from buildfarm.scm.kinds import KINDS
+from buildfarm.scm.why import why
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import TIERS, full_ref
 from webapp.api.effects import hand_over
 from webapp.context import check_form, farm, require
 from webapp.pages import home
 from webapp.pages.attention import notices
+from webapp.pages.query import text
 from webapp.pages.shell import page
 
 blueprint = Blueprint("sources", __name__)
@@ -54,10 +57,23 @@ def show_one(name: str) -> Response:
         source = sources.source_detail(session, name)
         recent, _ = list_builds(session, source=name, limit=_RECENT)
         deliveries, _ = show.list_deliveries(session, source=name, limit=_RECENT)
+        step = steps_of(session, [source.id])[source.id]
     return page(
         "sources/show.html", source=source, builds=recent, deliveries=deliveries, hook_url=_hook_url(name),
-        notices=notices(source, recent, deliveries), branches=[b for b in source.branches if "*" not in b],
+        notices=notices(source, step, recent, deliveries), step=step,
+        branches=[b for b in source.branches if "*" not in b],
     )  # fmt: skip
+
+
+@blueprint.get("/sources/<name>/why")
+def explain(name: str) -> Response:
+    """What became of a ref or commit."""
+    require("view")
+    asked = text("of")
+    with farm().database.read() as session:
+        source = sources.source_detail(session, name)
+        found = why(session, farm().settings, name, asked) if asked else None
+    return page("sources/why.html", source=source, asked=asked, why=found)
 
 
 @blueprint.post("/sources/<name>/builds")

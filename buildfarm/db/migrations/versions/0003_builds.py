@@ -13,6 +13,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_HAS_BODY = sa.text("body IS NOT NULL")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -29,8 +31,9 @@ def upgrade() -> None:
         sa.Column("commit", sa.String(), nullable=True),
         sa.Column("actor", sa.String(), nullable=True),
         sa.Column("title", sa.String(), nullable=True),
+        sa.Column("words", sa.String(), nullable=False),
         sa.Column("headers", types.Json, nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.Column("body_sha256", sa.String(), nullable=False),
         sa.Column("steps", types.Json, nullable=False),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_delivery_source_id")),
@@ -39,7 +42,27 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.create_index("ix_delivery_ref", ["source_id", "ref", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_delivery_source_id"), ["source_id"], unique=False)
+        batch_op.create_index("ix_delivery_newest", ["source_id", "id", "words"], unique=False)
+        batch_op.create_index("ix_delivery_state", ["state", "id"], unique=False)
+        batch_op.create_index("ix_delivery_words", ["id", "words"], unique=False)
+        batch_op.create_index(
+            "ix_delivery_body", ["id"], unique=False, sqlite_where=_HAS_BODY, postgresql_where=_HAS_BODY
+        )
+
+    op.create_table(
+        "sighting",
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("first_refs", types.Json, nullable=True),
+        sa.Column("next_at", types.UtcDateTime(), nullable=False),
+        sa.Column("in_step_at", types.UtcDateTime(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.String(), nullable=True),
+        sa.Column("code", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_sighting_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_sighting")),
+    )
+    with op.batch_alter_table("sighting", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sighting_next_at"), ["next_at"], unique=False)
 
     op.create_table(
         "delivery_event",
@@ -393,7 +416,13 @@ def downgrade() -> None:
         batch_op.drop_index("ix_delivery_event_ref")
         batch_op.drop_index("ix_delivery_event_commit")
     op.drop_table("delivery_event")
+    with op.batch_alter_table("sighting", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sighting_next_at"))
+    op.drop_table("sighting")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_delivery_source_id"))
+        batch_op.drop_index("ix_delivery_body")
+        batch_op.drop_index("ix_delivery_words")
+        batch_op.drop_index("ix_delivery_state")
+        batch_op.drop_index("ix_delivery_newest")
         batch_op.drop_index("ix_delivery_ref")
     op.drop_table("delivery")
