@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import signal
-import sys
 from pathlib import Path
 
 from bench.row import HEADING, Row
@@ -47,8 +46,8 @@ def main() -> None:
     parser.add_argument("area", nargs="?", default="farm", choices=("farm", "index"))
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows; writes no file")
     asked = parser.parse_args()
-    # Whoever ends this ends the servers that it started as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Whoever ends this ends the servers that it started as well; SystemExit is for a row that is thrown out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     about, rows = machine(), list[Row]()
     path = RESULTS / f"{asked.area}.json"
     print(HEADING, flush=True)
