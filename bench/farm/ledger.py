@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ _GOAL_MS = 200.0
 _COMMAND = (
     f"{{}} over {_DELIVERIES} deliveries with bodies of {_BODY_BYTES} bytes, SQLite (bench/farm/ledger.py)"
 )
+
+
+def _commit(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()[:40]
+
+
 #: Each asks for what the order by time helps little with.
 _PAGES = {
     "ledger.page": "/deliveries",
@@ -34,7 +41,7 @@ _PAGES = {
     "ledger.page.last": f"/deliveries?before={first_id('dlv', clock.now() - timedelta(days=365))}",
     "ledger.search": "/deliveries?search=needle",
     "ledger.search.nothing": "/deliveries?search=nowhere+nothing",
-    "ledger.search.commit": f"/deliveries?search={777:040x}",
+    "ledger.search.commit": f"/deliveries?search={_commit(777)}",
 }
 
 
@@ -83,10 +90,10 @@ def _fill(session: Session) -> None:
                 {
                     "id": first_id("dlv", at)[:-5] + f"{number:05}", "source_id": ids[number % _SOURCES],
                     "key": f"guid-{number}", "scm": "generic", "received_at": at, "state": state,
-                    "reason": reason, "kind": "push", "ref": "refs/heads/main", "commit": f"{number:040x}",
-                    "before": f"{number - 1:040x}", "actor": "mira",
+                    "reason": reason, "kind": "push", "ref": "refs/heads/main", "commit": _commit(number),
+                    "actor": "mira",
                     "title": f"Round the {word} for the {number}th time",
-                    "words": f"guid-{number} {number:040x} {word} ".ljust(200, "x"),
+                    "words": f"guid-{number} {_commit(number)} {word} ".ljust(200, "x"),
                     "headers": {"User-Agent": "GitHub-Hookshot/044aadd", "Content-Type": "application/json"},
                     "body": os.urandom(_BODY_BYTES), "body_sha256": "0" * 64,
                     "steps": [{"name": "signature", "ok": True, "detail": "It matches secret sec_1."}],
