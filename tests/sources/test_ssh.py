@@ -51,23 +51,23 @@ def test_ssh_gets_the_sources_key_and_known_hosts_and_leaves_neither_behind(
     upstream, take, tmp_path, notes, monkeypatch
 ):
     monkeypatch.setenv("SSH_AUTH_SOCK", "/tmp/agent")
-    credential = Credential(ssh_key=SecretStr("PRIVATE KEY\n"), known_hosts="ghe.example ssh-ed25519 AAAA\n")
-    taken = take(url=f"ssh://git@ghe.example:7999{upstream.path}", credential=credential)
+    credential = Credential(ssh_key=SecretStr("PRIVATE KEY\n"), known_hosts="localhost ssh-ed25519 AAAA\n")
+    taken = take(url=f"ssh://git@localhost:7999{upstream.path}", credential=credential)
     assert taken.commit == upstream.git("rev-parse", "main")
     assert (notes / "key").read_text() == "PRIVATE KEY\n"
     assert (notes / "mode").read_text() == "600\n"
-    assert (notes / "hosts").read_text() == "ghe.example ssh-ed25519 AAAA\n"
+    assert (notes / "hosts").read_text() == "localhost ssh-ed25519 AAAA\n"
     arguments = (notes / "arguments").read_text().splitlines()
     assert arguments[:2] == ["-F", "/dev/null"]
     assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityAgent=none", "ProxyCommand=none"} < {
         *arguments
     }
-    assert arguments[-4:-1] == ["-p", "7999", "git@ghe.example"]
+    assert arguments[-4:-1] == ["-p", "7999", "git@localhost"]
     assert "SSH_AUTH_SOCK" not in (notes / "environment").read_text()
     assert [path.name for path in (tmp_path / "mirror").iterdir() if path.name.startswith("fetch")] == []
 
 
 def test_without_known_hosts_no_host_is_known(upstream, take, notes):
-    take(url=f"ssh://ghe.example{upstream.path}")
+    take(url=f"ssh://localhost{upstream.path}")
     arguments = (notes / "arguments").read_text().splitlines()
     assert {"UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null"} < {*arguments}
