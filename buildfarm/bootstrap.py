@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.orm import Session
+
 from buildfarm import tables  # noqa: F401 - every table must be known before the first query
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.index.visible import Visibility
 from buildfarm.journal.bell import Bell
 from buildfarm.journal.record import append_recorded
+from buildfarm.scm.answers.note import noting
 from buildfarm.storage.blobs import Blobs
 
 if TYPE_CHECKING:
@@ -216,5 +219,12 @@ class Farm:
 def farm(settings: Settings) -> Farm:
     """A farm over these settings; opens the database and the blob folder."""
     bell = Bell(settings.bell)
-    database = Database(settings.database_url, before_commit=append_recorded, after_commit=bell.ring_for)
+    note_answers = noting(settings.public_url.rstrip("/"))
+
+    def before_commit(session: Session) -> None:
+        note_answers(session)
+        # The journal's lock is the shortest, so it is taken last.
+        append_recorded(session)
+
+    database = Database(settings.database_url, before_commit=before_commit, after_commit=bell.ring_for)
     return Farm(settings, database, Blobs(settings.blobs_dir))

@@ -9,9 +9,13 @@ from buildfarm.journal import model as journal
 from buildfarm.mirror import guard_model as guard
 from buildfarm.mirror import model as mirror
 from buildfarm.scm import model as scm
+from buildfarm.scm.answers import model as answers
+from buildfarm.scm.forges import model as forges
+from buildfarm.scm.hooking import model as hooking
 from buildfarm.sources import model as sources
 from buildfarm.waves import model as waves
 
 __all__ = [
-    "Base", "access", "farm", "guard", "index", "journal", "mirror", "scm", "sessions", "sources", "waves",
+    "Base", "access", "answers", "farm", "forges", "guard", "hooking", "index", "journal", "mirror", "scm",
+    "sessions", "sources", "waves",
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""The control worker: `python -m workers.control`. Publishing comes before fetching."""
+"""The control worker: `python -m workers.control [QUEUE ...]`. Publishing comes before fetching.
+
+`notify` has a worker of its own where `up` runs the farm: an SCM that is slow must not keep a build waiting.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from buildfarm import config, log
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm import handover
 from buildfarm.farm.keeper import give_back_task
-from buildfarm.farm.wire import CONTROL_QUEUES, RUN_TASK
+from buildfarm.farm.wire import BUILDING_QUEUES, CONTROL_QUEUES, RUN_TASK
 from buildfarm.sources import fetcher
 from buildfarm.wheels import descriptions, validate
 from workers.tasks import own_farm
@@ -24,10 +27,12 @@ def main() -> int:
     """Work until told to stop."""
     log.configure("worker")
     try:
-        for sandbox in (validate.sandbox, descriptions.sandbox, fetcher.sandbox):
-            sandbox.share()
+        queues = [name for name in QUEUES if name in sys.argv[1:]] or QUEUES
+        if set(queues) & set(BUILDING_QUEUES):
+            for sandbox in (validate.sandbox, descriptions.sandbox, fetcher.sandbox):
+                sandbox.share()
         _rehearse()
-        return run_worker(QUEUES, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)
+        return run_worker(queues, config.load().redis, {RUN_TASK}, name="control", on_lost=_give_back)
     except EnvironmentProblem as err:
         print(err, file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It sweeps and carries rebuild waves on. In threads of their own it has the journal's newest rows signed,
-builds missing wheels by rule, looks again at files that older rules judged and asks repositories what they
-hold: a signer, an upstream or an SCM that is away or slow, or a large file, must not keep what was lost from
-being repaired.
+It sweeps, has SCMs told what waits for them, and carries rebuild waves on. In threads of their own it has
+the journal's newest rows signed, builds missing wheels by rule, looks again at files that older rules judged
+and asks repositories what they hold: a signer, an upstream or an SCM that is away or slow, or a large file,
+must not keep what was lost from being repaired.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import archives, keeper, leases
 from buildfarm.index import wheel_rules
 from buildfarm.scm import retention
+from buildfarm.scm.answers import outbox
 from buildfarm.scm.healing import Healer
 from buildfarm.trust.cover import cover
 from buildfarm.waves import run as waves
@@ -59,6 +60,7 @@ def main() -> int:
         try:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 leading.set()
+                outbox.start_sending(farm.database)
                 keeper.sweep(farm.database, farm.queues, farm.settings)
                 waves.advance_all(farm.database)
                 tidied = _tidy(farm, tidied)
@@ -135,6 +137,8 @@ def _tidy(farm: Farm, last: float) -> float:
         _log.info("keeper.archives_dropped", count=dropped)
     if any(gone := retention.drop_old(farm.database, farm.settings.ledger, clock.now())):
         _log.info("keeper.deliveries_dropped", bodies=gone[0], rows=gone[1])
+    if settled := outbox.tidy(farm.database):
+        _log.info("keeper.answers_settled", count=settled)
     farm.blobs.drop_unfinished(_UNFINISHED_S)
     return time.monotonic()
 

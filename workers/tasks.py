@@ -11,11 +11,14 @@ from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
 from buildfarm.farm import claims, handover
+from buildfarm.farm.builds import HOOK, NOTIFY
 from buildfarm.farm.keeper import fail_or_retry_task, fail_task
 from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
 from buildfarm.index.comparer import Comparer
 from buildfarm.index.publish import Publisher
+from buildfarm.scm.answers.send import Sender
+from buildfarm.scm.hooking.perform import Performer
 from buildfarm.waves.cutoff import CutOff
 
 _log = log.get(__name__)
@@ -62,6 +65,12 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
     if task.kind == "fetch":
         planner = Planner(farm.database, farm.blobs, farm.settings, farm.upstream, farm.build_door)
         planner.run(task.subject, claim)
+        return
+    if task.kind == HOOK:
+        Performer(farm.database, farm.settings.public_url, claim).perform(task.subject)
+        return
+    if task.kind == NOTIFY:
+        Sender(farm.database, farm.settings.public_url, task.subject, claim).run()
         return
 
     def beat() -> None:

@@ -33,7 +33,7 @@ def rows(stand: Stand) -> Iterator[Row]:
         (clone / "buildfarm.toml").write_text(RECIPE)
         git(clone, "add", "buildfarm.toml")
         tour.command("source", "add", "bench", f"file://{bare}", "--project", PROJECT)
-        tour.command("source", "hook", "bench", "--into", bare / "hooks")
+        tour.command("source", "hook", "script", "bench", "--into", bare / "hooks")
         samples: dict[str, list[float]] = {}
         for run in range(RUNS + 1):
             fresh = f"{version}.post{run + 1}"

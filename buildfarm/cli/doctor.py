@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import requests
+from sqlalchemy.exc import SQLAlchemyError
 
 from buildfarm import bootstrap, clock, config
 from buildfarm.cli.output import json_option
@@ -23,10 +24,13 @@ from buildfarm.errors import FarmError
 from buildfarm.index.pagetree import PageTree
 from buildfarm.index.prove import differences
 from buildfarm.sandbox.images import check_engine, list_images
+from buildfarm.scm.answers.show import backlog
 from buildfarm.scm.instep import late_sources
 
 #: Below this a build may well not fit.
 _FREE_BYTES = 5 * 2**30
+#: What an SCM has not been told for so long, it is not told in time.
+_ANSWERS_OLD_S = 600.0
 _REMEDIES = {
     "journal": "The record was changed behind the farm's back: restore a backup.",
     "database": "Rows were changed behind the farm's back: restore a backup.",
@@ -127,6 +131,23 @@ def _data(settings: Settings) -> Iterator[Finding]:
     if settings.database or (place / "farm.db").is_file():
         yield _attempted("database", lambda: _revision(settings), "")
         yield from _in_step(settings)
+        yield _outbox(settings)
+
+
+def _outbox(settings: Settings) -> Finding:
+    """Whether what SCMs are to be told reaches them."""
+    hint = "`buildfarm source show NAME` and the build's page say what waits; docs/answers.md what to do."
+    database = Database(settings.database_url)
+    try:
+        with database.read() as session:
+            found = backlog(session)
+    except (FarmError, SQLAlchemyError):
+        return Finding("answers to SCMs", True, "not looked at: the database is not up to date")
+    finally:
+        database.close()
+    waits = f"{found.waiting} waiting, for {found.oldest_s / 60:.0f} min at the most"
+    said = "; ".join((waits if found.waiting else "none waiting", *found.troubles))
+    return Finding("answers to SCMs", found.oldest_s < _ANSWERS_OLD_S, said, hint)
 
 
 def _revision(settings: Settings) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +20,8 @@ from buildfarm.cli.output import (
     short_ref,
 )
 from buildfarm.cli.project import warn_of_lookalikes
+from buildfarm.cli.scm_token import remove_scm_token, scm_token_body, scm_token_options, set_scm_token
+from buildfarm.cli.source_hook import demand_good, hook, perform, print_health
 
 _FACTS: Columns = {
     "name": "name",
@@ -45,9 +45,23 @@ _FACTS: Columns = {
 }
 
 
+_ANSWERING: Columns = {
+    "API": "api_url",
+    "waiting": lambda row: f"{row['waiting']} waiting",
+    "since": "waiting_since",
+    "trouble": lambda row: row["trouble"] or row["last_refusal"],
+    "again": "again_at",
+}
+
+
 @click.group()
 def source() -> None:
     """Repositories the farm listens to."""
+
+
+source.add_command(set_scm_token)
+source.add_command(remove_scm_token)
+source.add_command(hook)
 
 
 @source.command()
@@ -75,6 +89,8 @@ def source() -> None:
 )
 @click.option("--tier", default="dev", show_default=True, help="Trust: release, dev or untrusted.")
 @credential_options
+@scm_token_options
+@click.option("--install-hook", is_flag=True, help="Make the hook in the SCM too, and have it called.")
 @json_option
 def add(
     name: str,
@@ -89,12 +105,14 @@ def add(
     signature_prefix: str,
     pointers: tuple[str, ...],
     tier: str,
+    install_hook: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:
     """Listen to the repository URL under NAME.
 
-    Prints the hook URL and secrets to enter in the SCM; the secrets are shown this once.
+    Prints the hook URL and secrets to enter in the SCM; the secrets are shown this once. With
+    --install-hook nothing is to be entered: exit code 1 when the hook is not good.
     """
     body: dict[str, Any] = {
         "name": name,
@@ -112,11 +130,22 @@ def add(
     if pointers:
         settings["pointers"] = dict(pointer.partition("=")[::2] for pointer in pointers)
     body |= {"scm_settings": settings} if settings else {}
+    for_scm = {key: given.pop(key) for key in list(given) if key.startswith("scm_")}
     if credential := credential_body(**given):
         body["credential"] = credential
+    if token := scm_token_body(**for_scm):
+        body["scm_token"] = token
+    if install_hook and "scm_token" not in body:
+        raise click.UsageError("The hook is made with a token: give --scm-token-file.")
     farm = from_environment()
-    print_facts(farm.post("sources", body=body), _FACTS, as_json=as_json)
+    made = farm.post("sources", body=body)
+    order = perform(name, "repair") if install_hook else None
+    print_facts(made | ({"hook": order} if order else {}), _FACTS, as_json=as_json)
     warn_of_lookalikes(farm, projects)
+    if order:
+        if not as_json:
+            print_health(order)
+        demand_good(order)
 
 
 @source.command(name="set-credential")
@@ -177,6 +206,7 @@ def show(name: str, *, as_json: bool) -> None:
             "used": "last_used_at",
         }
         print_part("Credential", [found["credential"]] if found["credential"] else [], columns)
+        print_part("Told to its SCM", [found["answering"]] if found["answering"] else [], _ANSWERING)
         columns = {
             "id": "id",
             "state": "state",
@@ -269,39 +299,6 @@ def limit(name: str, jobs: int | None, *, as_json: bool) -> None:
 def rotate(name: str, *, as_json: bool) -> None:
     """Make new secrets; the last ones stay good until this is done again."""
     print_facts(from_environment().post("sources", name, "secrets"), _FACTS, as_json=as_json)
-
-
-@source.command()
-@click.argument("name")
-@click.option(
-    "--into",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Write both files into this folder, such as repository.git/hooks.",
-)
-@json_option
-def hook(name: str, *, into: Path | None, as_json: bool) -> None:
-    """The post-receive script that lets a plain git server announce its pushes."""
-    files = from_environment().get("sources", name, "hook")
-    if as_json:
-        print_json(files)
-    elif into is None:
-        click.echo(files["script"], nl=False)
-        click.echo(
-            f"The settings are a secret: --into writes them beside it as {files['config_name']}.", err=True
-        )
-    if into:
-        _write(into / "post-receive", files["script"], 0o755)
-        _write(into / Path(files["config_name"]).name, files["config"], 0o600)
-        click.echo(f"Wrote post-receive and {files['config_name']} into {into}.", err=True)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file that never stands there half, nor with more rights than `mode`."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-    fresh.replace(path)
 
 
 def _say(answer: Any, sentence: str, *, as_json: bool) -> None:  # noqa: ANN401

@@ -27,7 +27,7 @@ from buildfarm.cli.supervise import Child, Supervisor
 from buildfarm.config import Settings
 from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm.logins import builder_acl, prefixes_of
-from buildfarm.farm.wire import queues_of_slot
+from buildfarm.farm.wire import BUILDING_QUEUES, queues_of_slot
 from buildfarm.sockets import short_socket_path
 from buildfarm.trust.client import SignerClient
 
@@ -192,7 +192,8 @@ def _children(
         python("pages", "webapp.follower", order=1, env=control),
         web,
         front,
-        python("worker", "workers.control", order=2, env=control, stop_grace_s=_STOP_S),
+        python("worker", "workers.control", *BUILDING_QUEUES, order=2, env=control, stop_grace_s=_STOP_S),
+        python("notifier", "workers.control", "notify", order=2, env=control, stop_grace_s=_STOP_S),
         python("keeper", "workers.keeper", order=2, env=control),
         *(
             python(

@@ -20,6 +20,8 @@ from buildfarm.sources.model import Source
 
 #: Builds of tags and branches land here; promotion carries them on.
 FIRST_CHANNEL = "dev"
+#: Kinds of tasks that speak to SCMs, to tell a host of builds or about a hook; all others are for a build.
+NOTIFY, HOOK = "notify", "hook"
 
 
 def start(
@@ -56,6 +58,7 @@ def start(
     )
     session.add(build)
     session.flush()
+    touch(session, build.id)
     add_task(session, "fetch", build.id)
     return build
 
@@ -77,7 +80,19 @@ def hold(session: Session, build_id: str) -> Build:
     build = session.get(Build, build_id, with_for_update=True, populate_existing=True)
     if build is None:
         raise NotFound(f"There is no build {build_id}.", code="build.unknown")
+    touch(session, build_id)
     return build
+
+
+def touch(session: Session, build_id: str) -> None:
+    """Have the build looked at when this transaction commits: it, or a job of it, may change."""
+    session.info.setdefault("builds", set()).add(build_id)
+
+
+def take_touched(session: Session) -> set[str]:
+    """The builds that this transaction may have changed, for what runs before it commits."""
+    touched: set[str] = session.info.pop("builds", set())
+    return touched
 
 
 def next_number(session: Session, source_id: str) -> int:
@@ -89,7 +104,7 @@ def next_number(session: Session, source_id: str) -> int:
 def add_task(session: Session, kind: str, subject: str) -> None:
     """Queue control work for one subject; once for each (kind, subject)."""
     # What has something signed is done by the workers beside the signer.
-    queue = "publish" if kind == "compare" else kind
+    queue = {"compare": "publish", HOOK: NOTIFY}.get(kind, kind)
     session.add(Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(queue, clock.now())))
 
 
@@ -153,6 +168,12 @@ def fail(session: Session, build_id: str, error: FarmError) -> None:
     build = _end(session, build_id, State.FAILED, str(error))
     build.failure_class = failures.class_of(error)
     build.cause = failures.cause_of(build.failure_class)
+
+
+def fail_for(session: Session, task: Task, error: FarmError) -> None:
+    """End what a task was for: its build. What is to be said to an SCM has no build to end."""
+    if task.kind not in {NOTIFY, HOOK}:
+        fail(session, task.subject, error)
 
 
 def leave(session: Session, build_id: str, sentence: str) -> None:

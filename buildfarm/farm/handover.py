@@ -154,7 +154,7 @@ def _refuse(database: Database, waiting: Waiting, err: InvalidInput) -> None:
         if waiting.kind is Task:
             claims.refuse(session, *claim, error=sentence)
             task = session.get_one(Task, waiting.id)
-            builds.fail(session, task.subject, ExternalFailure(sentence, code="farm.queue"))
+            builds.fail_for(session, task, ExternalFailure(sentence, code="farm.queue"))
         else:
             job = session.get_one(Job, waiting.id)
             builds.hold(session, job.build_id)

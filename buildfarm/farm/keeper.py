@@ -106,7 +106,7 @@ def fail_task(session: Session, task: Task, error: FarmError) -> None:
         StaleAttempt: the task moved on meanwhile.
     """
     claims.finish(session, Task, task.id, task.attempt, State.FAILED, error=str(error))
-    builds.fail(session, task.subject, error)
+    builds.fail_for(session, task, error)
 
 
 def _end_overdue(database: Database, heard_since: datetime) -> None:

@@ -256,7 +256,10 @@ class Comparison(Base):
 
 
 class Task(Work, Base):
-    """Control work for one subject: `fetch`, `publish` or `compare` of a build."""
+    """Control work for one subject: `fetch`, `publish` or `compare` of a build, or a word with an SCM.
+
+    That is `notify` of a host, or the order of a `hook`.
+    """
 
     __tablename__ = "task"
     __table_args__ = (

@@ -25,6 +25,8 @@ BUILD_QUEUE = re.compile(
     rf"(build\.[a-z0-9]+-[a-z0-9_]+\.(?:release|dev|untrusted))\.({'|'.join(CLASSES)})", re.ASCII
 )
 CONTROL_QUEUES = ("fetch", "plan", "publish", "notify", "mirror")
+#: Those of them that builds wait for; none of `notify` does, which may take long.
+BUILDING_QUEUES = tuple(name for name in CONTROL_QUEUES if name != "notify")
 
 # More than the longest honest payload, far less than a payload that hurts.
 _LONGEST = 512

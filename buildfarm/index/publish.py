@@ -150,7 +150,7 @@ class Publisher:
         metadata = {name: self.blobs.put_bytes(file.metadata) for name, file in files.items()}
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
-            build = builds.get(session, build_id)
+            build = builds.hold(session, build_id)
             if session.get_one(Source, build.source_id).scm == sdists.SCM:
                 proofs = {one.filename: _attestation(session, one) for one in artifacts}
                 supplements.add(session, build, files, metadata, proofs)

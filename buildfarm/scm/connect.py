@@ -16,6 +16,8 @@ from buildfarm import clock
 from buildfarm.errors import Conflict
 from buildfarm.ids import new_id
 from buildfarm.journal.record import record
+from buildfarm.scm.answers import outbox
+from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.kinds import kind_of, receiver_of, scm_for
 from buildfarm.scm.model import Sighting
@@ -134,8 +136,8 @@ def follow(
 def move_source(session: Session, source: Source, url: str, *, allow_file: bool, actor: str) -> None:
     """The repository has another URL from now on; only a person says so, never a delivery.
 
-    Its credential was given to one host: for another one it is forgotten. What the repository held at first
-    sight is too, so that another one's history is not built.
+    Its credential and token were given to one host: for another one they are forgotten. What the repository
+    held at first sight is too, so that another one's history is not built.
 
     Raises:
         InvalidInput: `source.url_refused`.
@@ -143,7 +145,7 @@ def move_source(session: Session, source: Source, url: str, *, allow_file: bool,
     new = checked_url(url, allow_file=allow_file)
     old = checked_url(source.url, allow_file=True)
     if (new.scheme, new.host, new.port) != (old.scheme, old.host, old.port):
-        forget_credential(session, source)
+        _forget_secrets(session, source)
     session.execute(delete(Sighting).where(Sighting.source_id == source.id))
     record(session, "source.move", source=source.id, old=source.url, new=url, actor=actor)
     source.url, source.moved_to = url, None
@@ -161,12 +163,19 @@ def limit_jobs(session: Session, source: Source, jobs_max: int | None, *, actor:
 def remove_source(session: Session, source: Source, *, actor: str) -> None:
     """End a source: its hook is refused from now on, its history stays, its name is free again."""
     session.execute(delete(SourceSecret).where(SourceSecret.source_id == source.id))
-    forget_credential(session, source)
+    _forget_secrets(session, source)
     record(session, "source.remove", source=source.id, name=source.name, actor=actor)
     for name in source.projects:
         record(session, "project.revoke", project=name, source=source.id, actor=actor)
     source.name = f"{source.name}{REMOVED}{source.id}"
     source.projects, source.branches = [], []
+
+
+def _forget_secrets(session: Session, source: Source) -> None:
+    """What the SCM let the farm do is over: the credential, the token for its API, what was to be told."""
+    forget_credential(session, source)
+    session.execute(delete(ForgeAccess).where(ForgeAccess.source_id == source.id))
+    outbox.drop(session, source.id)
 
 
 def _new_secrets(session: Session, source: Source) -> HookSecrets:

@@ -105,3 +105,48 @@ def test_the_fetcher_is_handed_it_and_its_use_is_noted(house, admin, monkeypatch
     assert (handed.username, handed.password.get_secret_value(), handed.ca) == ("robot", CANARY, CA)
     assert CANARY not in repr(asked)
     assert credential(admin)["last_used_at"]
+
+
+GHE = "https://ghe.example/acme/gadget.git"
+
+
+def test_the_token_of_an_scms_api_is_kept_and_shown_by_nothing(admin, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    given = {"token": f"{CANARY}\n", "ca": CA}
+    made = admin.post(
+        "/api/v1/sources", json={"name": "gadget", "url": GHE, "scm": "github", "scm_token": given}
+    )
+    again = admin.put(
+        "/api/v1/sources/gadget/scm-token", json=given | {"api_url": "https://api.ghe.example/"}
+    )
+    assert (made.status_code, again.status_code) == (201, 200)
+    shown = admin.get("/api/v1/sources/gadget").json["answering"]
+    assert (shown["api_url"], shown["waiting"], shown["trouble"]) == ("https://api.ghe.example", 0, None)
+    paths = ("/api/v1/sources", "/api/v1/sources/gadget", "/api/v1/journal?limit=200")
+    told = [made.data, again.data, caplog.text.encode(), *(admin.get(path).data for path in paths)]
+    told.append(admin.get("/sources/gadget", headers={"Accept": "text/html"}).data)
+    assert b"https://api.ghe.example" in told[-1]
+    assert not [answer for answer in told if CANARY.encode() in answer]
+    assert admin.delete("/api/v1/sources/gadget/scm-token").json["answering"] is None
+
+
+@pytest.mark.parametrize(
+    ("scm", "given", "code"),
+    [
+        ("github", {"token": " "}, "forge.token"),
+        ("github", {"token": "two\nlines"}, "forge.token"),
+        ("github", {"token": "t", "app_id": "12"}, "forge.token"),
+        ("github", {"token": KEY, "app_id": "twelve"}, "forge.token"),
+        ("gitlab", {"token": KEY, "app_id": "12"}, "forge.token"),
+        ("github", {"token": "t", "ca": CANARY}, "forge.token"),
+        ("github", {"token": "t", "api_url": "http://ghe.example/api/v3"}, "forge.api_url"),
+        ("generic", {"token": "t"}, "forge.none"),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_refused_without_a_word_of_it(admin, scm, given, code) -> None:
+    refused = admin.post(
+        "/api/v1/sources", json={"name": "gadget", "url": GHE, "scm": scm, "scm_token": given}
+    )
+    assert (refused.status_code, refused.json["code"]) == (400, code)
+    assert CANARY not in refused.text
+    assert admin.get("/api/v1/sources/gadget").status_code == 404

@@ -23,6 +23,11 @@ ROUTES = [
     ("GET", "/sources/widget/hook", None, 403, 200),
     ("PUT", "/sources/widget/credential", {}, 403, 400),
     ("DELETE", "/sources/widget/credential", None, 403, 404),
+    # A source of the kind generic has no API.
+    ("PUT", "/sources/widget/scm-token", {"token": "t0ken"}, 403, 400),
+    ("DELETE", "/sources/widget/scm-token", None, 403, 404),
+    ("GET", "/sources/widget/scm-hook", None, 403, 404),
+    ("POST", "/sources/widget/scm-hook", {"verb": "check"}, 403, 404),
     ("GET", "/deliveries", None, 200, 200),
     ("GET", "/deliveries/{delivery}", None, 200, 200),
     ("POST", "/deliveries/dlv_nothing/replay", {}, 403, 404),

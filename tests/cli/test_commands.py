@@ -9,8 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from buildfarm import clock
-from buildfarm.farm import jobs
-from buildfarm.farm.model import Build, Comparison, Job
+from buildfarm.cli import source_hook
+from buildfarm.farm import claims, jobs
+from buildfarm.farm.model import Build, Comparison, Job, Task
+from buildfarm.scm.hooking import perform
+from tests.scm.forge_server import ForgeServer
 from tests.waiting import wait_for
 
 
@@ -39,6 +42,60 @@ def test_a_credential_comes_from_files_and_is_never_printed(run, tmp_path):
     assert gone.out == "The credential of gadget is forgotten.\n"
     assert run("source", "remove-credential", "gadget").code == 1
     assert not [one for one in (made, again, shown) if "canary" in one.out + one.err]
+
+
+def test_a_token_for_the_scm_comes_from_a_file_or_stdin_and_is_never_printed(run, tmp_path):
+    (tmp_path / "token").write_text("canary-4711\n")
+    given = ("--scm", "github", "--scm-token-file", str(tmp_path / "token"))
+    url = "https://ghe.example/acme/gadget.git"
+    made = run("source", "add", "gadget", url, *given, "--json")
+    assert made.code == 0
+    again = run("source", "set-scm-token", "gadget", "--token-file", str(tmp_path / "token"))
+    assert again.out == "Builds of gadget are told to https://ghe.example/api/v3.\n"
+    shown = run("source", "show", "gadget")
+    assert "https://ghe.example/api/v3  0 waiting" in shown.out
+    lonely = run("source", "add", "other", url, "--scm-api-url", "https://api.ghe.example")
+    assert (lonely.code, "--scm-token-file" in lonely.err) == (2, True)
+    gone = run("source", "remove-scm-token", "gadget")
+    assert gone.out == "The SCM of gadget is told nothing more.\n"
+    assert run("source", "remove-scm-token", "gadget").code == 1
+    assert not [one for one in (made, again, shown) if "canary" in one.out + one.err]
+
+
+def test_the_hook_is_made_with_the_source_and_what_is_wrong_with_it_is_said(run, full, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform, "_PING_S", 0.1)  # nobody calls this farm
+    monkeypatch.setattr(source_hook, "_LOOK_S", 0.05)
+    ghe = ForgeServer("github", "/api/v3")
+    (tmp_path / "token").write_text(ghe.token)
+    database = full.farm.database
+
+    def ordered():
+        with database.read() as session:
+            query = select(Task).where(Task.kind == "hook", Task.state == "queued")
+            return session.scalars(query).first()
+
+    def work():
+        task = wait_for(ordered)
+        with database.begin() as session:
+            claims.claim(session, Task, task.id, task.attempt)
+        perform.Performer(database, "http://farm.example", (task.id, task.attempt)).perform(task.subject)
+
+    url, given = "https://ghe.example/acme/gadget.git", ("--scm-token-file", str(tmp_path / "token"))
+    with ThreadPoolExecutor() as worker:
+        working = worker.submit(work)
+        made = run(
+            "source", "add", "gadget", url, "--scm", "github", *given, "--scm-api-url", ghe.url + "/api/v3",
+            "--install-hook", "--json",
+        )  # fmt: skip
+        working.result(60)
+    ghe.close()
+    assert made.code == 1
+    assert made.json["hook"]["health"]["ping"] == "lost"
+    assert len(ghe.of("repos/create-webhook")) == 1
+    shown = run("source", "hook", "show", "gadget")
+    assert "No call came within" in shown.out
+    assert run("source", "hook", "check", "widget").code == 1  # it has no token
+    assert run("source", "add", "other", url, "--install-hook").code == 2
 
 
 def test_sources_are_listed_rotated_granted_and_removed(run):
@@ -89,7 +146,7 @@ def test_why_walks_to_one_sentence_and_deliveries_are_searched(run):
 
 
 def test_the_hook_is_written_with_safe_modes(run, tmp_path):
-    done = run("source", "hook", "widget", "--into", str(tmp_path))
+    done = run("source", "hook", "script", "widget", "--into", str(tmp_path))
     assert done.code == 0
     script, config = tmp_path / "post-receive", tmp_path / "buildfarm-hook.json"
     assert stat.S_IMODE(script.stat().st_mode) == 0o755

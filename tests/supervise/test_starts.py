@@ -13,8 +13,9 @@ from tests.conftest import ROOT
 NEEDLESS = {
     "webapp.front.__main__": {"sqlalchemy", "alembic", "flask", "pydantic", "redis", "requests", "docker"},
     "webapp.follower": {"alembic", "flask", "redis", "rq", "requests", "docker", "cryptography"},
-    "webapp.wsgi": {"alembic", "docker"},
-    "workers.keeper": {"alembic", "flask", "docker"},
+    "webapp.wsgi": {"alembic", "docker", "github", "gitlab"},
+    "workers.keeper": {"alembic", "flask", "docker", "github", "gitlab"},
+    "workers.control": {"alembic", "flask", "github", "gitlab"},
     "workers.builder": {"sqlalchemy", "alembic", "flask"},
     "buildfarm.trust.signer": {"sqlalchemy", "alembic", "flask", "redis", "requests", "docker"},
 }

@@ -72,7 +72,7 @@ class Tour:
         upstream, version = fetch_sdist(project, FOLDER / "upstream")
         bare, clone = make_repositories(upstream, version, name, FOLDER)
         self.command("source", "add", name, f"file://{bare}", "--project", project)
-        self.command("source", "hook", name, "--into", bare / "hooks")
+        self.command("source", "hook", "script", name, "--into", bare / "hooks")
         say(f"connected as source {name!r}; the farm's post-receive hook is in {bare.name}/hooks")
         tag = tags.format(version)
         git(clone, "tag", tag)

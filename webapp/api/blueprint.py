@@ -23,6 +23,7 @@ from webapp.api import (
     promotions,
     queue,
     releases,
+    scmhooks,
     sources,
     tokens,
     users,
@@ -39,7 +40,8 @@ _MAX_BODY = 8 << 20
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
     attempts, builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror,
-    namespaces, projects, promotions, queue, releases, sources, tokens, users, waves, wheel_rules, whoami,
+    namespaces, projects, promotions, queue, releases, scmhooks, sources, tokens, users, waves, wheel_rules,
+    whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 

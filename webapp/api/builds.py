@@ -13,6 +13,7 @@ from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_build
 from buildfarm.farm.waiting import Wait, waits_of
 from buildfarm.index import rebuilds
 from buildfarm.index.showfiles import FileRow, files_of_build
+from buildfarm.scm.answers.show import AnswerRow, answers_of_build
 from buildfarm.sources import show as sources
 from buildfarm.sources.names import full_ref
 from buildfarm.sources.rules import checked_commit
@@ -29,12 +30,13 @@ _TAGS = ["builds"]
 class BuildAnswer(BuildDetail):
     """A build with its jobs, the files it published, and what building them twice has shown.
 
-    `waits` says of each queued job why it is, by its id.
+    `waits` says of each queued job why it is, by its id; `answers` are what the SCM was told of it, in order.
     """
 
     files: tuple[FileRow, ...]
     comparisons: tuple[ComparisonRow, ...]
     waits: dict[str, Wait]
+    answers: tuple[AnswerRow, ...]
 
 
 class BuildQuery(PageQuery):
@@ -147,4 +149,5 @@ def _whole(session: Session, build_id: str) -> BuildAnswer:
         files=tuple(files_of_build(session, build_id)),
         comparisons=tuple(comparisons_of_build(session, build_id)),
         waits=waits_of(session, build_id, farm().settings),
+        answers=tuple(answers_of_build(session, build_id)),
     )

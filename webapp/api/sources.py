@@ -13,6 +13,10 @@ from buildfarm.farm import handover
 from buildfarm.farm.show import BuildRow, latest_builds
 from buildfarm.index import buildview, names
 from buildfarm.scm import connect
+from buildfarm.scm.answers import outbox
+from buildfarm.scm.answers.show import AnsweringRow, answering
+from buildfarm.scm.forges import access
+from buildfarm.scm.forges.access import Given
 from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
 from buildfarm.scm.instep import Step, steps_of
@@ -31,15 +35,17 @@ _TAGS = ["sources"]
 
 @dataclass(frozen=True)
 class SourceAnswer(SourceRow):
-    """A source with its hook's URL, its last builds (the newest first), its last delivery and its step.
+    """A source with its hook's URL, its last builds (the newest first), its last delivery, step and answers.
 
-    `step` says when it was last in step with its SCM.
+    `step` says when it was last in step with its SCM; `answering` what that is told, null where the farm has
+    no token for its API.
     """
 
     hook_url: str
     builds: tuple[BuildRow, ...]
     last_delivery: DeliveryRow | None
     step: Step
+    answering: AnsweringRow | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,19 @@ class NewCredential(Body):
     ca: str = ""
 
 
+class NewScmToken(Body):
+    """How the SCM's API is spoken to; `api_url` empty: where the repository's URL suggests.
+
+    `token` is an access token, or with `app_id` the private key of a GitHub App in PEM form; `ca` are
+    certificates in PEM form. No answer ever shows the token.
+    """
+
+    token: SecretStr
+    api_url: str = ""
+    app_id: str | None = None
+    ca: str = ""
+
+
 class NewSource(Body):
     """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds.
 
@@ -90,6 +109,7 @@ class NewSource(Body):
     scm_settings: GenericSettings | None = None
     tier: str = "dev"
     credential: NewCredential | None = None
+    scm_token: NewScmToken | None = None
 
 
 class Grant(Body):
@@ -153,6 +173,8 @@ def add(json: NewSource) -> Response:
         names.make_local(session, json.projects, source, actor=who.name)
         if json.credential:
             credentials.set_credential(session, source, _credential(json.credential), actor=who.name)
+        if json.scm_token:
+            access.set_access(session, source, _given(json.scm_token), actor=who.name)
         session.flush()
         session.refresh(source)
         return answer(_with_secrets(show.source_row(source), secrets), 201)
@@ -289,6 +311,32 @@ def remove_credential(name: str) -> Response:
         return answer(show.source_row(source))
 
 
+@blueprint.put("/sources/<name>/scm-token")
+@spec.validate(resp=answers(SourceAnswer), tags=_TAGS)
+def set_scm_token(name: str, json: NewScmToken) -> Response:
+    """Keep the token for the SCM's API, in place of the one before: from now on the SCM is told of builds."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        row = access.set_access(session, source, _given(json), actor=who.name)
+        outbox.address_again(session, source.id, row.host)
+        session.flush()
+        return answer(_with_activity(session, [show.source_row(source)])[0])
+
+
+@blueprint.delete("/sources/<name>/scm-token")
+@spec.validate(resp=answers(SourceAnswer), tags=_TAGS)
+def remove_scm_token(name: str) -> Response:
+    """Forget the token; what waits to be told is dropped."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        access.remove_access(session, source, actor=who.name)
+        outbox.drop(session, source.id)
+        session.flush()
+        return answer(_with_activity(session, [show.source_row(source)])[0])
+
+
 @blueprint.get("/sources/<name>/hook")
 @spec.validate(resp=answers(HookFiles), tags=_TAGS)
 def hook(name: str) -> Response:
@@ -308,6 +356,10 @@ def hook(name: str) -> Response:
 
 def _credential(body: NewCredential) -> Credential:
     return Credential(**dict(body))
+
+
+def _given(body: NewScmToken) -> Given:
+    return Given(body.token.get_secret_value().strip(), body.api_url, body.app_id, body.ca)
 
 
 def _hook_url(name: str) -> str:
@@ -334,6 +386,7 @@ def _with_activity(session: Session, rows: list[SourceRow]) -> list[SourceAnswer
             builds=tuple(builds[row.id]),
             last_delivery=deliveries.get(row.id),
             step=steps[row.id],
+            answering=answering(session, row.id),
         )
         for row in rows
     ]

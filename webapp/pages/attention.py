@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.farm import comparisons
 from buildfarm.farm.show import BuildRow
+from buildfarm.scm.answers.show import AnsweringRow
 from buildfarm.scm.instep import REFUSALS, Step
 from buildfarm.scm.reasons import REMEDY, Reason
 from buildfarm.scm.show import DeliveryRow
@@ -86,3 +87,10 @@ def notices(
             )
         )
     return found
+
+
+def notices_of_answers(answering: AnsweringRow | None) -> list[Notice]:
+    """What keeps the SCM from being told of builds."""
+    if answering is None or not answering.trouble:
+        return []
+    return [Notice(f"The SCM is not told of builds now; {answering.waiting} wait.", answering.trouble)]

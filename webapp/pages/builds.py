@@ -16,6 +16,7 @@ from buildfarm.farm.show import BuildDetail, DependencyRow, JobRow, build_detail
 from buildfarm.farm.waiting import waits_of
 from buildfarm.index import rebuilds
 from buildfarm.index.showfiles import files_of_build
+from buildfarm.scm.answers.show import answers_of_build
 from buildfarm.sources import show as sources
 from webapp.api.effects import hand_over, withdraw
 from webapp.context import check_form, farm, require
@@ -69,6 +70,7 @@ def show_one(build_id: str) -> Response:
             "builds/show.html", build=build, is_over=build.state in FINAL, matrix=matrix(build.jobs),
             quotes=_quotes(build), own_end=_ended_by_itself(build), files=files_of_build(session, build_id),
             served=served(build.jobs), waits=waits_of(session, build_id, farm().settings),
+            answers=answers_of_build(session, build_id),
         )  # fmt: skip
 
 

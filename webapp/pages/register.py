@@ -9,6 +9,7 @@ from webapp.pages import (
     account,
     builds,
     channels,
+    connecting,
     deliveries,
     home,
     jobs,
@@ -25,8 +26,8 @@ from webapp.pages import (
 from webapp.pages.throttle import Throttle
 
 _PAGES = (
-    account, builds, channels, deliveries, home, jobs, live, machinery, mirrors, projects, releases, sources,
-    waves, wheel_rules,
+    account, builds, channels, connecting, deliveries, home, jobs, live, machinery, mirrors, projects,
+    releases, sources, waves, wheel_rules,
 )  # fmt: skip
 
 

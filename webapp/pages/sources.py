@@ -9,6 +9,9 @@ from buildfarm.farm import builds
 from buildfarm.farm.show import list_builds
 from buildfarm.index import names
 from buildfarm.scm import connect, show
+from buildfarm.scm.answers.show import answering
+from buildfarm.scm.forges.address import KINDS as API_KINDS
+from buildfarm.scm.hooking.orders import newest
 from buildfarm.scm.instep import steps_of
 from buildfarm.scm.kinds import KINDS
 from buildfarm.scm.why import why
@@ -17,7 +20,7 @@ from buildfarm.sources.names import TIERS, full_ref
 from webapp.api.effects import hand_over
 from webapp.context import check_form, farm, require
 from webapp.pages import home
-from webapp.pages.attention import notices
+from webapp.pages.attention import notices, notices_of_answers
 from webapp.pages.query import text
 from webapp.pages.shell import page
 
@@ -58,10 +61,12 @@ def show_one(name: str) -> Response:
         recent, _ = list_builds(session, source=name, limit=_RECENT)
         deliveries, _ = show.list_deliveries(session, source=name, limit=_RECENT)
         step = steps_of(session, [source.id])[source.id]
+        told, order = answering(session, source.id), newest(session, source.id)
     return page(
         "sources/show.html", source=source, builds=recent, deliveries=deliveries, hook_url=_hook_url(name),
-        notices=notices(source, step, recent, deliveries), step=step,
-        branches=[b for b in source.branches if "*" not in b],
+        notices=[*notices(source, step, recent, deliveries), *notices_of_answers(told)], step=step,
+        branches=[b for b in source.branches if "*" not in b], answering=told, order=order,
+        has_api=source.scm in API_KINDS,
     )  # fmt: skip
 
 
