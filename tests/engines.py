@@ -1,4 +1,4 @@
-"""A second engine of this machine, for what one host has and another one lacks."""
+"""What a host of builds may have beside its own: a second, empty engine; another machine's programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,24 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.sandbox.emulation import emulators
+
 ENGINE = Path(__file__).parents[1] / "docker" / "engine.sh"
+EMULATE = ENGINE.with_name("emulate.sh")
+
+
+@contextmanager
+def emulated_arm64() -> Iterator[None]:
+    """Programs of arm64 run here, by an emulator that is taken out again unless it was there before."""
+    is_there = "aarch64" in emulators()
+    done = subprocess.run([EMULATE, "on", "arm64"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(done.stderr)
+    try:
+        yield
+    finally:
+        if not is_there:
+            subprocess.run([EMULATE, "off", "arm64"], check=True)
 
 
 @contextmanager

@@ -11,7 +11,19 @@ from buildfarm.scm import refs
 from buildfarm.scm.mac import check_header
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Step, Verification
 from buildfarm.scm.secret import Secret, SecretKind
-from buildfarm.scm.wire import at, commit, json_object, line, lowered, number, ref, unparsable, url, usable_id
+from buildfarm.scm.wire import (
+    at,
+    commit,
+    event_name,
+    json_object,
+    line,
+    lowered,
+    number,
+    ref,
+    unparsable,
+    url,
+    usable_id,
+)
 
 _SPACES = {"branch": "refs/heads/", "tag": "refs/tags/"}
 _PULL_REQUEST: Mapping[str, Literal["opened", "updated", "closed"]] = {
@@ -54,9 +66,7 @@ class BitbucketCloud:
         Raises:
             InvalidInput: code `hook.unparsable`.
         """
-        key = line(lowered(headers).get("x-event-key"), 100)
-        if not key:
-            unparsable("The header X-Event-Key is missing, so the event has no name.")
+        key = event_name(headers, "X-Event-Key")
         payload = json_object(headers, body)
         match key:
             case "repo:push":

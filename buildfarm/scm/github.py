@@ -11,7 +11,19 @@ from buildfarm.scm import refs
 from buildfarm.scm.mac import check_header
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Verification
 from buildfarm.scm.secret import Secret, SecretKind
-from buildfarm.scm.wire import at, commit, json_object, line, lowered, number, ref, unparsable, url, usable_id
+from buildfarm.scm.wire import (
+    at,
+    commit,
+    event_name,
+    json_object,
+    line,
+    lowered,
+    number,
+    ref,
+    unparsable,
+    url,
+    usable_id,
+)
 
 _LEGACY = "x-hub-signature"
 _SPACES = {"branch": "refs/heads/", "tag": "refs/tags/"}
@@ -68,9 +80,7 @@ def event_of(headers: Mapping[str, str], header: str, body: bytes) -> Event:
     Raises:
         InvalidInput: code `hook.unparsable`.
     """
-    name = line(lowered(headers).get(header.lower()), 100)
-    if not name:
-        unparsable(f"The header {header} is missing, so the event has no name.")
+    name = event_name(headers, header)
     payload = json_object(headers, body, form=True)
     action = payload.get("action")
     match name, action:

@@ -45,6 +45,18 @@ def unparsable(problem: str, reason: Reason = Reason.BODY_UNPARSABLE) -> NoRetur
     raise InvalidInput(problem, code="hook.unparsable", hint=REMEDY[reason], reason=reason)
 
 
+def event_name(headers: Mapping[str, str], header: str) -> str:
+    """What the sender calls its event, in a header of this name.
+
+    Raises:
+        InvalidInput: code `hook.unparsable`.
+    """
+    name = line(lowered(headers).get(header.lower()), 100)
+    if not name:
+        unparsable(f"The header {header} is missing, so the event has no name.")
+    return name
+
+
 def json_object(headers: Mapping[str, str], body: bytes, *, form: bool = False) -> dict[str, Any]:
     """The JSON object in a body, or in its `payload` field when `form` allows form encoding.
 

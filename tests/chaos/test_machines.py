@@ -12,7 +12,7 @@ import pytest
 from chaos_compiled import compiled
 from chaos_harness import Build, Farm
 
-from buildfarm.sandbox.emulation import emulators
+from tests.engines import emulated_arm64
 
 pytestmark = [
     pytest.mark.system,
@@ -34,20 +34,15 @@ build = { toolchain = "zig" }
 @pytest.fixture
 def machines() -> Iterator[None]:
     """Images of i386, arm64, and of zig for arm64; an emulator for as long as the test lasts."""
-    is_there = "aarch64" in emulators()
-    done = subprocess.run([DOCKER / "emulate.sh", "on", "arm64"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(done.stderr)
-    subprocess.run(
-        [DOCKER / "build-images.sh", "--arch", "i386,arm64", "--with", "zig"],
-        # A mirror may lag with the security updates of further architectures; nothing here needs them.
-        env={**os.environ, "BUILDFARM_DEBIAN_SECURITY_MIRROR": ""},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    yield
-    if not is_there:
-        subprocess.run([DOCKER / "emulate.sh", "off", "arm64"], check=True)
+    with emulated_arm64():
+        subprocess.run(
+            [DOCKER / "build-images.sh", "--arch", "i386,arm64", "--with", "zig"],
+            # A mirror may lag with the security updates of further architectures; nothing here needs them.
+            env={**os.environ, "BUILDFARM_DEBIAN_SECURITY_MIRROR": ""},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        yield
 
 
 @pytest.mark.usefixtures("machines")

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.sandbox.emulation import emulators
 from buildfarm.sandbox.images import list_images
 from buildfarm.sandbox.janitor import reap
 from buildfarm.sandbox.prestart import refill, remember
 from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.validate import validate
+from tests.engines import emulated_arm64
 from tests.sandbox.conftest import C_PROJECT, INSTANCE, hostile_project, source_tar
 
 ROOT = Path(__file__).resolve().parents[2]
-EMULATE = ROOT / "docker" / "emulate.sh"
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.exhaustive,
@@ -48,13 +47,8 @@ def i686(engine):
 @pytest.fixture(scope="session")
 def aarch64(engine):
     """Images of arm64, run by an emulator that is registered for as long as these tests last."""
-    is_there = "aarch64" in emulators()
-    done = subprocess.run([EMULATE, "on", "arm64"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(done.stderr)
-    yield made(engine, "arm64", "aarch64")
-    if not is_there:
-        subprocess.run([EMULATE, "off", "arm64"], check=True)
+    with emulated_arm64():
+        yield made(engine, "arm64", "aarch64")
 
 
 @pytest.fixture(scope="session")
