@@ -2,7 +2,8 @@
 
 Starting Python and its imports often cost more than the work, so they are paid once. What is forked answers
 one question and is gone: nothing of what hostile input did to it outlives it. What it leaves behind in
-its process group is killed, and so is everything when the asking process ends.
+its process group is killed, and so is everything when the asking process ends. A stop that is meant for the
+asking process and reaches the whole group changes nothing here: that process may end its work first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from buildfarm.processes import die_with_parent
 Answer = Callable[[str, Sequence[int]], str]
 
 _MOST_FILES = 2
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(answer: Answer) -> None:
@@ -29,47 +31,50 @@ def serve(answer: Answer) -> None:
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     signal.signal(signal.SIGCHLD, _reap)
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     requests, own_pid = socket.socket(fileno=os.dup(0)), os.getpid()
     with open(os.devnull) as nothing:  # or a child would open something else there
         os.dup2(nothing.fileno(), 0)
     while True:
-        message, descriptors, _flags, _sender = socket.recv_fds(requests, 1, _MOST_FILES + 1)
+        message, descriptors, _flags, _sender = socket.recv_fds(requests, 1, _MOST_FILES + 2)
         if not message:
             return
-        *files, line = descriptors
+        *files, line, life = descriptors
         if os.fork() == 0:
             requests.close()
-            _answer_one(own_pid, files, socket.socket(fileno=line), answer)
+            _answer_one(own_pid, files, socket.socket(fileno=line), life, answer)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _answer_one(server: int, files: Sequence[int], line: socket.socket, answer: Answer) -> None:
+def _answer_one(server: int, files: Sequence[int], line: socket.socket, life: int, answer: Answer) -> None:
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, *_STOPS):
+            signal.signal(number, signal.SIG_DFL)
         gc.disable()  # the process is gone before there is anything to collect
         os.setsid()
         die_with_parent(server)
+        _die_with_asker(life)
         handle = os.pidfd_open(os.getpid())
         socket.send_fds(line, [b"+"], [handle])
         os.close(handle)
         with line.makefile("rb") as asked:
             question = asked.read().decode()
-        _die_with_asker(line, on=True)
-        told = answer(question, files)
-        _die_with_asker(line, on=False)
-        line.sendall(told.encode())
+        line.sendall(answer(question, files).encode())
     finally:
         os._exit(0)
 
 
-def _die_with_asker(line: socket.socket, *, on: bool) -> None:
-    """Have SIGIO, which ends a process, when whoever asked is gone; not while the answer is sent."""
-    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
-    flags = fcntl.fcntl(line, fcntl.F_GETFL)
-    fcntl.fcntl(line, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
+def _die_with_asker(life: int) -> None:
+    """Have SIGIO, which ends a process, when whoever asked is gone and closes the other end of a pipe.
+
+    Nothing is ever written to it: of a socket SIGIO may also tell what came before, after it was read.
+    """
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     gone = select.poll()
-    gone.register(line, 0)
+    gone.register(life, 0)
     if gone.poll(0):  # POLLHUP, which is told unasked
         os._exit(0)
 

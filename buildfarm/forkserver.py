@@ -86,9 +86,10 @@ class ForkServer:
     @contextlib.contextmanager
     def _handed_over(self, files: Sequence[int]) -> Iterator[socket.socket]:
         ours, theirs = socket.socketpair()
-        with ours:
-            with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(self._running(), [b"+"], [*files, theirs.fileno()])
+        life, held = os.pipe()  # the child lives as long as `held` is open
+        with ours, open(held, "wb"):
+            with theirs, open(life, "rb"), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._running(), [b"+"], [*files, theirs.fileno(), life])
             ours.settimeout(_START_SECONDS)
             yield ours
 

@@ -27,12 +27,14 @@ from buildfarm.mirror.page import MirrorFile
 from buildfarm.mirror.tally import Tally
 from buildfarm.storage.blobs import Blobs, Incoming
 from buildfarm.wheels.facts import Expectation, FileFacts
-from buildfarm.wheels.validate import validate_in_sandbox
+from buildfarm.wheels.validate import UNCHECKED, validate_in_sandbox
 
 FILE_BYTES = 8 * 2**30
 _CHUNK = 1 << 18
 #: How often a process looks at a file that another one fetches, seconds.
 _POLL_S = 0.005
+#: How long a file that could not be checked is not tried again, seconds: each try is a download and a check.
+_UNCHECKED_S = 60.0
 _log = log.get(__name__)
 
 
@@ -130,6 +132,8 @@ class Files:
         self._settings = settings
         self._lock = threading.Lock()
         self._growing: dict[str, Growing] = {}
+        #: Until when files that could not be checked are left alone, by name.
+        self._unchecked: dict[str, float] = {}
 
     def known(self, filename: str) -> UpstreamFile | None:
         """What is known of a file that was fetched once; its bytes may have been evicted."""
@@ -151,8 +155,17 @@ class Files:
         return known
 
     def fetch(self, project: str, row: MirrorFile) -> Growing:
-        """Begin to fetch a file, or join whoever does."""
+        """Begin to fetch a file, or join whoever does.
+
+        Raises:
+            ExternalFailure: `file.v-01`, it could not be checked a moment ago.
+        """
         with self._lock:
+            if self._unchecked.get(row.filename, 0.0) > time.monotonic():
+                raise ExternalFailure(
+                    f"V-01: {row.filename} could not be checked a moment ago.",
+                    code=UNCHECKED, hint="Ask again in a minute.", rule="V-01",
+                )  # fmt: skip
             growing = self._growing.get(row.filename)
             if growing is None:
                 growing = self._growing[row.filename] = Growing(self._blobs, row.size)
@@ -167,6 +180,8 @@ class Files:
             outcome = err
         with self._lock:
             del self._growing[row.filename]
+            if isinstance(outcome, ExternalFailure) and outcome.code == UNCHECKED:
+                self._unchecked[row.filename] = time.monotonic() + _UNCHECKED_S
         growing.finish(outcome)
 
     def _locked(self, project: str, row: MirrorFile, growing: Growing) -> UpstreamFile:
@@ -216,6 +231,7 @@ class Files:
             Forbidden: `mirror.refused`, the validator refuses it.
             IntegrityFailure: `blob.digest`, these are not the bytes that the page announces.
             LimitExceeded: `blob.too_large`.
+            ExternalFailure: `file.v-01`, the check crashed or ran out of time.
         """
         with self._slot(row.filename) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -77,7 +77,7 @@ class Upstream:
             NotFound: `mirror.unknown_file`.
             Forbidden: `mirror.refused`, the validator refused it.
             IntegrityFailure: `mirror.digest_changed`, or the bytes are not what the page announced.
-            ExternalFailure: `mirror.unreachable`.
+            ExternalFailure: `mirror.unreachable`; `file.v-01`, its check crashed or ran out of time.
         """
         return self.files.held(filename) or self.fetch(name, self.row(name, filename)).whole()
 

@@ -50,7 +50,7 @@ RULES = _listed(
     ("N-03", "always", "the project name follows the name grammar", "P: PEP 508"),
     ("N-04", "ours", "the wheel name parses; project and version are normalised", "P: PEP 427"),
     ("N-05", "ours", "the sdist name is {name}-{version}.tar.gz, both normalised", "P: PEP 625"),
-    ("N-06", "never", "a local version is for channels that allow it", "P: PEP 440"),
+    ("N-06", "never", "a local version is told; a dev build has one and is not promoted", "P: PEP 440"),
     ("N-07", "ours", "the platform tag is known and portable", "P: PEP 425, 600, 656"),
     ("Z-01", "always", "the archive is the whole file and carries no comments", "A: polyglots"),
     ("Z-02", "always", "records come as members, directory, end; nothing else", "P: APPNOTE 4.3.6"),

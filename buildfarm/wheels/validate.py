@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
-from buildfarm.errors import FarmError, InvalidInput, LimitExceeded
+from buildfarm.errors import ExternalFailure, FarmError, InvalidInput, LimitExceeded
 from buildfarm.forkserver import ForkServer
 from buildfarm.wheels import descriptions
 from buildfarm.wheels.facts import Check, Expectation, FileFacts
@@ -28,6 +28,10 @@ from buildfarm.wheels.tools import tools
 from buildfarm.wheels.wheel import check_wheel
 
 sandbox = ForkServer("buildfarm.wheels.checking")
+#: The code of a file that could not be checked.
+UNCHECKED = "file.v-01"
+#: Of refusals that are no `InvalidInput`, by code.
+_KINDS: Mapping[str, type[FarmError]] = {"file.f-05": LimitExceeded, UNCHECKED: ExternalFailure}
 
 
 def validate(source: Path | int, expectation: Expectation) -> FileFacts:
@@ -84,8 +88,9 @@ def validate_in_sandbox(path: Path, expectation: Expectation) -> FileFacts:
     description is rendered too, in another child (M-10).
 
     Raises:
-        InvalidInput: as `validate`; V-01 when the child crashed or ran into a limit.
-        LimitExceeded: as `validate`.
+        InvalidInput, LimitExceeded: as `validate`, but for V-01.
+        ExternalFailure: `file.v-01`, the child crashed or ran into a limit. That may be the file's doing or
+            the machine's, nobody can say, so it is no verdict to keep.
     """
     with path.open("rb") as file:
         facts = _read_answer(sandbox.ask(expectation.to_json().encode(), file.fileno()))
@@ -100,13 +105,12 @@ def _read_answer(answer: bytes) -> FileFacts:
         if "facts" in fields:
             return FileFacts.from_json(fields["facts"])
         error: dict[str, str] = fields["refused"]
-        code, message, hint = error["code"], error["message"], error["hint"]
+        kind = _KINDS.get(error["code"], InvalidInput)
+        refused = kind(error["message"], **{name: error[name] for name in ("code", "hint", "rule", "entry")})
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise refusal(
-            "V-01", "the file could not be checked: the checker crashed or hit its limits."
-        ) from None
-    kind = LimitExceeded if code == "file.f-05" else InvalidInput
-    raise kind(message, code=code, hint=hint, rule=error["rule"], entry=error["entry"])
+        sentence = "V-01: the file could not be checked: the checker crashed or hit its limits."
+        raise ExternalFailure(sentence, code=UNCHECKED, rule="V-01") from None
+    raise refused
 
 
 def answer_for(descriptor: int, expectation: Expectation) -> str:

@@ -124,7 +124,7 @@ def open_site(sqlite_template: Path, tmp_path: Path) -> Iterator[Callable[..., S
 @pytest.fixture
 def home(open_site, upstream, vault) -> Iterator[Site]:
     """A farm with a network; upstream has `gadget`, which needs `gizmo`. Its journal is signed at once."""
-    site = open_site("home", upstreams=[upstream.url], timeout_s=5)
+    site = open_site("home", upstreams=[upstream.url], timeout_s=30)
     for name, filename, data in (("gadget", GADGET, GADGET_BYTES), ("gizmo", GIZMO, GIZMO_BYTES)):
         upstream.page(name, entry(filename, data))
         upstream.put(f"/files/{filename}", data)
@@ -346,7 +346,7 @@ def test_what_is_known_otherwise_is_not_taken_in(run, bundle, open_site, upstrea
     other = wheel("gizmo", "2.0", code="y = 2\n")[1]
     upstream.page("gizmo", entry(GIZMO, other if what == "digest" else GIZMO_BYTES))
     url = upstream.url if what == "digest" else upstream.url.replace("127.0.0.1", "localhost")
-    site = open_site("third", upstreams=[url], timeout_s=5)
+    site = open_site("third", upstreams=[url], timeout_s=30)
     before = site.files("gizmo")
     code, out, _err = run(site, "import", "mirror", bundle, *trust(bundle), "--json")
     rule = "mirror.digest_changed" if what == "digest" else "mirror.owner"

@@ -11,14 +11,17 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import select
 
 from buildfarm import clock
-from buildfarm.errors import Forbidden
+from buildfarm.errors import ExternalFailure, Forbidden
 from buildfarm.index import channels, guarded, names, namespaces
+from buildfarm.journal.model import JournalRow
 from buildfarm.mirror import pages
 from buildfarm.mirror.model import GuardEvent, Supplement
 from buildfarm.mirror.policy import Policy
@@ -43,7 +46,7 @@ def entry(filename: str = WHEEL, data: bytes = BYTES, **changes: Any) -> dict[st
 @pytest.fixture
 def mirrored(open_house, upstream):
     """A farm with the channels `mirror` and `all`; upstream has one wheel of `gadget`."""
-    house = open_house(mirror={"upstreams": [upstream.url], "timeout_s": 30, "stale_wait_s": 0.3})
+    house = open_house(mirror={"upstreams": [upstream.url], "timeout_s": 30, "stale_wait_s": 20})
     with house.database.begin() as session:
         channels.create_mirror(session)
     upstream.page("gadget", entry())
@@ -318,6 +321,23 @@ def test_a_file_that_breaks_a_rule_is_refused_with_its_sentence(mirrored, upstre
     assert page(mirrored)["files"] == []
     assert upstream.paths().count(f"/files/{WHEEL}") == 1
     assert not mirrored.farm.blobs.has(hashlib.sha256(evil).hexdigest())
+
+
+def test_a_file_that_could_not_be_checked_is_not_refused_for_good(mirrored, monkeypatch) -> None:
+    page(mirrored)
+    tried = []
+    with monkeypatch.context() as crashing:
+        crashing.setattr("buildfarm.wheels.validate.sandbox.ask", lambda *_: tried.append(1) or b"")
+        for _again in range(2):  # each try costs a download and what the check may use
+            with pytest.raises(ExternalFailure, match="V-01"):
+                mirrored.farm.upstream.file("gadget", WHEEL)
+        assert len(tried) == 1
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 61, sleep=time.sleep)
+    monkeypatch.setattr("buildfarm.mirror.files.time", later)
+    assert ask(mirrored, f"/mirror/{URL}").data == BYTES
+    with mirrored.database.read() as session:
+        kinds = session.scalars(select(JournalRow.kind)).all()
+    assert ("mirror.first_sight" in kinds, "mirror.refuse" in kinds) == (True, False)
 
 
 # Over real processes --------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def entry(filename: str, **more: object) -> dict[str, object]:
 
 @pytest.fixture
 def house(open_house, upstream):
-    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 5})
+    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30})
     with house.farm.database.begin() as session:
         session.merge(Channel(name="mirror", kind="mirror", rank=90, public=False, parts=[], policy={}))
     upstream.page("gadget", entry(WHEEL), entry(SDIST))

@@ -22,7 +22,7 @@ WHEEL, BYTES = wheel("gadget", "1.0")
 @pytest.fixture
 def farm(open_house, upstream):
     return open_house(
-        mirror={"upstreams": [upstream.url.replace("://", "://u:secret@")], "timeout_s": 0.4}
+        mirror={"upstreams": [upstream.url.replace("://", "://u:secret@")], "timeout_s": 30}
     ).farm
 
 

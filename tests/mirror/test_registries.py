@@ -63,7 +63,7 @@ def site_with(open_house, root):
     """Opens such a site; with a token, the same farm again with other settings."""
 
     def make(token: str = "", **mirror: object) -> Site:
-        named = {"crates_index": f"sparse+{root}/index/", "go_proxy": f"{root}/proxy", "timeout_s": 2.0}
+        named = {"crates_index": f"sparse+{root}/index/", "go_proxy": f"{root}/proxy", "timeout_s": 30}
         house = open_house(mirror=named | mirror)
         if not token:
             _, jobs = house.build(house.source(), "cp313-manylinux_2_28_x86_64")

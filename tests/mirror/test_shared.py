@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from buildfarm.errors import Forbidden
 from buildfarm.index import channels, guarded
 from buildfarm.mirror.policy import parse
 from buildfarm.shared import Shared
-from tests.conftest import wait_for, wheel
+from tests.conftest import open_farm, wait_for, wheel
+from tests.postgresql import PostgresCluster
 
 WHEEL, BYTES = wheel("gadget", "1.0")
 
@@ -25,13 +28,13 @@ class Gate:
 
     def work(self) -> int:
         self.begun += 1
-        assert self.open.wait(20)
+        assert self.open.wait(60)
         return self.begun
 
 
 @pytest.fixture
 def mirrored(open_house, upstream):
-    house = open_house(mirror={"upstreams": [upstream.url], "timeout_s": 20})
+    house = open_house(mirror={"upstreams": [upstream.url], "timeout_s": 60})
     with house.database.begin() as session:
         channels.create_mirror(session)
     upstream.page("gadget", {"filename": WHEEL, "url": f"../../files/{WHEEL}", "size": len(BYTES)})
@@ -59,7 +62,7 @@ def test_a_failure_is_everybodys_and_nobodys_afterwards() -> None:
     shared, gate = Shared[int](), threading.Event()
 
     def fail() -> int:
-        gate.wait(20)
+        gate.wait(60)
         raise ValueError("no")
 
     with ThreadPoolExecutor(2) as pool:
@@ -89,12 +92,12 @@ def test_many_at_once_have_it_decided_once(mirrored, monkeypatch, what: str) -> 
     monkeypatch.setattr(Future, "result", lambda self, *a: joined.append(self) or result(self, *a))
 
     def one() -> object:
-        barrier.wait(20)
+        barrier.wait(60)
         return ask(*path)
 
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(one) for _ in range(20)]
-        barrier.wait(20)
+        barrier.wait(60)
         wait_for(lambda: gate.begun == 1 and len(joined) == 19)
         gate.open.set()
     assert len({str(each.result()) for each in asked}) == 1
@@ -119,3 +122,23 @@ def test_a_decision_that_a_policy_overtook_is_made_anew(mirrored, monkeypatch) -
         gate.open.set()
         with pytest.raises(Forbidden):
             asked.result()
+
+
+def test_two_processes_that_make_a_page_for_the_first_time_agree_on_its_serial(
+    postgres: PostgresCluster, tmp_path: Path
+) -> None:
+    postgres.empty("farm")
+    house = open_farm(postgres.url("farm"), tmp_path)
+    overtaken: list[int] = []
+
+    def other_is_faster(*_args: object) -> None:
+        if not overtaken:
+            overtaken.append(0)
+            overtaken[0] = ask()
+
+    def ask() -> int:
+        return house.farm.mirrored._serial("mirror", "gadget", b"the page", None)
+
+    event.listen(house.database._write_session, "before_flush", other_is_faster)
+    assert (ask(), overtaken) == (1, [1])
+    house.database.close()

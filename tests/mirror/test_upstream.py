@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -45,7 +45,7 @@ def entry(data: bytes = BYTES, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def mirrored(open_house, upstream):
     """A farm that follows the stub; `gadget` has one wheel."""
-    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 0.5})
+    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30})
     upstream.page("gadget", entry())
     upstream.put(f"/files/{WHEEL}", BYTES)
     return house
@@ -169,7 +169,7 @@ def test_an_older_page_is_not_followed(mirrored, upstream, monkeypatch) -> None:
 
 
 def test_while_upstream_is_away_slow_or_confused_the_last_page_stands(
-    mirrored, upstream, monkeypatch
+    mirrored, upstream, open_house, monkeypatch
 ) -> None:
     good = view(mirrored)
     later(monkeypatch)
@@ -181,9 +181,11 @@ def test_while_upstream_is_away_slow_or_confused_the_last_page_stands(
     assert view(mirrored) == good
     upstream.put("/simple/gadget/", b"{}", "application/octet-stream")
     assert view(mirrored) == good
-    upstream.before = lambda _path: time.sleep(1.2)
-    assert view(mirrored) == good
-    upstream.before = lambda _path: None
+    upstream.page("gadget", entry(), entry(filename="gadget-2.0.tar.gz"))
+    gate = threading.Event()
+    upstream.before = lambda _path: gate.wait(60)
+    assert view(open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 0.5})) == good
+    gate.set()
     later(monkeypatch)
     for status in (502, 403):
         upstream.put("/simple/other/", b"oops", status=status)

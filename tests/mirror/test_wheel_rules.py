@@ -60,7 +60,7 @@ def wheel_of(version: str, tag: str) -> dict[str, object]:
 
 @pytest.fixture
 def house(open_house, upstream):
-    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 5})
+    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30})
     with house.database.begin() as session:
         for name, kind, parts in (("mirror", "mirror", []), ("all", "union", ["stable", "mirror"])):
             session.merge(Channel(name=name, kind=kind, rank=90, public=False, parts=parts, policy={}))

@@ -200,7 +200,7 @@ class Process:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def start_signer(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         )
         started = Process(process, data, socket, SignerClient(socket))
         running.append(started)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(ExternalFailure):
                 started.client.health()

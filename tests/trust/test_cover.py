@@ -109,4 +109,4 @@ def test_a_signer_that_hangs_does_not_keep_the_keeper_from_sweeping(
     finally:
         signer.process.send_signal(signals.SIGCONT)
         keeper.terminate()
-        assert keeper.wait(20) == 0
+        assert keeper.wait(60) == 0

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from buildfarm.cli.up import SIGNER_UID
 from buildfarm.errors import ExternalFailure, Forbidden
 from buildfarm.trust.client import SignerClient
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.system,
@@ -35,8 +35,7 @@ def farm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("up")
     data = folder / ("deep-" + "x" * 90) / ("deeper-" + "y" * 90) / "farm"
     ready = folder / "ready.json"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     with (folder / "up.log").open("wb") as log:
