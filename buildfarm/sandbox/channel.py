@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,7 +83,7 @@ class Channel:
         cache: where compilers find what they made before; None where they have no cache.
         bytecode: what is known of wheels that pass; None where it is of no use.
         accepts: which names files may have that are handed out.
-        on_facts: called while the container still waits for the answer to its last word.
+        on_facts: entered before the container's last word counts, and left after; it waits for the answer.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Channel:
         bytecode: Bytecode | None = None,
         *,
         accepts: Callable[[str], bool] = is_distribution,
-        on_facts: Callable[[], object] = lambda: None,
+        on_facts: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.traffic = Traffic()
         self.cache = cache
@@ -164,9 +165,8 @@ class Channel:
         facts = json.loads(body)
         if not isinstance(facts, dict):
             raise ValueError("facts are an object")
-        with self._lock:
+        with self._on_facts(), self._lock:
             self.traffic.facts = facts
-        self._on_facts()
 
     def take_output(self, filename: str, size: int, body: _Readable) -> str | None:
         """Store one finished file; the answer says why it was refused, None that it was taken.

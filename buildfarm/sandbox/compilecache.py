@@ -34,7 +34,6 @@ class CompileCache:
         self._folder = folder
         self._lock = threading.Lock()
         self._left = room
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get(self, key: str) -> bytes | None:
         """An entry; None when there is none, or when that is no key."""
@@ -58,15 +57,18 @@ class CompileCache:
                 return True
         part = self._folder / f"{key}.{uuid.uuid4().hex}"
         try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             part.write_bytes(data)
             part.rename(self._folder / key)
         except OSError:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
         return True
 
     def trim(self, room: int = ROOM) -> None:
         """Remove the longest unused entries until the rest has room."""
-        trim(self._folder, room)
+        if self._folder.exists():
+            trim(self._folder, room)
 
 
 def trim(folder: Path, room: int) -> None:

@@ -1,11 +1,12 @@
 """One container's life: start, attach, watch, remove. It is always removed.
 
-Log driver `none` means that nothing is stored by the engine; a container says nothing before it has its
-plan, and by then somebody reads.
+Log driver `none` means that nothing is stored by the engine; a container says nothing before its
+builder comes to one of its pipes, and by then somebody reads.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -26,6 +27,11 @@ from buildfarm.sandbox.spec import Limits
 from buildfarm.sandbox.usage import Usage
 
 _log = log.get(__name__)
+
+#: How long what a container printed just before its end may be on its way to us, in seconds.
+_LAST_WORDS_S = 1.0
+#: Seconds between two looks at a container, and after which a kill is taken to have been lost.
+_LOOK_S, _KILL_AGAIN_S = 0.2, 5.0
 
 Stop = Literal["cancelled", "deadline", "idle", "probing"]
 
@@ -63,7 +69,7 @@ class Container:
         self._woken.set()
 
     def watch(self, should_stop: Callable[[], Stop | None], is_over: Callable[[], bool]) -> Ended:
-        """Wait for the end, asking `should_stop` several times a second; kill when it says so.
+        """Wait for the end, asking `should_stop` several times a second; kill when it says so, until it ends.
 
         A container that `is_over` has ended well and said so. Its process is not waited for where the kernel
         tells what it used: nothing of what it may still do is looked at.
@@ -72,15 +78,21 @@ class Container:
             ExternalFailure: the engine went away, or what it sent could not be taken.
         """
         stopped: Stop | None = None
+        looked_at = killed_at = -math.inf
         while not self._drained.is_set():
             if not stopped and self.usage.oom_kills is not None and is_over():
                 return Ended(0, None, bool(self.usage.oom_kills), self.usage.pids_refused or 0)
-            if self._woken.wait(0.2):
-                self._woken.clear()
+            self._woken.wait(_LOOK_S)
+            self._woken.clear()
+            # What runs inside may wake this as often as it likes.
+            if (now := time.monotonic()) < looked_at + _LOOK_S:
                 continue
+            looked_at = now
             self.usage.sample()
-            if stopped is None and (stopped := should_stop()):
+            stopped = stopped or should_stop()
+            if stopped and now > killed_at + _KILL_AGAIN_S:
                 self.kill()
+                killed_at = now
         if self._broken:
             raise self._broken
         with engine_errors("waiting for a container"):
@@ -200,6 +212,12 @@ def using(
         container = Container(client, container_id, str(facts["Image"]), usage)
         reader = threading.Thread(target=container._drain, args=(stream, feed), daemon=True)
         reader.start()
+        if not facts["State"]["Running"]:
+            # The engine tells no end of an output to who attaches after it.
+            reader.join(timeout=_LAST_WORDS_S)
+            if reader.is_alive():
+                with engine_errors("letting go of an ended container"):
+                    stream.close()
         try:
             client.rename(container_id, name)
         except docker.errors.APIError as error:  # a container of that name is still being removed

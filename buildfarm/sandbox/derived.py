@@ -7,6 +7,7 @@ installed. A build finds them in its image, because it can neither be root nor r
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from buildfarm.sandbox.containers import Stop
 _SCRIPT = Path(__file__).parents[2] / "docker" / "derive-image.sh"
 _NO_SUCH_PACKAGES = 3
 _LOOK_S = 0.5
+#: How long the script may take to remove what it made, in seconds.
+_TRAP_S = 30
 
 
 def derived_image(
@@ -61,6 +64,7 @@ def derived_image(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )
     with process:
         while True:
@@ -69,8 +73,7 @@ def derived_image(
                 break
             except subprocess.TimeoutExpired:
                 if should_stop():
-                    process.terminate()  # its trap removes the container and the scratch
-                    process.communicate()
+                    _end(process)
                     return None
     lines = said.splitlines()
     for line in lines:
@@ -81,3 +84,13 @@ def derived_image(
     if process.returncode == _NO_SUCH_PACKAGES:
         raise InvalidInput(f"The image's distribution cannot install that: {reason}.", code="image.packages")
     raise ExternalFailure(f"No image with these packages was made: {reason}.", code="image.packages_failed")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the script and all that it started: whatever held its pipes would be waited for."""
+    os.killpg(process.pid, signal.SIGTERM)  # its trap removes the container and the scratch
+    try:
+        process.communicate(timeout=_TRAP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

@@ -83,16 +83,25 @@ class Started:
         return self.given / "plan"
 
     @property
+    def broken(self) -> Path:
+        """The pipe that the container waits at when its image could not be made ready."""
+        return self.given / "broken"
+
+    @property
     def door(self) -> Path:
         """The directory of the container's socket."""
         return self.folder / "door"
 
     def tell(self, plan: Mapping[str, Any], has_given_up: Callable[[], bool]) -> bool:
-        """Write the plan, once the container listens; False when it is given up before that."""
+        """Write the plan, once the container wants it.
+
+        False when it is given up before that, and when the container could not make ready: it says why now.
+        """
         while not has_given_up():
-            try:
-                pipe = os.open(self.plan, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:  # nobody has opened it for reading yet
+            if (pipe := _opened(self.broken)) is not None:
+                os.close(pipe)
+                return False
+            if (pipe := _opened(self.plan)) is None:
                 time.sleep(_PAUSE_S)
                 continue
             os.set_blocking(pipe, True)
@@ -105,6 +114,14 @@ class Started:
         return False
 
 
+def _opened(pipe: Path) -> int | None:
+    """A pipe opened for writing; None while nobody has opened it for reading."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def start_one(client: docker.APIClient, kind: Kind, folder: Path, instance: str) -> Started:
     """Start a container of a kind with its directories in `folder`, which must not exist.
 
@@ -115,8 +132,9 @@ def start_one(client: docker.APIClient, kind: Kind, folder: Path, instance: str)
     given, door, scripts = (directory(folder / name) for name in ("in", "door", "farm"))
     _copy_scripts(scripts)
     started = Started("", folder)
-    os.mkfifo(started.plan)
-    started.plan.chmod(0o644)
+    for pipe in (started.plan, started.broken):
+        os.mkfifo(pipe)
+        pipe.chmod(0o644)
     # The watch of the attempt is the limit; this one holds when every process of the farm has died.
     last_resort = ["timeout", "--kill-after=10", f"{_LIFE_S + kind.limits.seconds + 30:.0f}"]
     container_id = start(

@@ -109,6 +109,7 @@ class AttemptSpec(_Frozen):
     build_wheel: bool = True
     build_sdist: bool = False
     wheel_build: int | None = Field(default=None, ge=1)
+    local_version: Annotated[str, Field(pattern=r"^[a-z0-9]+(\.[a-z0-9]+)*$")] | None = None
     repair: bool | list[str] = True
     expect_native: bool | None = None
     test: TestPlan | None = None

@@ -7,9 +7,9 @@ was started ahead, where there is one of its kind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,8 @@ class Stage:
         self._started = started
         name = f"{instance}.{spec.job_id}.{spec.attempt}.{kind.script}"
         with ExitStack() as stack:
+            # Closed after the container is gone: connections that it holds would keep its door open.
+            door = stack.enter_context(ExitStack())
             self.container: Container = stack.enter_context(
                 using(client, started.container_id, name, self._hold)
             )
@@ -84,9 +86,9 @@ class Stage:
                 spec.limits,
                 cache,
                 Bytecode(bytecode, kind) if bytecode else None,
-                on_facts=self._sample,
+                on_facts=self._last_word,
             )
-            self._channel = stack.enter_context(channel)
+            self._channel = door.enter_context(channel)
             self._stack = stack.pop_all()
 
     def run(
@@ -139,8 +141,11 @@ class Stage:
             self._said_all.set()
             self.container.wake()
 
-    def _sample(self) -> None:
+    @contextmanager
+    def _last_word(self) -> Iterator[None]:
+        """What it used is known before its last word is, by which it may be over."""
         self.container.usage.sample()
+        yield
         self.container.wake()
 
 

@@ -16,10 +16,11 @@ from buildfarm.cli.main import cli
 from buildfarm.index import namespaces
 from tests.conftest import House, environment, open_farm
 from tests.front import stage
-from tests.front.conftest import Site, free_port, listens
+from tests.front.conftest import Site, listens
 from tests.front.wire import Answer
 from tests.index.conftest import put_one
 from tests.nginx.stub import StubWeb
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 LOCAL = "my_widget-1.0+cu121-py3-none-any.whl"
@@ -40,8 +41,7 @@ class Appliance(Site):
         command = ["nginx", "-e", self.out / "error.log", "-c", self.out / "nginx.conf", "-g", "daemon off;"]
         with (self.folder / "nginx.log").open("ab") as log:
             self.processes["nginx"] = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for(lambda: listens(self.port) or self.processes["nginx"].poll() is not None, seconds=30)
-        assert self.processes["nginx"].poll() is None, self.log("nginx")
+        self.wait_for_start("nginx", lambda: listens(self.port))
 
     def end(self) -> None:
         self.stop("nginx")  # killed, it would leave its workers

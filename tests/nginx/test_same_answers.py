@@ -229,3 +229,15 @@ def test_other_methods_are_webs(shared: Appliance) -> None:
             ours, web = shared.ask(request), shared.ask_web(request)
             assert seen(ours, method) == seen(web, method)
             assert ours.status == 405
+
+
+def test_files_of_a_stage_are_asked_for_anew(shared: Appliance) -> None:
+    tree = shared.house.tree
+    (link,) = (tree.root / "dev" / "files" / "my-widget").glob(WHEEL)
+    tree.link(f"pr-widget-1/files/my-widget/{WHEEL}", link.resolve())
+    token = shared.house.token("read:dev", "build")
+    request = get(f"/pr-widget-1/files/my-widget/{WHEEL}", basic(token))
+    ours, web = shared.ask(request), shared.ask_web(request)
+    assert seen(ours, "GET") == seen(web, "GET")
+    assert (ours.status, is_webs(ours)) == (200, False)
+    assert ours.headers["cache-control"] == "max-age=0, must-revalidate, private"

@@ -1,4 +1,7 @@
-"""Source archives: the same members, the same bytes whoever packed them when; wheels with a build number."""
+"""Source archives: the same members, the same bytes whoever packed them when.
+
+Wheels with a build number, and with a local version.
+"""
 
 import base64
 import gzip
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.sandbox.inside.archives import normalise, number
+from buildfarm.sandbox.inside.archives import localise, normalise, number
 
 EPOCH = 1_700_000_000
 NAMES = st.lists(st.text("abcé-._", min_size=1, max_size=120), min_size=1, max_size=6, unique=True)
@@ -125,3 +128,53 @@ def test_what_is_no_wheel_gets_no_number(tmp_path):
     for path in (broken, empty, packed_wheel(tmp_path, "p.whl", WHEEL)):
         with pytest.raises(RuntimeError, match=r"p.*\.whl"):
             number(str(path), 1)
+
+
+LOCAL = "p-1+pr17.g0123"
+METADATA = b"Metadata-Version: 2.1\r\nName: p\r\nversion: 1\r\n\r\nVersion: 9 is the next one.\n"
+
+
+def test_a_local_version_changes_the_name_the_folders_and_what_tells_of_it(tmp_path):
+    members = WHEEL | {
+        f"{INFO}/METADATA": METADATA,
+        "p-1.data/scripts/run": b"#!python\n",
+        "p-1.datas/x": b"",
+        f"{INFO}/RECORD": WHEEL[f"{INFO}/RECORD"] + b"p-1.data/scripts/run,sha256=eee,9\np-1.datas/x,,\n",
+    }
+    old = packed_wheel(tmp_path, "p-1-py3-none-any.whl", members)
+    with zipfile.ZipFile(old) as archive:
+        before = about(archive)
+    new = localise(str(old), "pr17.g0123")
+    assert [one.name for one in tmp_path.iterdir()] == [f"{LOCAL}-py3-none-any.whl"]
+
+    def moved(name):
+        return name.replace(f"{INFO}/", f"{LOCAL}.dist-info/").replace("p-1.data/", f"{LOCAL}.data/")
+
+    with zipfile.ZipFile(new) as archive:
+        assert about(archive) == [(moved(name), *more) for name, *more in before]
+        assert archive.testzip() is None
+        said = archive.read(f"{LOCAL}.dist-info/METADATA")
+        assert said == METADATA.replace(b"version: 1", b"version: 1+pr17.g0123")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(said).digest()).rstrip(b"=").decode()
+        told = f"{INFO}/METADATA,sha256={digest},{len(said)}"
+        now = members[f"{INFO}/RECORD"].decode().replace(f"{INFO}/METADATA,sha256=ddd,8", told)
+        assert archive.read(f"{LOCAL}.dist-info/RECORD").decode() == moved(now)
+        for member in ("p.py", "odd, name.txt", f"{INFO}/WHEEL", "p-1.data/scripts/run", "p-1.datas/x"):
+            assert archive.read(moved(member)) == members[member]
+    with zipfile.ZipFile(number(new, 3)) as archive:
+        assert f"{LOCAL}.dist-info/WHEEL" in archive.namelist()
+    assert [one.name for one in tmp_path.iterdir()] == [f"{LOCAL}-3-py3-none-any.whl"]
+
+
+def test_a_local_version_of_the_project_s_own_stays(tmp_path):
+    path = packed_wheel(tmp_path, "p-1.1.dev3+g1a2b-py3-none-any.whl", WHEEL)
+    before = path.read_bytes()
+    assert localise(str(path), "g0123") == str(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("metadata", [b"Name: p\n\nVersion: 1\n", b""])
+def test_a_wheel_that_states_no_version_gets_no_local_one(tmp_path, metadata):
+    path = packed_wheel(tmp_path, "p-1-py3-none-any.whl", WHEEL | {f"{INFO}/METADATA": metadata})
+    with pytest.raises(RuntimeError, match=r"p-1-py3-none-any.whl cannot be made p-1\+g0-py3-none-any.whl"):
+        localise(str(path), "g0")

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ WHEEL = "x-1-py3-none-any.whl"
 
 class Client(http.client.HTTPConnection):
     def __init__(self, directory):
-        super().__init__("farm", timeout=10)
+        super().__init__("farm", timeout=60)
         self.directory = directory
 
     def connect(self):
@@ -88,7 +89,7 @@ def test_the_index_is_relayed_with_its_headers(door, tmp_path):
 
 
 def test_many_requests_are_answered_at_the_same_time(door):
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
 
     class Index(FakeFarm):
         def index_get(self, path, headers):
@@ -105,7 +106,7 @@ def test_many_requests_are_answered_at_the_same_time(door):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(15)
+        thread.join(60)
     for other in clients:
         other.close()
 
@@ -370,3 +371,21 @@ def test_a_length_is_required(door):
     client.endheaders()
 
     assert client.getresponse().status == 411
+
+
+def test_what_is_looked_at_before_the_last_word_counts_is_known_by_then(tmp_path):
+    """A watch that saw the end first would miss that a child was killed for its memory."""
+    directory, outputs, seen = tmp_path / "door", tmp_path / "out", []
+    directory.mkdir()
+    outputs.mkdir()
+
+    @contextmanager
+    def looked():
+        seen.append(channel.traffic.has_ended_well)
+        yield
+        seen.append(channel.traffic.has_ended_well)
+
+    channel = Channel(FakeFarm(), directory, outputs, Limits(), on_facts=looked)
+    with channel, closing(Client(directory)) as client:
+        assert client.ask("PUT", "/facts", b'{"exit_code": 0}')[0] == 201
+    assert seen == [False, True]

@@ -1,11 +1,13 @@
 """System packages of a recipe: an image that has them, made once, outside the build."""
 
+import time
 import zipfile
 from io import BytesIO
 
 import pytest
 
 import docker
+from buildfarm.sandbox.derived import derived_image
 from buildfarm.sandbox.images import list_images
 from tests.sandbox.conftest import C_PROJECT
 
@@ -61,3 +63,21 @@ def test_a_package_that_the_distribution_lacks_is_the_recipes_fault(attempt, der
     assert outcome.failure_class == "system-package"
     assert "Unable to locate package libnosuch-dev" in outcome.first_error
     assert farm.artifacts == {}
+
+
+def test_what_its_script_waits_for_keeps_no_cancelled_attempt(engine, images, tmp_path, monkeypatch):
+    script = tmp_path / "waits.sh"
+    script.write_text(
+        "#!/bin/bash\ntrap 'touch \"$BUILDFARM_IMAGE_CACHE/left\"' EXIT\n"
+        'touch "$BUILDFARM_IMAGE_CACHE/begun"\nsleep 240\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr("buildfarm.sandbox.derived._SCRIPT", script)
+    begun = time.monotonic()
+    image = derived_image(
+        images["builder"], ["liblz4-dev"], docker_host=engine, cache=tmp_path, say=print,
+        should_stop=lambda: "cancelled" if (tmp_path / "begun").exists() else None,
+    )  # fmt: skip
+    assert image is None
+    assert (tmp_path / "left").exists()
+    assert time.monotonic() - begun < 60

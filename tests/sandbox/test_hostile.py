@@ -28,7 +28,7 @@ def no_container_is_left(engine):
 
 
 def limits(**changes):
-    return {"seconds": 60, "memory_bytes": 256 * MIB, "pids": 64, "scratch_bytes": 64 * MIB, **changes}
+    return {"seconds": 240, "memory_bytes": 256 * MIB, "pids": 64, "scratch_bytes": 64 * MIB, **changes}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,8 @@ def limits(**changes):
         ("disk-bomb", {"memory_bytes": 512 * MIB}, "failed", "limit", "scratch space"),
         ("zip-bomb", {"memory_bytes": 512 * MIB}, "failed", "limit", "scratch space"),
         ("endless-loop", {"seconds": 4}, "timed_out", "limit", "4 seconds"),
+        ("says-it-is-over", {"seconds": 4}, "timed_out", "limit", "4 seconds"),
+        ("holds-the-door", {}, "failed", "user_code", "handed out no file"),
         ("silence", {"idle_seconds": 1.5}, "timed_out", "limit", "Nothing was printed"),
         ("exit-that-looks-good", {}, "failed", "user_code", "ended without an answer"),
         ("answers-too-deeply", {}, "failed", "user_code", "ended without an answer"),

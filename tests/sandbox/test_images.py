@@ -13,6 +13,18 @@ from buildfarm.sandbox.images import check_engine, list_images, missing_images
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docker").rglob("*.sh"))
 
+#: Names bytecode that Python would not take, for it was made of a source with another time (PEP 552).
+STALE = """
+import glob, importlib.util, os
+for place in "/usr/lib/python3*", "/opt/_internal":
+    for path in glob.glob(place + "/**/__pycache__/*.pyc", recursive=True):
+        with open(path, "rb") as file:
+            _magic, flags, time = (int.from_bytes(file.read(4), "little") for _ in range(3))
+        source = importlib.util.source_from_cache(path)
+        if not flags and int(os.stat(source).st_mtime) != time:
+            print(path)
+"""
+
 
 def run(engine, image, script):
     client = docker.DockerClient(base_url=engine)
@@ -68,6 +80,12 @@ def test_our_tools_are_on_no_build_s_path(engine, images):
     script = "/usr/bin/python3 -c 'import auditwheel' 2>&1 || true"
 
     assert "No module named" in run(engine, images["builder"], script)
+
+
+@pytest.mark.engine
+def test_no_program_of_an_image_is_compiled_anew_by_each_container(engine):
+    for record in list_images(engine):
+        assert run(engine, record.image_id, f"/usr/bin/python3 -I -c '{STALE}'") == "", record
 
 
 @pytest.mark.engine

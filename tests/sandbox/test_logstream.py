@@ -11,6 +11,7 @@ from buildfarm.errors import ExternalFailure, Forbidden, StaleAttempt
 from buildfarm.sandbox import logstream
 from buildfarm.sandbox.logstream import LogStream
 from tests.sandbox.conftest import FakeFarm
+from tests.waiting import wait_for
 
 MIB = 1024 * 1024
 
@@ -40,15 +41,12 @@ def test_lines_arrive_whole_and_in_order_with_a_time_each():
     assert before <= times[0] <= times[-1] <= time.time_ns() // 1_000_000
 
 
-def test_a_line_is_sent_within_a_second():
+def test_a_line_is_sent_though_no_other_follows():
     farm = FakeFarm()
     stream = stream_of(farm)
     stream.feed(b"hello\n")
-    deadline = time.monotonic() + 1
-    while not farm.log and time.monotonic() < deadline:
-        time.sleep(0.01)
 
-    assert farm.log == "hello\n"
+    assert wait_for(lambda: farm.log, seconds=20) == "hello\n"
     finish(stream)
 
 
@@ -175,13 +173,11 @@ def test_a_farm_that_is_away_blocks_the_feeder_and_nothing_is_lost():
 
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
-    deadline = time.monotonic() + 5
-    while (farm.refused < 3 or stream.idle_seconds()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: farm.refused >= 3 and not stream.idle_seconds())
     assert len(fed) < total
     assert stream.idle_seconds() == 0
     farm.back.set()
-    feeder.join(20)
+    feeder.join(60)
     finish(stream)
 
     assert len(farm.log) == total * len(data)
@@ -194,11 +190,7 @@ def test_a_stale_attempt_stops_the_stream_at_once():
 
     stream = stream_of(Stale())
     stream.feed(b"x\n")
-    deadline = time.monotonic() + 5
-    while not stream.stale and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    assert stream.stale
+    wait_for(lambda: stream.stale)
     stream.feed(b"y" * 10 * MIB)  # must not block
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from contextlib import closing
 
 import pytest
 
@@ -10,8 +11,10 @@ import docker
 from buildfarm.errors import ExternalFailure
 from buildfarm.sandbox import prestart
 from buildfarm.sandbox.attempt import run_attempt
+from buildfarm.sandbox.containers import using
 from buildfarm.sandbox.janitor import reap
-from buildfarm.sandbox.prestart import refill, remember
+from buildfarm.sandbox.prestart import Kind, refill, remember
+from buildfarm.sandbox.spec import Limits
 from tests.sandbox.conftest import C_PROJECT, INSTANCE, FakeFarm, hostile, source_tar
 
 pytestmark = pytest.mark.engine
@@ -133,3 +136,18 @@ def test_what_one_attempt_leaves_the_next_does_not_find(stand):
     stand.build(hostile(leave))
     _outcome, farm = stand.build(hostile(look))
     assert "found []" in farm.log
+
+
+def test_what_could_not_make_ready_says_so_however_late_somebody_listens(engine, images, tmp_path):
+    kind = Kind("repair", images["test"], "cp311", Limits())  # an image in which auditwheel is missing
+    heard = []
+    with closing(docker.APIClient(base_url=engine)) as client:
+        started = prestart.start_one(client, kind, tmp_path / "waits", INSTANCE)
+        try:
+            time.sleep(2)  # what waits for nobody has spoken and gone by then
+            with using(client, started.container_id, "test-late", heard.append) as container:
+                assert not started.tell({}, lambda: container.has_ended)
+                assert container.watch(lambda: None, lambda: False).exit_code == 1
+        finally:
+            reap(engine, INSTANCE)
+    assert b"the image is not as it should be: the image has no auditwheel" in b"".join(heard)

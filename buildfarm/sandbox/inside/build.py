@@ -98,8 +98,10 @@ def _prepare(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, str
     return {**environment, "PATH": ":".join([first, f"{steps.TOOLS}/bin", *rest])}
 
 
-def _numbered(wheel: str, plan: dict[str, Any]) -> str:
-    """The wheel under the build number that the farm gave it, where it gave one."""
+def _named(wheel: str, plan: dict[str, Any]) -> str:
+    """The wheel under the local version and the build number that the farm gave it, where it gave one."""
+    if plan["local_version"]:
+        wheel = archives.localise(wheel, plan["local_version"])
     return archives.number(wheel, plan["wheel_build"]) if plan["wheel_build"] else wheel
 
 
@@ -124,7 +126,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
     if plan["program"]:
         steps.mark("build")
         os.mkdir(steps.OUT)
-        door.put_file(_numbered(program.build(plan, environment | zig.variables(), project), plan))
+        door.put_file(_named(program.build(plan, environment | zig.variables(), project), plan))
         return {}
     system = _build_system(project)
     if system.get("requires"):
@@ -144,6 +146,7 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
 
     steps.mark("build")
     os.mkdir(steps.OUT)
+    facts: dict[str, object] = {}
     for kind in wanted:
         if kind != wanted[0]:
             # What one build leaves in the source must not get into the other: it would be another version.
@@ -153,9 +156,15 @@ def main(plan: dict[str, Any], environment: dict[str, str]) -> dict[str, object]
         if not isinstance(name, str):
             raise RuntimeError(f"the backend's build_{kind} named no file")
         made = os.path.join(steps.OUT, os.path.basename(name))
-        if kind == "sdist" and os.path.isfile(made) and not os.path.islink(made):
+        is_own = os.path.isfile(made) and not os.path.islink(made)  # what is not is refused below
+        if kind == "sdist" and is_own:
             archives.normalise(made, plan["source_date_epoch"])
-        if kind == "wheel":
-            made = _numbered(made, plan)
+        if kind == "wheel" and is_own:
+            made = _named(made, plan)
+        if kind == "sdist" and plan["local_version"] and "+" not in name:
+            # Installers refuse a source archive that builds another version than its own.
+            print(f"{name} is not handed out: what is built from it would be no dev build", flush=True)
+            facts["withheld"] = name
+            continue
         door.put_file(made)
-    return {}
+    return facts
