@@ -12,10 +12,11 @@ from buildfarm.scm import model as scm
 from buildfarm.scm.answers import model as answers
 from buildfarm.scm.forges import model as forges
 from buildfarm.scm.hooking import model as hooking
+from buildfarm.scm.offered import model as offered
 from buildfarm.sources import model as sources
 from buildfarm.waves import model as waves
 
 __all__ = [
-    "Base", "access", "answers", "farm", "forges", "guard", "hooking", "index", "journal", "mirror", "scm",
-    "sessions", "sources", "waves",
+    "Base", "access", "answers", "farm", "forges", "guard", "hooking", "index", "journal", "mirror",
+    "offered", "scm", "sessions", "sources", "waves",
 ]  # fmt: skip

@@ -11,18 +11,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from buildfarm.db.together import Together
 from buildfarm.db.types import Base
 from buildfarm.errors import EnvironmentProblem, ExternalFailure, StorageFull
+
+Result = TypeVar("Result")
+
+#: How long SQLite's lock is waited for, and how long it is at most before it is looked for again.
+_WAIT_S, _LOOK_MS = 10.0, 2
 
 
 class Database:
@@ -41,6 +48,7 @@ class Database:
         self._reader = _engine(url, immediate=False)
         self._write_session = sessionmaker(self._writer, expire_on_commit=False)
         self._read_session = sessionmaker(self._reader, expire_on_commit=False)
+        self._together = Together(self.begin)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -60,6 +68,21 @@ class Database:
                 raise _translated(err) from err
             if self._after_commit:
                 self._after_commit(session)
+
+    def write(self, work: Callable[[Session], Result]) -> Result:
+        """What the work makes of a writing transaction, committed.
+
+        On SQLite it may share the transaction with what other threads ask for at the same moment. What one
+        of them raises undoes all: each is then done again, alone.
+
+        Raises:
+            ExternalFailure: `database.unreachable`, nothing was written; `database.interrupted`, the process
+                is being ended, and it may have been.
+        """
+        if not self.spans_hosts:
+            return self._together.write(work)
+        with self.begin() as session:
+            return work(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -133,19 +156,44 @@ def _engine(url: str, *, immediate: bool) -> Engine:
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
     path = Path(parsed.database or "")
     _refuse_network_file_system(path.parent)
-    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": 10})
+    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": _WAIT_S})
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        if immediate:
+            connection.execute(f"PRAGMA busy_timeout={_LOOK_MS}")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if immediate:
+            _wait_to_write(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _wait_to_write(connection: Connection) -> None:
+    """Begin a writing transaction as soon as no other one is under way.
+
+    SQLite alone would sleep for up to a tenth of a second between two looks: where others write one after
+    the other, it would find the lock taken again and again.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    own: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    while time.monotonic() < deadline:
+        try:
+            own.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as err:
+            if err.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                break
+        else:
+            return
+    # Once more where SQLAlchemy sees what is wrong.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _refuse_network_file_system(folder: Path) -> None:

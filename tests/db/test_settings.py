@@ -85,6 +85,14 @@ def test_a_file_that_does_not_fit_says_where(
     assert told in str(problem)
 
 
+def test_a_list_in_a_variable_that_is_no_json_says_how_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUILDFARM_SOURCES_PRIVATE_HOSTS", "10.0.0.0/8")
+    problem = refused()
+    assert problem.code == "settings.invalid"
+    assert "sources_private_hosts" in problem.message
+    assert "JSON" in problem.hint
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUILDFARM_CONFIG", str(tmp_path / "nothing.toml"))
     assert refused().code == "settings.unreadable"

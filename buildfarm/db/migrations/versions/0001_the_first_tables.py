@@ -171,12 +171,14 @@ def upgrade() -> None:
         "source",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
         sa.Column("scm", sa.String(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("projects", types.Json, nullable=False),
         sa.Column("branches", types.Json, nullable=False),
         sa.Column("tags", types.Json, nullable=False),
         sa.Column("paths", types.Json, nullable=False),
+        sa.Column("pull_requests", sa.String(), nullable=False),
         sa.Column("scm_settings", types.Json, nullable=True),
         sa.Column("moved_to", sa.String(), nullable=True),
         sa.Column("tier", sa.String(), nullable=False),
@@ -186,6 +188,42 @@ def upgrade() -> None:
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
+    )
+
+    op.create_table(
+        "pull_request",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("title", sa.String(), nullable=True),
+        sa.Column("author", sa.String(), nullable=True),
+        sa.Column("ref", sa.String(), nullable=False),
+        sa.Column("base", sa.String(), nullable=False),
+        sa.Column("head", sa.String(), nullable=True),
+        sa.Column("head_repository", sa.String(), nullable=False),
+        sa.Column("is_fork", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", types.UtcDateTime(), nullable=False),
+        sa.Column("closed_at", types.UtcDateTime(), nullable=True),
+        sa.Column("stage", sa.String(), nullable=True),
+        sa.Column("stage_until", types.UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_pull_request_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pull_request")),
+        sa.UniqueConstraint("source_id", "number", name=op.f("uq_pull_request_source_id_number")),
+        sa.UniqueConstraint("stage", name=op.f("uq_pull_request_stage")),
+    )
+    with op.batch_alter_table("pull_request", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_pull_request_stage_until"), ["stage_until"], unique=False)
+
+    op.create_table(
+        "pull_request_approval",
+        sa.Column("pull_request_id", sa.String(), nullable=False),
+        sa.Column("commit", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("approved_at", types.UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pull_request_id"], ["pull_request.id"], name=op.f("fk_pull_request_approval_pull_request_id")
+        ),
+        sa.PrimaryKeyConstraint("pull_request_id", "commit", name=op.f("pk_pull_request_approval")),
     )
 
     op.create_table(
@@ -230,6 +268,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_task_subject"))
         batch_op.drop_index("ix_task_outbox")
     op.drop_table("task")
+    op.drop_table("pull_request_approval")
+    with op.batch_alter_table("pull_request", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_pull_request_stage_until"))
+    op.drop_table("pull_request")
     op.drop_table("source")
     op.drop_table("pause")
     op.drop_table("promotion")

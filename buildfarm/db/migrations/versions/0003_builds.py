@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 _HAS_BODY = sa.text("body IS NOT NULL")
+_MAY_BE_OF_REQUEST = sa.text("kind NOT IN ('push', 'tag')")
 
 
 def upgrade() -> None:
@@ -21,6 +22,7 @@ def upgrade() -> None:
         "delivery",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("connection_id", sa.String(), nullable=True),
         sa.Column("key", sa.String(), nullable=True),
         sa.Column("scm", sa.String(), nullable=False),
         sa.Column("received_at", types.UtcDateTime(), nullable=False),
@@ -37,6 +39,7 @@ def upgrade() -> None:
         sa.Column("body_sha256", sa.String(), nullable=False),
         sa.Column("steps", types.Json, nullable=False),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_delivery_source_id")),
+        sa.ForeignKeyConstraint(["connection_id"], ["source.id"], name=op.f("fk_delivery_connection_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
         sa.UniqueConstraint("source_id", "key", name=op.f("uq_delivery_source_id_key")),
     )
@@ -48,35 +51,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_delivery_body", ["id"], unique=False, sqlite_where=_HAS_BODY, postgresql_where=_HAS_BODY
         )
-
-    op.create_table(
-        "source_credential",
-        sa.Column("source_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("username", sa.String(), nullable=False),
-        sa.Column("password", sa.String(), nullable=True),
-        sa.Column("ssh_key", sa.Text(), nullable=True),
-        sa.Column("known_hosts", sa.Text(), nullable=False),
-        sa.Column("ca", sa.Text(), nullable=False),
-        sa.Column("created_at", types.UtcDateTime(), nullable=False),
-        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
-        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_credential_source_id")),
-        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_credential")),
-    )
-
-    op.create_table(
-        "source_secret",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("source_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("value", sa.String(), nullable=False),
-        sa.Column("created_at", types.UtcDateTime(), nullable=False),
-        sa.Column("last_used_at", types.UtcDateTime(), nullable=True),
-        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_secret_source_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_source_secret")),
-    )
-    with op.batch_alter_table("source_secret", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_source_secret_source_id"), ["source_id"], unique=False)
+        batch_op.create_index(
+            "ix_delivery_same",
+            ["source_id", "body_sha256"],
+            unique=False,
+            sqlite_where=_MAY_BE_OF_REQUEST,
+            postgresql_where=_MAY_BE_OF_REQUEST,
+        )
 
     op.create_table(
         "token",
@@ -104,6 +85,7 @@ def upgrade() -> None:
         sa.Column("rebuilds_id", sa.String(), nullable=True),
         sa.Column("wheel_build", sa.Integer(), nullable=True),
         sa.Column("wave_id", sa.String(), nullable=True),
+        sa.Column("pull_request_id", sa.String(), nullable=True),
         sa.Column("trigger", sa.String(), nullable=False),
         sa.Column("fresh", sa.Boolean(), nullable=False),
         sa.Column("ref", sa.String(), nullable=False),
@@ -116,7 +98,7 @@ def upgrade() -> None:
         sa.Column("recipe", types.Json, nullable=True),
         sa.Column("not_followed", types.Json, nullable=True),
         sa.Column("snapshot_sha256", sa.String(), nullable=True),
-        sa.Column("commit_time", sa.Integer(), nullable=True),
+        sa.Column("commit_time", sa.BigInteger(), nullable=True),
         sa.Column("channel", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=True),
         sa.Column("version", sa.String(), nullable=True),
@@ -131,6 +113,9 @@ def upgrade() -> None:
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["compares_id"], ["build.id"], name=op.f("fk_build_compares_id")),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_build_delivery_id")),
+        sa.ForeignKeyConstraint(
+            ["pull_request_id"], ["pull_request.id"], name=op.f("fk_build_pull_request_id")
+        ),
         sa.ForeignKeyConstraint(["rebuilds_id"], ["build.id"], name=op.f("fk_build_rebuilds_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_build_source_id")),
         sa.ForeignKeyConstraint(["superseded_by"], ["build.id"], name=op.f("fk_build_superseded_by")),
@@ -145,6 +130,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_build_delivery_id"), ["delivery_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_rebuilds_id"), ["rebuilds_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_source_id"), ["source_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_build_pull_request_id"), ["pull_request_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_build_wave_id"), ["wave_id"], unique=False)
 
@@ -365,6 +351,7 @@ def downgrade() -> None:
     with op.batch_alter_table("build", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_build_wave_id"))
         batch_op.drop_index(batch_op.f("ix_build_state"))
+        batch_op.drop_index(batch_op.f("ix_build_pull_request_id"))
         batch_op.drop_index(batch_op.f("ix_build_source_id"))
         batch_op.drop_index(batch_op.f("ix_build_rebuilds_id"))
         batch_op.drop_index(batch_op.f("ix_build_delivery_id"))
@@ -374,10 +361,6 @@ def downgrade() -> None:
         batch_op.drop_index("ix_build_collapse")
     op.drop_table("build")
     op.drop_table("token")
-    with op.batch_alter_table("source_secret", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_source_secret_source_id"))
-    op.drop_table("source_secret")
-    op.drop_table("source_credential")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index("ix_delivery_body")
         batch_op.drop_index("ix_delivery_words")

@@ -141,8 +141,34 @@ def upgrade() -> None:
         batch_op.create_index("ix_channel_entry_live", ["filename", "channel", "until"], unique=False)
         batch_op.create_index("ix_channel_entry_newest", ["channel", "since", "filename"], unique=False)
 
+    op.create_table(
+        "stage_file",
+        sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=True),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("requires_python", sa.String(), nullable=True),
+        sa.Column("metadata_sha256", sa.String(), nullable=True),
+        sa.Column("findings", types.Json, nullable=False),
+        sa.Column("since", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("built_at", types.UtcDateTime(), nullable=False),
+        sa.Column("build_id", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["build_id"], ["build.id"], name=op.f("fk_stage_file_build_id")),
+        sa.ForeignKeyConstraint(["stage"], ["channel.name"], name=op.f("fk_stage_file_stage")),
+        sa.PrimaryKeyConstraint("stage", "filename", name=op.f("pk_stage_file")),
+    )
+    with op.batch_alter_table("stage_file", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_stage_file_build_id"), ["build_id"], unique=False)
+
 
 def downgrade() -> None:
+    with op.batch_alter_table("stage_file", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_stage_file_build_id"))
+    op.drop_table("stage_file")
     with op.batch_alter_table("channel_entry", schema=None) as batch_op:
         batch_op.drop_index("ix_channel_entry_newest")
         batch_op.drop_index("ix_channel_entry_live")
