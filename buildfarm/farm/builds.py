@@ -6,22 +6,45 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from buildfarm import clock
+from buildfarm.db import direct
 from buildfarm.errors import Conflict, FarmError, NotFound
 from buildfarm.farm import failures
 from buildfarm.farm.claims import queued_values
 from buildfarm.farm.model import Artifact, Build, Job, Task
-from buildfarm.farm.rules import BUILD, FINAL, State, advance, fold
+from buildfarm.farm.rules import BUILD, FINAL, Cause, State, advance, fold
 from buildfarm.ids import new_id
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import PullRequest, Source
+from buildfarm.sources.pulls import stage_name
 
 #: Builds of tags and branches land here; promotion carries them on.
 FIRST_CHANNEL = "dev"
-#: Kinds of tasks that speak to SCMs, to tell a host of builds or about a hook; all others are for a build.
-NOTIFY, HOOK = "notify", "hook"
+#: How the triggers of builds begin that nobody asked for but by pushing.
+BY_PUSH = ("webhook:", "sweep")
+#: Kinds of tasks that speak to SCMs: to tell a host of builds, to do what was ordered about a hook, to look
+#: whether one is well, to ask who may give a command. Beside them and `OFFER`, all are for a build.
+NOTIFY, HOOK, WATCH, COMMAND = "notify", "hook", "watch", "command"
+_TO_SCMS = frozenset({NOTIFY, HOOK, WATCH, COMMAND})
+#: The kind that looks whether a repository, which is no source so far, holds a recipe.
+OFFER = "offer"
+# Made once, because each push runs them.
+_LAST_NUMBER = select(func.coalesce(func.max(Build.number), 0)).where(Build.source_id == bindparam("source"))
+#: What is so of the builds of a branch or pull request before one of them.
+_BEFORE = (
+    Build.source_id == bindparam("source"),
+    Build.ref == bindparam("ref"),
+    Build.pull_request_id.is_not_distinct_from(bindparam("pull_request")),
+    Build.number < bindparam("number"),
+)
+_OLDER_ALIVE = (
+    select(Build.id)
+    .where(*_BEFORE, Build.compares_id.is_(None), Build.rebuilds_id.is_(None))
+    .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
+    .order_by(Build.id)
+)
 
 
 def start(
@@ -34,11 +57,13 @@ def start(
     actor: str | None,
     title: str | None = None,
     delivery_id: str | None = None,
+    pull_request: PullRequest | None = None,
     fresh: bool = False,
 ) -> Build:
     """A new build, its recipe still unknown, and the task that fetches its source.
 
-    A `fresh` one has every job run, where else equal input is answered without a build.
+    What it makes goes to the first channel, of a `pull_request` to its stage. A `fresh` one has every job
+    run, where else equal input is answered without a build.
     """
     hold_source(session, source.id)
     build = Build(
@@ -52,20 +77,23 @@ def start(
         commit=commit,
         title=title,
         actor=actor,
-        channel=FIRST_CHANNEL,
+        pull_request=pull_request,
+        # The insert takes columns alone.
+        pull_request_id=pull_request.id if pull_request else None,
+        channel=stage_name(source.name, pull_request.number) if pull_request else FIRST_CHANNEL,
         state=State.QUEUED,
         created_at=clock.now(),
     )
-    session.add(build)
-    session.flush()
-    touch(session, build.id)
+    direct.insert(session, build)
     add_task(session, "fetch", build.id)
+    touch(session, build.id)
     return build
 
 
 def hold_source(session: Session, source_id: str) -> None:
     """Let no other transaction start a build of the source until this one ends (SQLite: always so)."""
-    session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
+    if session.get_bind().dialect.name != "sqlite":
+        session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
 
 
 def hold(session: Session, build_id: str) -> Build:
@@ -97,15 +125,23 @@ def take_touched(session: Session) -> set[str]:
 
 def next_number(session: Session, source_id: str) -> int:
     """The number of a source's next build, from 1."""
-    last = select(func.coalesce(func.max(Build.number), 0)).where(Build.source_id == source_id)
-    return session.execute(last).scalar_one() + 1
+    last: int = direct.ask(session, _LAST_NUMBER, {"source": source_id}).scalar_one()
+    return last + 1
 
 
 def add_task(session: Session, kind: str, subject: str) -> None:
     """Queue control work for one subject; once for each (kind, subject)."""
     # What has something signed is done by the workers beside the signer.
-    queue = {"compare": "publish", HOOK: NOTIFY}.get(kind, kind)
-    session.add(Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(queue, clock.now())))
+    queue = NOTIFY if kind in _TO_SCMS else {"compare": "publish", OFFER: "fetch"}.get(kind, kind)
+    task = Task(id=new_id("tsk"), kind=kind, subject=subject, **queued_values(queue, clock.now()))
+    session.add(task)
+    session.info.setdefault("tasks", []).append(task)
+
+
+def take_queued(session: Session) -> list[Task]:
+    """The tasks that this transaction queued so far, for who hands them over."""
+    queued: list[Task] = session.info.pop("tasks", [])
+    return queued
 
 
 def artifacts(session: Session, build_id: str) -> dict[str, Artifact]:
@@ -172,13 +208,13 @@ def fail(session: Session, build_id: str, error: FarmError) -> None:
 
 def fail_for(session: Session, task: Task, error: FarmError) -> None:
     """End what a task was for: its build. What is to be said to an SCM has no build to end."""
-    if task.kind not in {NOTIFY, HOOK}:
+    if task.kind not in _TO_SCMS | {OFFER}:
         fail(session, task.subject, error)
 
 
 def leave(session: Session, build_id: str, sentence: str) -> None:
-    """End a build that has no running jobs: nobody wants it any more."""
-    _end(session, build_id, State.CANCELLED, sentence)
+    """End a build that has no running jobs: by the source's rules there is nothing to build."""
+    _end(session, build_id, State.CANCELLED, sentence).cause = Cause.POLICY
 
 
 def _end(session: Session, build_id: str, state: State, sentence: str) -> Build:
@@ -196,9 +232,8 @@ def cancel(session: Session, build_id: str, *, actor: str) -> Build:
         Conflict: `build.over`, it has ended or is being published.
     """
     build = hold(session, build_id)
-    if State(build.state) in FINAL | {State.BUILT}:
+    if not call_off(session, build, f"Cancelled by {actor}."):
         raise Conflict(f"Build {build_id} is {build.state} already.", code="build.over")
-    _call_off(session, build, f"Cancelled by {actor}.")
     return build
 
 
@@ -211,31 +246,27 @@ def last_commit_built(session: Session, build: Build) -> str | None:
     return session.scalars(
         select(Build.commit)
         .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
-        .where(Build.commit.is_not(None), Build.state != State.CANCELLED)
+        .where(Build.commit.is_not(None), Build.state != State.CANCELLED, Build.pull_request_id.is_(None))
         .order_by(Build.number.desc())
         .limit(1)
     ).first()
 
 
 def supersede(session: Session, build: Build, held_before: Mapping[str, str]) -> list[str]:
-    """Cancel the older builds of the branch that `build` is of, unless they are through; their ids.
+    """Cancel the older builds of the branch or pull request that `build` is of, unless they are through.
 
-    For a newer push: nobody waits for what a branch was before. Tags stay tags, each is built. A push that
+    Their ids. For a newer push: nobody waits for what was before. Tags stay tags, each is built. A push that
     arrives after one that followed it is the older one, and its build ends. `held_before` says of commits
     of the branch what it held before them; where that says nothing, the later to arrive is the newer.
     """
-    if not build.ref.startswith("refs/heads/"):
+    if not (build.pull_request or build.ref.startswith("refs/heads/")):
         return []
-    if newer := _newer(session, build, held_before):
+    # Only a push that says it found this commit can have followed it.
+    followed = build.commit in held_before.values()
+    if followed and (newer := _newer(session, build, held_before)):
         _give_way(session, build, newer)
         return []
-    older = session.scalars(
-        select(Build.id)
-        .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
-        .where(Build.compares_id.is_(None), Build.rebuilds_id.is_(None))
-        .where(Build.state.in_([State.QUEUED, State.RUNNING]), Build.cancel_requested_at.is_(None))
-        .order_by(Build.id)
-    ).all()
+    older = direct.ask(session, _OLDER_ALIVE, _place(build)).scalars().all()
     ended = []
     for build_id in older:
         one = hold(session, build_id)
@@ -245,10 +276,23 @@ def supersede(session: Session, build: Build, held_before: Mapping[str, str]) ->
     return ended
 
 
+def _place(build: Build) -> dict[str, Any]:
+    """The values of `_BEFORE` for a build."""
+    return {
+        "source": build.source_id,
+        "ref": build.ref,
+        "pull_request": build.pull_request_id,
+        "number": build.number,
+    }
+
+
 def _give_way(session: Session, build: Build, newer: Build) -> None:
     build.superseded_by = newer.id
-    build.first_error = f"Superseded by build {newer.number}, a newer push to this branch."
+    where = "pull request" if build.pull_request else "branch"
+    what = "a newer push to" if newer.trigger.startswith(BY_PUSH) else "which was asked for later, of"
+    build.first_error = f"Superseded by build {newer.number}, {what} this {where}."
     _call_off(session, build, build.first_error)
+    session.flush()  # another push in this transaction asks past the session
 
 
 def _newer(session: Session, build: Build, held_before: Mapping[str, str]) -> Build | None:
@@ -256,9 +300,10 @@ def _newer(session: Session, build: Build, held_before: Mapping[str, str]) -> Bu
     before = _commits_before(build.commit, held_before)
     others = session.scalars(
         select(Build)
-        .where(Build.source_id == build.source_id, Build.ref == build.ref, Build.number < build.number)
+        .where(*_BEFORE)
         .where(Build.commit.in_(held_before), Build.commit != build.commit, Build.compares_id.is_(None))
-        .order_by(Build.number.desc())
+        .order_by(Build.number.desc()),
+        _place(build),
     )
     for other in others:
         # Where each followed the other the branch was set back, and what arrives is what it holds.
@@ -272,6 +317,14 @@ def _commits_before(commit: str | None, held_before: Mapping[str, str]) -> set[s
     while (commit := held_before.get(commit or "")) and commit not in found:
         found.add(commit)
     return found
+
+
+def call_off(session: Session, build: Build, sentence: str) -> bool:
+    """End a held build for the reason that the sentence says; False when it is through."""
+    if State(build.state) in FINAL | {State.BUILT}:
+        return False
+    _call_off(session, build, sentence)
+    return True
 
 
 def _call_off(session: Session, build: Build, sentence: str) -> None:
@@ -292,7 +345,7 @@ def _call_off(session: Session, build: Build, sentence: str) -> None:
     if session.execute(select(Job.id).where(Job.build_id == build_id)).first():
         settle(session, build_id)
     else:
-        leave(session, build_id, sentence)
+        _end(session, build_id, State.CANCELLED, sentence)
 
 
 def overdue(session: Session, now: datetime) -> list[Job]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -74,7 +74,7 @@ def put_down(session: Session, kind: WorkKind, work_id: str, attempt: int) -> No
     Raises:
         StaleAttempt: the claim is no longer held.
     """
-    values = {"state": State.QUEUED, "handed_over_at": None, "heartbeat_at": None}
+    values = {"state": State.QUEUED, "heartbeat_at": None, **_in_outbox(kind)}
     _change(session, kind, work_id, attempt, State.RUNNING, values)
 
 
@@ -84,7 +84,7 @@ def put_back(session: Session, kind: WorkKind, work_id: str, attempt: int) -> No
     Raises:
         StaleAttempt: somebody else has it, or it is over.
     """
-    _change(session, kind, work_id, attempt, State.QUEUED, {"handed_over_at": None})
+    _change(session, kind, work_id, attempt, State.QUEUED, _in_outbox(kind))
 
 
 def refuse(session: Session, kind: WorkKind, work_id: str, attempt: int, **values: Any) -> None:  # noqa: ANN401
@@ -100,6 +100,16 @@ def refuse(session: Session, kind: WorkKind, work_id: str, attempt: int, **value
 def queued_values(queue: str, now: datetime) -> dict[str, Any]:
     """The columns of new work that waits for its first hand-over."""
     return {"state": State.QUEUED, "queue": queue, "attempt": 1, "hand_over": 0, "created_at": now}
+
+
+def _in_outbox(kind: WorkKind) -> dict[str, Any]:
+    """The columns of work that was handed over and is to be handed over again.
+
+    Who handed it over may not have noted that so far. It is counted here then: RQ would take the next one for
+    the same.
+    """
+    count = kind.hand_over + case((kind.handed_over_at.is_(None), 1), else_=0)
+    return {"hand_over": count, "handed_over_at": None}
 
 
 def _change(

@@ -25,11 +25,12 @@ def start(session: Session, build_id: str, *, actor: str) -> Build:
 
     Raises:
         NotFound: `build.unknown`.
-        Conflict: `comparison.not_built`, that build has no files, or compares itself.
+        Conflict: `comparison.not_built`, that build has no files, compares itself, or is of a pull request.
     """
     first = builds.get(session, build_id)
-    if first.compares_id or State(first.state) not in {State.BUILT, State.PUBLISHED}:
+    if first.compares_id or first.pull_request or State(first.state) not in {State.BUILT, State.PUBLISHED}:
         what = "compares another build" if first.compares_id else f"is {first.state}"
+        what = "is of a pull request" if first.pull_request else what
         raise Conflict(
             f"Build {build_id} {what}; what was built or published can be compared.",
             code="comparison.not_built",

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock, sandbox
 from buildfarm.db.engine import Database
 from buildfarm.errors import FarmError
+from buildfarm.farm import pulls
 from buildfarm.farm.model import Artifact, Build, Dependency, IndexAnswer, Job
 from buildfarm.farm.rules import State
 from buildfarm.sources.model import Source
@@ -76,11 +77,11 @@ def earlier(database: Database, blobs: Blobs, index: Index, build: Build, snapsh
         return Earlier()
     with database.read() as session:
         source = session.get_one(Source, build.source_id)
-        candidates = _candidates(session, source, snapshot_sha256)
+        candidates = _candidates(session, build, source, snapshot_sha256)
         shown = _of_attempts(session, IndexAnswer, candidates)
         served = _of_attempts(session, Dependency, candidates)
         made = _of_attempts(session, Artifact, candidates)
-    now = _Now(index, source.reads)
+    now = _Now(index, pulls.reads_of(build, source))
     found: dict[str, str] = {}
     for job in candidates:
         key = job.input_sha256 or ""
@@ -114,7 +115,8 @@ class _Now:
         return self.digests[key]
 
 
-def _candidates(session: Session, source: Source, snapshot_sha256: str) -> list[Job]:
+def _candidates(session: Session, build: Build, source: Source, snapshot_sha256: str) -> list[Job]:
+    """Nothing that was made for a pull request stands for anything else."""
     query = (
         select(Job)
         .join(Build, Build.id == Job.build_id)
@@ -123,6 +125,7 @@ def _candidates(session: Session, source: Source, snapshot_sha256: str) -> list[
             Build.snapshot_sha256 == snapshot_sha256,
             Build.compares_id.is_(None),
             Build.rebuilds_id.is_(None),
+            Build.pull_request_id.is_not_distinct_from(build.pull_request_id),
             Job.state == State.SUCCEEDED,
             Job.answered_by_id.is_(None),
             Job.input_sha256.is_not(None),
@@ -130,7 +133,8 @@ def _candidates(session: Session, source: Source, snapshot_sha256: str) -> list[
         .order_by(Job.id.desc())
         .limit(_CANDIDATES)
     )
-    return [job for job in session.scalars(query) if job.queue.split(".")[2] == source.tier]
+    tier = pulls.tier_of(build, source)
+    return [job for job in session.scalars(query) if job.queue.split(".")[2] == tier]
 
 
 def _of_attempts(session: Session, table: type[_Row], jobs: Iterable[Job]) -> Mapping[str, Sequence[_Row]]:

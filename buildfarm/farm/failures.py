@@ -80,6 +80,7 @@ _BY_CODE: Mapping[str, str] = {
     "image": "no-image",
     "version": "version",
     "file": "files",
+    "file.v-01": "farm",
     "file.exists": "file-exists",
     "publish": "files",
     "supplement": "refused",

@@ -1,17 +1,21 @@
 """Handing queued rows to RQ. A row in `queued` that was not handed over is the outbox.
 
-Whoever commits such rows tries at once; the keeper repeats what was missed or what Redis lost. RQ's
-job id is made of (work, attempt, hand-over), so a repeated hand-over is one job.
+Whoever commits such rows tries at once, or promised it in them; the keeper repeats what was missed or what
+Redis lost. RQ's job id is made of (work, attempt, hand-over), so a repeated hand-over is one job.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, select, update
+from sqlalchemy.orm import Session
 
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
@@ -51,34 +55,40 @@ def hand_over_waiting(database: Database, queues: Queues) -> int:
     Raises:
         ExternalFailure: `queue.unreachable`; what was not handed over stays in the outbox.
     """
-    count = 0
-    tasks = _queued(database, Task, Task.handed_over_at.is_(None))
-    for waiting in [*tasks, *_kept_jobs(database), *_ready_jobs(database)]:
-        number = waiting.hand_over + 1
-        try:
-            queues.hand_over(
-                waiting.queue,
-                FUNCTIONS[waiting.kind],
-                waiting.id,
-                waiting.attempt,
-                number,
-                timeout_s=RQ_TIMEOUT_S,
-                first=waiting.is_first,
-            )
-        except InvalidInput as err:
-            _refuse(database, waiting, err)
-            continue
-        _note(database, waiting, hand_over=number, handed_over_at=clock.now())
-        count += 1
-    return count
+    tasks = _queued(database, Task, Task.handed_over_at.is_(None), Task.id)
+    return _hand_over(database, queues, [*tasks, *_kept_jobs(database), *_ready_jobs(database)])
 
 
 def try_hand_over(database: Database, queues: Queues) -> None:
     """The same, at once after a commit, where a failure is the keeper's to repair."""
-    try:
+    with _left_to_the_keeper():
         hand_over_waiting(database, queues)
-    except ExternalFailure as err:
-        log.get(__name__).warning("handover.postponed", code=err.code)
+
+
+def promise(session: Session) -> list[Waiting]:
+    """Note that what this transaction queued was handed over; whoever commits it does so at once.
+
+    A burst of pushes is spared a query and a commit for each. A promise that nobody could keep is taken for
+    what Redis lost.
+    """
+    promised = []
+    for task in builds.take_queued(session):
+        task.hand_over, task.handed_over_at = task.hand_over + 1, clock.now()
+        promised.append(Waiting(Task, task.id, task.queue, task.attempt, task.hand_over))
+    return promised
+
+
+def try_hand_over_promised(database: Database, queues: Queues, promised: Iterable[Waiting]) -> None:
+    """Keep promises; what cannot be handed over goes back to the outbox."""
+    left = deque(promised)
+    with _left_to_the_keeper():
+        try:
+            while left:
+                _give(database, queues, left[0], left[0].hand_over)
+                left.popleft()
+        finally:
+            if left:
+                database.write(partial(_note_all, rows=left, handed_over_at=None))
 
 
 def try_withdraw(database: Database, queues: Queues, build_id: str) -> None:
@@ -102,25 +112,71 @@ def try_withdraw(database: Database, queues: Queues, build_id: str) -> None:
 def take_back_lost(database: Database, queues: Queues, grace: timedelta) -> list[str]:
     """Return to the outbox what was handed over and is in no list of RQ any more.
 
-    Never uses up an attempt: what Redis lost never ran.
+    Never uses up an attempt: what Redis lost never ran. Asking Redis costs, so a round looks at a batch,
+    drawn by lot: the first rows may be the same each time, of builders that are away, and hide the rest.
     """
     lost = []
     for kind in (Task, Job):
-        for waiting in _queued(database, kind, kind.handed_over_at < clock.now() - grace):
+        for waiting in _queued(database, kind, kind.handed_over_at < clock.now() - grace, func.random()):
             if queues.holds(waiting.queue, waiting.id, waiting.attempt, waiting.hand_over):
                 continue
-            _note(database, waiting, handed_over_at=None)
+            with database.begin() as session:
+                _note(session, waiting, handed_over_at=None)
             lost.append(waiting.id)
     return lost
 
 
-def _queued(database: Database, kind: WorkKind, condition: ColumnElement[bool]) -> list[Waiting]:
-    """Queued rows for which the condition on their hand-over holds, the earliest handed over first."""
+@contextlib.contextmanager
+def _left_to_the_keeper() -> Iterator[None]:
+    try:
+        yield
+    except ExternalFailure as err:
+        log.get(__name__).warning("handover.postponed", code=err.code)
+
+
+def _hand_over(database: Database, queues: Queues, rows: Iterable[Waiting]) -> int:
+    done: list[Waiting] = []
+    try:
+        for waiting in rows:
+            if _give(database, queues, waiting, waiting.hand_over + 1):
+                done.append(waiting)  # noqa: PERF401 - what went before a failure is noted too
+    finally:
+        if done:
+            # One commit for all: each would cost more than its hand-over.
+            database.write(partial(_note_handed_over, done=done, now=clock.now()))
+    return len(done)
+
+
+def _give(database: Database, queues: Queues, waiting: Waiting, number: int) -> bool:
+    """Put one row where a worker finds it; False where none ever would, and the row has ended."""
+    where = (waiting.queue, FUNCTIONS[waiting.kind], waiting.id, waiting.attempt, number)
+    try:
+        queues.hand_over(*where, timeout_s=RQ_TIMEOUT_S, first=waiting.is_first)
+    except InvalidInput as err:
+        _refuse(database, waiting, err)
+        return False
+    return True
+
+
+def _note_handed_over(session: Session, done: Sequence[Waiting], now: datetime) -> None:
+    for waiting in done:
+        _note(session, waiting, hand_over=waiting.hand_over + 1, handed_over_at=now)
+
+
+def _note_all(session: Session, rows: Iterable[Waiting], **values: Any) -> None:  # noqa: ANN401
+    for waiting in rows:
+        _note(session, waiting, **values)
+
+
+def _queued(
+    database: Database, kind: WorkKind, condition: ColumnElement[bool], order: SQLColumnExpression[Any]
+) -> list[Waiting]:
+    """Of the queued rows for which the condition on their hand-over holds a batch, the first of the order."""
     with database.read() as session:
         rows = session.execute(
             select(kind.id, kind.queue, kind.attempt, kind.hand_over)
             .where(kind.state == State.QUEUED, condition)
-            .order_by(kind.handed_over_at, kind.id)
+            .order_by(order)
             .limit(_BATCH)
         ).all()
     return [Waiting(kind, *row) for row in rows]
@@ -164,17 +220,16 @@ def _refuse(database: Database, waiting: Waiting, err: InvalidInput) -> None:
             builds.settle(session, job.build_id)
 
 
-def _note(database: Database, waiting: Waiting, **values: Any) -> None:  # noqa: ANN401
+def _note(session: Session, waiting: Waiting, **values: Any) -> None:  # noqa: ANN401
     """Change the row if nobody was quicker."""
     kind = waiting.kind
-    with database.begin() as session:
-        session.execute(
-            update(kind)
-            .where(
-                kind.id == waiting.id,
-                kind.attempt == waiting.attempt,
-                kind.hand_over == waiting.hand_over,
-                kind.state == State.QUEUED,
-            )
-            .values(**values)
+    session.execute(
+        update(kind)
+        .where(
+            kind.id == waiting.id,
+            kind.attempt == waiting.attempt,
+            kind.hand_over == waiting.hand_over,
+            kind.state == State.QUEUED,
         )
+        .values(**values)
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from buildfarm.db.types import Base, Serial
+from buildfarm.sources.model import PullRequest
 
 _OUTBOX = "handed_over_at IS NULL AND kept_by_id IS NULL"
 
@@ -62,6 +63,8 @@ class Build(Base):
     wheel_build: Mapped[int | None]
     #: The wave that asked for it.
     wave_id: Mapped[str | None] = mapped_column(index=True)
+    #: The pull request whose stage gets its files; see `farm.pulls`.
+    pull_request_id: Mapped[str | None] = mapped_column(ForeignKey("pull_request.id"), index=True)
     trigger: Mapped[str]
     fresh: Mapped[bool] = mapped_column(default=False)
     ref: Mapped[str]
@@ -74,7 +77,7 @@ class Build(Base):
     recipe: Mapped[dict[str, Any] | None]
     not_followed: Mapped[list[Any] | None]
     snapshot_sha256: Mapped[str | None]
-    commit_time: Mapped[int | None]
+    commit_time: Mapped[int | None] = mapped_column(BigInteger)
     channel: Mapped[str]
     project: Mapped[str | None]
     version: Mapped[str | None]
@@ -88,6 +91,7 @@ class Build(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     jobs: Mapped[list[Job]] = relationship(back_populates="build", order_by="Job.target")
+    pull_request: Mapped[PullRequest | None] = relationship(lazy="selectin")
 
 
 class Job(Work, Base):
@@ -258,7 +262,8 @@ class Comparison(Base):
 class Task(Work, Base):
     """Control work for one subject: `fetch`, `publish` or `compare` of a build, or a word with an SCM.
 
-    That is `notify` of a host, or the order of a `hook`.
+    That is `notify` of a host, the order of a `hook`, `watch` of a source's, or a look at a
+    repository that is an `offer`.
     """
 
     __tablename__ = "task"

@@ -20,7 +20,19 @@ from buildfarm import clock
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import EnvironmentProblem, InvalidInput
-from buildfarm.farm import builds, claims, crew, equal, jobs, learned, registry, sdists, unserved, versions
+from buildfarm.farm import (
+    builds,
+    claims,
+    crew,
+    equal,
+    jobs,
+    learned,
+    pulls,
+    registry,
+    sdists,
+    unserved,
+    versions,
+)
 from buildfarm.farm.machines import crossing_to
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import State
@@ -39,8 +51,8 @@ from buildfarm.storage.blobs import Blobs
 
 _NOTHING_LEFT = "Every target has a wheel by now, or was tried; nothing is left to build."
 _UNTOUCHED = "No file that the source's paths name ({paths}) changed since the branch was built last."
+_UNTOUCHED_BY_REQUEST = "The pull request changes no file that the source's paths name ({paths})."
 #: How triggers begin whose builds nobody asked for: a delivery, or the sweep that found a push.
-_BY_PUSH = ("webhook:", "sweep")
 _NO_IMAGES = (
     "An administrator of the builder host runs docker/build-images.sh and `buildfarm image add`; "
     "then start the build again."
@@ -73,13 +85,16 @@ class Planner:
         elif build.rebuilds_id:
             recipes = [self._recipe_again(build.rebuilds_id)]
             snapshot = self._fetch(source, build, build.commit, recipes)
+        elif pulls.is_of_fork(build):
+            recipes, snapshot = self._of_base(source, build), self._fetch(source, build, build.commit)
         else:
             snapshot = self._fetch(source, build, build.commit)
             if not snapshot.touched:
                 self._leave(build_id, source, task)
                 return
-            recipes = _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
-            recipes = select(recipes, build.ref or snapshot.commit)
+            recipes = self._recipes(source, snapshot)
+            if build.pull_request is None:  # filters speak of branches and tags
+                recipes = select(recipes, build.ref or snapshot.commit)
             if any(recipe.submodules or recipe.lfs for recipe in recipes):
                 snapshot = self._fetch(source, build, snapshot.commit, recipes)
         if not recipes:
@@ -98,19 +113,37 @@ class Planner:
                     one = _sibling(session, one)
                 self._plan(session, one, source, snapshot, recipe, images, earlier)
 
+    def _of_base(self, source: Source, build: Build) -> list[Recipe]:
+        """The recipes for a stranger's commit: those of the branch that it is meant for."""
+        base = build.pull_request.base if build.pull_request else ""
+        recipes = self._recipes(source, self._fetch(source, build, None, base=base))
+        for recipe in recipes:
+            pulls.demand_plain(recipe)
+        return recipes
+
+    def _recipes(self, source: Source, snapshot: Snapshot) -> list[Recipe]:
+        return _recipes(self.settings, source.name, source.recipe, snapshot.files, snapshot.projects)
+
     def _fetch(
-        self, source: Source, build: Build, commit: str | None, recipes: Sequence[Recipe] = ()
+        self,
+        source: Source,
+        build: Build,
+        commit: str | None,
+        recipes: Sequence[Recipe] = (),
+        *,
+        base: str = "",
     ) -> Snapshot:
-        """The commit with what any of the recipes asks for."""
+        """The commit with what any of the recipes asks for; or what the branch `base` holds."""
         request = FetchRequest(
             url=source.url,
-            ref=build.ref,
+            ref=base or build.ref,
             commit=commit,
             since=self._built_before(source, build),
+            base=_compared_base(source, build),
             paths=tuple(source.paths),
             submodules=any(recipe.submodules for recipe in recipes),
             lfs=any(recipe.lfs for recipe in recipes),
-            mirror_dir=self.settings.mirrors_dir / source.id,
+            mirror_dir=self.settings.mirrors_dir / (source.id if base else pulls.mirror_of(build, source)),
             allow_file=self.settings.sources_allow_file,
             private_hosts=self.settings.sources_private_hosts,
             credential=self._credential(source),
@@ -127,8 +160,8 @@ class Planner:
 
         None where paths play no part: for tags, and for what a person asked for.
         """
-        is_push = build.trigger.startswith(_BY_PUSH) and build.ref.startswith("refs/heads/")
-        if not source.paths or not is_push:
+        is_push = build.trigger.startswith(builds.BY_PUSH) and build.ref.startswith("refs/heads/")
+        if not source.paths or not is_push or build.pull_request:
             return None
         with self.database.read() as session:
             return builds.last_commit_built(session, build)
@@ -136,7 +169,9 @@ class Planner:
     def _leave(self, build_id: str, source: Source, task: tuple[str, int]) -> None:
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
-            builds.leave(session, build_id, _UNTOUCHED.format(paths=", ".join(source.paths)))
+            request = builds.get(session, build_id).pull_request
+            sentence = _UNTOUCHED_BY_REQUEST if request else _UNTOUCHED
+            builds.leave(session, build_id, sentence.format(paths=", ".join(source.paths)))
 
     def _recipe_again(self, build_id: str) -> Recipe:
         """The recipe of the build that is made again, whatever the farm has been told since."""
@@ -209,6 +244,14 @@ class Planner:
         return [replace(target, skip_reason=met.get(target.name)) for target in targets]
 
 
+def _compared_base(source: Source, build: Build) -> str:
+    """The branch that a pull request is compared with; empty where the source's paths play no part."""
+    request = build.pull_request
+    if not source.paths or request is None or request.is_fork or not build.trigger.startswith(builds.BY_PUSH):
+        return ""
+    return request.base
+
+
 def sdist_targets(
     session: Session, settings: Settings, project: str, requires_python: str | None
 ) -> list[Target]:
@@ -260,6 +303,7 @@ def _sibling(session: Session, build: Build) -> Build:
         delivery_id=build.delivery_id,
         trigger=build.trigger,
         fresh=build.fresh,
+        pull_request_id=build.pull_request_id,
         ref=build.ref,
         title=build.title,
         actor=build.actor,
@@ -277,7 +321,8 @@ def _job(
 ) -> Job:
     now = clock.now()
     family = crossing_to(target.platform) if target.is_cross else registry.family_of(target.platform)
-    queue = jobs.queue_name(family, source.tier, _class(build))
+    tier = pulls.tier_of(build, source)
+    queue = jobs.queue_name(family, tier, _class(build))
     job = Job(id=job_id, build_id=build.id, target=target.name, required=target.is_required, spec={})
     for column, value in jobs.queued_values(build.source_id, queue, now).items():
         setattr(job, column, value)
@@ -287,21 +332,28 @@ def _job(
     spec: dict[str, Any] = to_attempt_spec_fields(recipe, target)
     if build.wheel_build is not None:
         spec |= {"wheel_build": build.wheel_build, "build_sdist": False}
+    request = build.pull_request.number if build.pull_request else None
+    if label := versions.local_label(build.ref, snapshot, request):
+        spec["local_version"] = label
     if recipe.program is not None:
-        spec["program"]["version"] = versions.of_build(build.ref, snapshot.commit, snapshot.commit_time)
+        spec["program"]["version"] = versions.of_program(build.ref, label)
     how = recipe.for_target(target.name).build
     if _may_use_cache(build, source) and how.compile_cache and not how.toolchain:
         spec["compile_cache"] = f"{source.id}-{source.tier}"
     job.spec = spec | {"source_sha256": snapshot.sha256, "source_date_epoch": snapshot.commit_time}
     job.input_sha256 = equal.input_digest(
-        job.spec, target=target.name, tier=source.tier, recipe_sha256=build.recipe_sha256 or ""
+        job.spec, target=target.name, tier=tier, recipe_sha256=build.recipe_sha256 or ""
     )
     return job
 
 
 def _may_use_cache(build: Build, source: Source) -> bool:
-    """A release is made of its source alone: what is in the cache is as good as the builds that wrote it."""
-    return source.tier != "release" and not build.ref.startswith("refs/tags/") and source.scm != sdists.SCM
+    """What is in the cache is as good as the builds that wrote it: a release is made of its source alone.
+
+    And no stranger writes there.
+    """
+    is_release = source.tier == "release" or build.ref.startswith("refs/tags/")
+    return not is_release and source.scm != sdists.SCM and not pulls.is_of_fork(build)
 
 
 def _class(build: Build) -> str:

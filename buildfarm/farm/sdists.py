@@ -26,6 +26,7 @@ from buildfarm.mirror.upstream import Upstream
 from buildfarm.recipes.plan import Target
 from buildfarm.sources.contract import Snapshot
 from buildfarm.sources.model import Source
+from buildfarm.sources.pulls import Policy
 from buildfarm.storage.blobs import Blobs
 from buildfarm.wheels.facts import Expectation
 from buildfarm.wheels.validate import validate_in_sandbox
@@ -169,7 +170,8 @@ def _source(session: Session) -> Source:
     if source is None:
         source = Source(
             id=new_id("src"), name=_NAME, scm=SCM, url="pkg:pypi", projects=[], branches=[], tags=[],
-            paths=[], tier="untrusted", reads=[], recipe=None, created_at=clock.now(),
+            paths=[], pull_requests=Policy.NONE, tier="untrusted", reads=[], recipe=None,
+            created_at=clock.now(),
         )  # fmt: skip
         session.add(source)
         session.flush()

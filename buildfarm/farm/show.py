@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from buildfarm.db import keyset
@@ -32,7 +32,10 @@ class JobMark:
 
 @dataclass(frozen=True)
 class BuildRow:
-    """A build as lists show it; `failure_class` and `next_step` tell what ended it and what to do then."""
+    """A build as lists show it; `failure_class` and `next_step` tell what ended it and what to do then.
+
+    `pull_request` is the number of the one whose stage, the `channel`, gets its files.
+    """
 
     id: str
     number: int
@@ -47,6 +50,7 @@ class BuildRow:
     rebuilds_id: str | None
     wheel_build: int | None
     wave_id: str | None
+    pull_request: int | None
     recipe: str | None
     channel: str
     project: str | None
@@ -203,18 +207,18 @@ def list_builds(
 
 
 def latest_builds(
-    session: Session, source_ids: Iterable[str], *, each: int = 10
+    session: Session, source_ids: Collection[str], *, each: int = 10
 ) -> dict[str, list[BuildRow]]:
     """The last builds of each source by its id, the newest first: a source's strip."""
-    strips: dict[str, list[BuildRow]] = {}
-    for source_id in source_ids:
-        found = session.execute(
-            _builds().where(Build.source_id == source_id).order_by(Build.id.desc()).limit(each)
-        ).all()
-        marks = _marks(session, [row.Build.id for row in found])
-        strips[source_id] = [
-            BuildRow(**_facts(row.Build, row.name), jobs=tuple(marks[row.Build.id])) for row in found
-        ]
+    last = select(func.max(Build.number)).where(Build.source_id == Source.id).scalar_subquery()
+    newest = select(Source.id, last.label("number")).where(Source.id.in_(source_ids)).subquery()
+    # The numbers of a source's builds have no gaps.
+    is_new = (Build.source_id == newest.c.id) & (Build.number > newest.c.number - each)
+    found = session.execute(_builds().join(newest, is_new).order_by(Build.number.desc())).all()
+    marks = _marks(session, [row.Build.id for row in found])
+    strips: dict[str, list[BuildRow]] = {source_id: [] for source_id in source_ids}
+    for build, name in found:
+        strips[build.source_id].append(BuildRow(**_facts(build, name), jobs=tuple(marks[build.id])))
     return strips
 
 
@@ -282,6 +286,7 @@ def _facts(build: Build, source: str) -> dict[str, Any]:
     derived = {
         "source": source,
         "recipe": build.recipe_name,
+        "pull_request": build.pull_request.number if build.pull_request else None,
         "next_step": next_step(build.failure_class),
     }
     return {name: getattr(build, name) for name in same} | derived

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.db.engine import Database
 from buildfarm.errors import InvalidInput, NotFound
+from buildfarm.farm import pulls
 from buildfarm.farm.model import Build, Job
 from buildfarm.index import channels, names, render
 from buildfarm.index.model import ChannelEntry, File, Release
@@ -70,10 +71,14 @@ def grant_reading(session: Session, source: Source, granted: Sequence[str], *, a
 def readable(session: Session, job: Job) -> list[str]:
     """The channels of ours that a job may read, in order: before those of its source its wave's candidate.
 
-    A candidate is readable for whom the channel is that its files are for.
+    A candidate is readable for whom the channel is that its files are for. No stage is: what a pull request
+    built before is no input of what it builds now.
     """
-    reads = session.get_one(Source, job.source_id).reads
-    own = channels.get(session, session.get_one(Build, job.build_id).channel)
+    build = session.get_one(Build, job.build_id)
+    reads = pulls.reads_of(build, session.get_one(Source, job.source_id))
+    if build.pull_request:
+        return reads
+    own = channels.get(session, build.channel)
     is_ours = own.kind == channels.Kind.CANDIDATE and set(own.parts) & set(reads)
     return [own.name, *reads] if is_ours else reads
 

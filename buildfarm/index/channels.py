@@ -14,19 +14,32 @@ from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
 from buildfarm.index.spelling import version_key
 from buildfarm.journal.record import record
+from buildfarm.sources.names import STAGE_PREFIX
 
 #: The ladder of every farm; files climb it by promotion.
 LADDER = ("dev", "staging", "stable")
 #: First path parts of URLs that are no channel's, now or later.
 RESERVED = frozenset(
     {
-        *("account", "admin", "api", "assets", "attention", "builders", "builds", "buildtypes", "channels"),
+        *(
+            "account",
+            "admin",
+            "api",
+            "assets",
+            "attention",
+            "builders",
+            "builds",
+            "buildtypes",
+            "channels",
+            "connections",
+        ),
         *("deliveries", "docs", "files", "healthz", "help", "home", "hooks", "images", "index", "jobapi"),
         *("jobs", "journal", "keys", "legacy", "login", "logout", "machinery", "metrics", "mirrors"),
         *(
             "namespace",
             "namespaces",
             "new",
+            "offered",
             "policies",
             "predicates",
             "projects",
@@ -49,7 +62,7 @@ RESERVED = frozenset(
         *("static", "stats", "status", "theme", "tokens", "trust", "tuf", "upload", "users", "waves"),
     }
 )
-_NAME = re.compile(r"(?!wave-[0-9])[a-z][a-z0-9-]{0,62}", re.ASCII)
+_NAME = re.compile(rf"(?!wave-[0-9]|{STAGE_PREFIX})[a-z][a-z0-9-]{{0,62}}", re.ASCII)
 _KINDS = "One of: durable, mirror, union."
 
 
@@ -57,14 +70,19 @@ class Kind(StrEnum):
     """What a channel shows: files of its own, an upstream's by policy, or its parts in order.
 
     A candidate has files of its own too, those of one rebuild wave: off the ladder, filled by builds alone;
-    its one part is the channel that they are for; without one it is closed.
+    its one part is the channel that they are for; without one it is closed. A stage has those of one pull
+    request, and shows its parts beside them; see `buildfarm.index.stages`.
     """
 
     DURABLE = "durable"
     MIRROR = "mirror"
     UNION = "union"
     CANDIDATE = "candidate"
+    STAGE = "stage"
 
+
+#: The kinds that the farm makes by itself, for as long as they are needed.
+OF_THE_FARM = frozenset({Kind.CANDIDATE, Kind.STAGE})
 
 #: The kinds of channels that have files of their own, so that their pages are rendered ahead.
 OWN_FILES = (Kind.DURABLE, Kind.CANDIDATE)
@@ -109,7 +127,7 @@ def create(
         )
     if session.get(Channel, name):
         raise Conflict(f"There is a channel {name} already.", code="channel.exists")
-    if kind not in set(Kind) - {Kind.CANDIDATE}:
+    if kind not in set(Kind) - OF_THE_FARM:
         raise InvalidInput(f"{kind[:40]!r} is no kind of channel.", code="channel.kind", hint=_KINDS)
     channel = Channel(
         name=name,
@@ -144,8 +162,13 @@ def change(
     Raises:
         NotFound: `channel.unknown`.
         InvalidInput: `channel.parts`.
+        Conflict: `channel.of_farm`, nobody changes a candidate or a stage.
     """
     channel = hold(session, name)
+    if channel.kind in OF_THE_FARM:
+        raise Conflict(
+            f"{name} is a {channel.kind}, which the farm makes and ends by itself.", code="channel.of_farm"
+        )
     if public is not None:
         channel.public = public
     if parts is not None:
@@ -315,7 +338,7 @@ def _checked_parts(session: Session, name: str, kind: str, parts: Sequence[str])
         raise InvalidInput("A union has parts, and no other channel has.", code="channel.parts")
     for part in parts:
         found = session.get(Channel, part)
-        if found is None or found.kind == Kind.UNION or part == name:
+        if found is None or found.kind not in {Kind.DURABLE, Kind.MIRROR}:
             raise InvalidInput(
                 f"{part[:60]!r} cannot be a part: it is no durable channel and no mirror.",
                 code="channel.parts",

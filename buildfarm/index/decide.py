@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from buildfarm.index.conditions import Form, byte_range, coding, form_named, matches, negotiate
 from buildfarm.index.pagetree import ON_DEMAND, ROOT, Stored
+from buildfarm.sources.names import STAGE_PREFIX
 
 PAGE_CACHE = "max-age=0, must-revalidate"
 FILE_CACHE = "max-age=31536000, immutable"
@@ -168,7 +169,9 @@ def _file(ask: Ask, pages: Pages, name: str, filename: str, private: str) -> Ans
     file = pages.find(f"{ask.channel}/files/{name}/{filename}") if _PART.fullmatch(filename) else None
     if file is None:
         return _missing(ask, pages)
-    content_type, cache = "application/octet-stream", FILE_CACHE
+    # In a stage a later commit may give other bytes to the name.
+    cache = PAGE_CACHE if ask.channel.startswith(STAGE_PREFIX) else FILE_CACHE
+    content_type = "application/octet-stream"
     for suffix, side_type in _SIDES.items():
         if filename.endswith(suffix):
             content_type, cache = side_type, PAGE_CACHE

@@ -8,6 +8,7 @@ follower row, so a writer can wait until its change is visible everywhere (`visi
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ from buildfarm.index import channels, namespacefacts, pagefacts
 from buildfarm.index.lists import ChannelLists
 from buildfarm.index.model import Channel, Follower, Project
 from buildfarm.index.pagefacts import PageProject, Serials
-from buildfarm.index.pagetree import ON_DEMAND, PageTree
+from buildfarm.index.pagetree import ON_DEMAND, ROOT, PageTree
 from buildfarm.index.projectpages import ProjectPages, Site
 from buildfarm.index.render import Marking
 from buildfarm.journal.model import JournalRow
@@ -34,6 +35,8 @@ from buildfarm.storage.blobs import Blobs
 
 #: Kinds of rows that name no project and change what mirror and union channels show.
 BROAD = ("channel.", "policy.", "lift.", "advisories.", "namespace.")
+#: Kinds of rows that are about one stage alone.
+STAGE = "stage."
 #: Changes whenever equal facts give other bytes than before, so that every node renders anew.
 _FORMAT = 2
 _STAMP = ".stamp"
@@ -132,13 +135,21 @@ class PageFollower:
         return hashlib.sha256(repr(facts).encode()).hexdigest().encode()
 
     def _find_channels(self, session: Session, *, anew: bool = False) -> None:
-        """Know the lists of channels that have files of their own; give the others their sign."""
+        """Know the lists of channels that have files of their own; give the others their sign.
+
+        What is in the tree of a channel that is gone goes too.
+        """
         self._on_demand.clear()
-        for name, kind in session.execute(select(Channel.name, Channel.kind)):
+        known = dict(session.execute(select(Channel.name, Channel.kind)).all())
+        for folder in self._tree.listing("") - known.keys():
+            if (self._tree.root / folder).is_dir():
+                self._tree.drop(folder)
+        for name, kind in known.items():
             if kind not in channels.OWN_FILES:
                 self._on_demand.add(name)
                 self._lists.pop(name, None)
-                self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)
+                if not self._tree.find(f"{name}/{ON_DEMAND}"):  # there may be many stages
+                    self._tree.put(f"{name}/{ON_DEMAND}", b"", 0)
                 continue
             # A channel of this name may have been of another kind.
             self._tree.drop(f"{name}/{ON_DEMAND}")
@@ -153,6 +164,10 @@ class PageFollower:
             changed |= dict.fromkeys(namespacefacts.touched(session, shown, newest))
             self._write_namespaces(session)
         self._hand_to_web(None if is_broad else changed)
+        for stage in _changed_stages(session, shown, newest) & self._on_demand:
+            for name in list(self._tree.names(stage)):
+                self._tree.drop_project(stage, name)
+            self._tree.drop_page(stage, ROOT)
         whole = [
             name
             for name, serials in changed.items()
@@ -206,16 +221,12 @@ class PageFollower:
         with self._database.read() as session:
             self._find_channels(session)
             self._hand_to_web(None)
-            channels = set(session.scalars(select(Channel.name)))
         last = ""
         while names := self._names_after(last):
             self._render_whole(names, anew=True)
             last = names[-1]
         for channel in self._lists:
             self._sweep(channel)
-        for folder in self._tree.listing("") - channels:
-            if (self._tree.root / folder).is_dir():
-                self._tree.drop(folder)
         self._lists.clear()
         with self._database.read() as session:
             self._find_channels(session, anew=True)
@@ -317,3 +328,10 @@ def _changed(session: Session, shown: int, newest: int) -> tuple[dict[str, Seria
         else:
             changed[project] = Serials(serial, {**before.releases, version: serial})
     return changed, is_broad
+
+
+def _changed_stages(session: Session, shown: int, newest: int) -> set[str]:
+    """The stages that rows are about: they name no project, whose releases are what they were."""
+    between = (JournalRow.serial > shown) & (JournalRow.serial <= newest)
+    rows = session.scalars(select(JournalRow.body).where(between, JournalRow.kind.startswith(STAGE)))
+    return {json.loads(body)["stage"] for body in rows}

@@ -96,6 +96,7 @@ class Importer:
             Forbidden: `mirror.refused`, the validator refuses it.
             IntegrityFailure: `blob.digest`, these are other bytes.
             LimitExceeded: `blob.too_large`.
+            ExternalFailure: `file.v-01`, its check crashed or ran out of time.
         """
         page = self.upstream.pages.stored(project)
         row = page.files.get(filename) if page else None

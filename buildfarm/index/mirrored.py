@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
@@ -21,9 +22,9 @@ from buildfarm.config import Settings
 from buildfarm.db.engine import Database
 from buildfarm.errors import Forbidden, NotFound
 from buildfarm.farm.model import Artifact
-from buildfarm.index import channels, mirrored_page, names, render, supplements
+from buildfarm.index import channels, mirrored_page, names, render, stagepages, supplements
 from buildfarm.index.channels import Kind
-from buildfarm.index.follow import BROAD
+from buildfarm.index.follow import BROAD, STAGE
 from buildfarm.index.guarded import Guard, Sifted
 from buildfarm.index.mirrored_page import Line
 from buildfarm.index.model import Channel, ChannelEntry, File, Release
@@ -88,6 +89,7 @@ class Mirrored:
         with self._database.read() as session:
             place = _place(session, channel)
             known = set(session.scalars(select(UpstreamPage.project))) if place.mirror else set()
+            known |= stagepages.names(session, channel)
             for part in place.durable:
                 known |= set(session.scalars(_projects_of(part)))
         listed = Runs(known, key=str, ends=bool)
@@ -213,7 +215,7 @@ class Mirrored:
         present = set(self._tree.names(channel))
         life_s = min(self._settings.mirror.fresh_s, _SHORT_LIFE_S)
         if self._tree.age_s(f"{channel}/simple/{ROOT}.{FORMS[0]}") > life_s:
-            self._drop_forms(channel, ROOT)
+            self._tree.drop_page(channel, ROOT)
         if not present:
             return False
         now = clock.now()
@@ -231,19 +233,14 @@ class Mirrored:
             if (shown and shown.serial != made[name].serial) or (until and until <= now):
                 self._tree.drop_project(channel, name)
             elif name in stale and self._tree.age_s(f"{channel}/simple/{name}.{FORMS[0]}") > life_s:
-                self._drop_forms(channel, name)
+                self._tree.drop_page(channel, name)
             else:
                 continue
             gone += 1
         return gone > 0
 
-    def _drop_forms(self, channel: str, name: str) -> None:
-        """Take a page away and leave the project's files."""
-        for form in FORMS:
-            self._tree.drop(f"{channel}/simple/{name}.{form}")
-
     def _local_page(self, place: Place, name: str) -> bool:
-        """The page of a name that is ours: what the first durable part has that has anything."""
+        """The page of a name that is ours: of a stage's own files, or of the first durable part with any."""
         with self._database.read() as session:
             was_upstream = session.get(MirroredPage, (place.channel, name)) is not None
         if was_upstream:
@@ -251,6 +248,8 @@ class Mirrored:
                 key = (MirroredPage.channel == place.channel, MirroredPage.project == name)
                 session.execute(delete(MirroredPage).where(*key))
         with self._database.read() as session:
+            if stagepages.render(session, self._site, place.channel, name):
+                return True
             for part in place.durable:
                 if session.scalars(_projects_of(part).where(Release.project == name)).first():
                     render_part(session, self._site, part, name, into=place.channel)
@@ -300,6 +299,14 @@ class Mirrored:
             row = session.get(MirroredPage, (channel, name))
             if row and (row.digest, row.until) == (digest, until):
                 return row.serial
+        try:
+            return self._count(channel, name, digest, until)
+        except IntegrityError:
+            # Another process made the page for the first time too, and was faster.
+            return self._count(channel, name, digest, until)
+
+    def _count(self, channel: str, name: str, digest: str, until: datetime | None) -> int:
+        """Note what the page holds now, under the next serial where that is new."""
         with self._database.begin() as session:
             row = session.get(MirroredPage, (channel, name), with_for_update=True)
             if row is None:
@@ -334,7 +341,8 @@ class Mirrored:
 
     def _was_overtaken(self, name: str, before: int) -> bool:
         """Whether the journal says since then that the page is another one."""
-        about = or_(JournalRow.project == name, *(JournalRow.kind.startswith(kind) for kind in BROAD))
+        kinds = (*BROAD, STAGE)
+        about = or_(JournalRow.project == name, *(JournalRow.kind.startswith(kind) for kind in kinds))
         with self._database.read() as session:
             later = select(func.count()).where(JournalRow.serial > before, about)
             return bool(session.execute(later).scalar_one())

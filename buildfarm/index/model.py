@@ -1,4 +1,4 @@
-"""Tables of the index: channels, projects, releases, files, promotions, attestations, followers."""
+"""Tables of the index: channels, projects, releases, files, stages, promotions, attestations, followers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Channel(Base):
 
     `kind` is `durable` (its own files; `rank` orders the ladder that promotions climb), `mirror` (what
     the upstream indexes have, by policy), `union` (its `parts` in order; the first that owns a name
-    answers for it) or `candidate` (the results of one rebuild wave, for the one channel in `parts`).
+    answers for it), `candidate` (the results of one rebuild wave, for the one channel in `parts`) or `stage`
+    (what was built of one pull request, before its `parts`).
     `policy` is what `buildfarm.mirror` decides by; empty lets everything through.
     """
 
@@ -128,6 +129,31 @@ class ChannelEntry(Base):
     filename: Mapped[str] = mapped_column(ForeignKey("file.filename"), primary_key=True)
     since: Mapped[int] = mapped_column(Serial, primary_key=True)
     until: Mapped[int | None] = mapped_column(Serial)
+
+
+class StageFile(Base):
+    """A file in the stage of a pull request: a name of its own there, whatever releases have under it.
+
+    `since` is the journal serial at which it came in; `findings` are rules that were reported without
+    refusing.
+    """
+
+    __tablename__ = "stage_file"
+
+    stage: Mapped[str] = mapped_column(ForeignKey("channel.name"), primary_key=True)
+    filename: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    version: Mapped[str]
+    summary: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[str]
+    size: Mapped[int] = mapped_column(Serial)
+    requires_python: Mapped[str | None]
+    metadata_sha256: Mapped[str | None]
+    findings: Mapped[list[Any]]
+    since: Mapped[int] = mapped_column(Serial)
+    built_at: Mapped[datetime]
+    build_id: Mapped[str] = mapped_column(ForeignKey("build.id"), index=True)
+    job_id: Mapped[str]
 
 
 class Attestation(Base):

@@ -28,16 +28,19 @@ def make_local(session: Session, names: list[str], source: Source, *, actor: str
         InvalidInput: `project.name`, it follows no name grammar.
         Conflict: `project.granted`, another source may publish the name already.
     """
-    granted = set(source.projects)
+    # Whoever grants waits for whoever does, so that two at once see each other.
+    every = select(Source.id, Source.name, Source.projects).order_by(Source.id)
+    held = session.execute(every.with_for_update(key_share=True)).all()
+    granted = {project for row in held if row.id == source.id for project in row.projects}
+    owners = {project: row.name for row in held if row.id != source.id for project in row.projects}
     for display_name in names:
         name = normal_name(display_name)
-        for other in session.scalars(select(Source).where(Source.id != source.id)):
-            if name in other.projects:
-                raise Conflict(
-                    f"The project {name} belongs to the source {other.name}.",
-                    code="project.granted",
-                    hint="Remove it there first: a project is published by one source.",
-                )
+        if name in owners:
+            raise Conflict(
+                f"The project {name} belongs to the source {owners[name]}.",
+                code="project.granted",
+                hint="Remove it there first: a project is published by one source.",
+            )
         if name not in granted:
             granted.add(name)
             record(session, "project.grant", project=name, source=source.id, actor=actor)

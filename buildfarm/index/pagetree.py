@@ -99,11 +99,15 @@ class PageTree:
 
     def drop_project(self, channel: str, name: str) -> None:
         """Take a project's pages away, then its files."""
-        for form in FORMS:
-            self.drop(f"{channel}/simple/{name}.{form}")
+        self.drop_page(channel, name)
         self.drop(f"{channel}/rss/project/{name}.xml.gz")
         for folder in ("pypi", "files"):
             self.drop(f"{channel}/{folder}/{name}")
+
+    def drop_page(self, channel: str, name: str) -> None:
+        """Take a page away in every form, and leave the project's files."""
+        for form in FORMS:
+            self.drop(f"{channel}/simple/{name}.{form}")
 
     def link(self, path: str, target: Path) -> None:
         """Make a path mean a blob; nothing is done when it does already."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock
 from buildfarm.errors import Conflict, InvalidInput, NotFound
 from buildfarm.ids import new_id
-from buildfarm.index import channels, status
+from buildfarm.index import channels, devbuilds, status
 from buildfarm.index.files import get_release
 from buildfarm.index.model import File, Project, Promotion, Release
 from buildfarm.journal.record import record
@@ -28,7 +28,7 @@ def promote(
         NotFound: `channel.unknown`, or `release.unknown`: the channel holds nothing of that release.
         InvalidInput: `promotion.downward`, the ladder is climbed upwards.
         Conflict: `promotion.nothing_new`, every file is there already; `promotion.yanked`;
-            `channel.not_durable`.
+            `promotion.dev_build`; `channel.not_durable`.
         Forbidden: `project.closed`.
     """
     release = get_release(session, project, version)
@@ -42,6 +42,7 @@ def promote(
     if not files:
         raise NotFound(f"The channel {from_channel} holds no {name} {exact}.", code="release.unknown")
     _demand_not_yanked(release, files)
+    devbuilds.demand_none(session, release, files)
     present = {file.filename for file in channels.files_of(session, to_channel, name, exact)}
     fresh = [file for file in files if file.filename not in present]
     if not fresh:

@@ -64,7 +64,8 @@ def _facts(
         "project": project,
         "version": version,
         "source_uri": source_uri,
-        "ref": build.ref,
+        # Where a commit was asked for by its id, that is all there is to name.
+        "ref": build.ref or build.commit or "",
         "commit": build.commit or "",
         "recipe_uri": source_uri,
         "recipe_path": build.recipe_path or "",

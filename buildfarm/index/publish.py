@@ -1,7 +1,8 @@
 """Publishing a build in two steps: attest every file, then make the file set visible at once.
 
 Each step is a transaction that may be repeated: a retry finds the same artifacts, the same answer of
-the signer and the same bundle. Whatever dies in between, clients see all files of the set or none.
+the signer and the same bundle. Whatever dies in between, clients see all files of the set or none. What is
+built of a pull request takes the second step alone, into its stage.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from buildfarm.errors import FarmError, Forbidden, InvalidInput
 from buildfarm.farm import builds, claims, sdists
 from buildfarm.farm.model import Artifact, Build, Task
 from buildfarm.farm.rules import BUILD, State, advance
-from buildfarm.index import agreement, channels, names, namespaces, rebuilds, shadows, status, supplements
+from buildfarm.index import (
+    agreement,
+    channels,
+    devbuilds,
+    names,
+    namespaces,
+    rebuilds,
+    shadows,
+    stages,
+    status,
+    supplements,
+)
 from buildfarm.index.admission import demand_verified
 from buildfarm.index.attesting import Attester, attestation_of
 from buildfarm.index.files import demand_free, release_of
@@ -60,7 +72,9 @@ class Publisher:
         for artifact in artifacts:
             files[artifact.filename] = self._validated(artifact)
             beat()
-        self._check_release(build_id, files)
+        if not self._check_release(build_id, files):
+            # One file gets one statement, and a release may have the same bytes under the same name.
+            return self._make_visible(build_id, artifacts, files, task)
         for artifact in artifacts:
             self._attest(artifact, files[artifact.filename])
             beat()
@@ -86,7 +100,8 @@ class Publisher:
         )
         return validate_in_sandbox(self.blobs.path(artifact.sha256), expectation)
 
-    def _check_release(self, build_id: str, files: dict[str, FileFacts]) -> None:
+    def _check_release(self, build_id: str, files: dict[str, FileFacts]) -> bool:
+        """Refuse what may not be shown; whether it is to be attested, which files of a stage are not."""
         releases = {(file.project, file.version) for file in files.values()}
         if len(releases) != 1:
             listed = ", ".join(f"{name} {version}" for name, version in sorted(releases))
@@ -97,15 +112,20 @@ class Publisher:
             source = session.get_one(Source, build.source_id)
             if source.scm == sdists.SCM:
                 supplements.demand_fitting(session, build, files)
-                return
+                return True
             rebuilds.demand_fitting(session, build, files)
             known = session.get(Project, project)
             status.demand_open(known)
+        if build.pull_request:
+            stages.demand_granted(source, project)
+            return False
+        devbuilds.demand_local(build, files)
         if project not in source.projects:
             self._first_claim(source, project, file.display_name, is_local=known is not None)
         with self.database.read() as session:
             for name, facts in files.items():
                 demand_free(session.get(File, name), facts.sha256)
+        return True
 
     def _first_claim(self, source: Source, project: str, display_name: str, *, is_local: bool) -> None:
         hint = f"buildfarm source grant {source.name} {project}"
@@ -151,7 +171,10 @@ class Publisher:
         with self.database.begin() as session:
             claims.finish(session, Task, *task, State.SUCCEEDED)
             build = builds.hold(session, build_id)
-            if session.get_one(Source, build.source_id).scm == sdists.SCM:
+            if build.pull_request:
+                days = self.settings.index.pull_request_stage_days
+                stages.add(session, build, artifacts, files, metadata, days=days)
+            elif session.get_one(Source, build.source_id).scm == sdists.SCM:
                 proofs = {one.filename: _attestation(session, one) for one in artifacts}
                 supplements.add(session, build, files, metadata, proofs)
             else:

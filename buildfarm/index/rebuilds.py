@@ -20,7 +20,7 @@ from buildfarm.errors import Conflict, InvalidInput
 from buildfarm.farm import builds, sdists
 from buildfarm.farm.model import Build
 from buildfarm.farm.rules import FINAL, State
-from buildfarm.index import channels, status
+from buildfarm.index import channels, devbuilds, status
 from buildfarm.index.files import get_release
 from buildfarm.index.model import Project, Release
 from buildfarm.sources.model import Source
@@ -42,8 +42,8 @@ def rebuild(session: Session, *, build_id: str, channel: str, wave_id: str | Non
 
     Raises:
         NotFound: `build.unknown`, `channel.unknown`.
-        Conflict: `rebuild.not_published`, `rebuild.comparison`, `rebuild.upstream`, `rebuild.dev`,
-            `rebuild.no_wheels`, `rebuild.yanked`, `rebuild.under_way`, `channel.not_durable`.
+        Conflict: `rebuild.not_published`, `rebuild.comparison`, `rebuild.pull_request`, `rebuild.upstream`,
+            `rebuild.dev`, `rebuild.no_wheels`, `rebuild.yanked`, `rebuild.under_way`, `channel.not_durable`.
         Forbidden: `project.closed`.
     """
     first = builds.get(session, build_id)
@@ -98,6 +98,10 @@ def told(build: Build) -> dict[str, Any]:
 
 def _release_of(session: Session, first: Build, source: Source) -> Release:
     """The release that may be made again."""
+    if first.pull_request:
+        raise Conflict(
+            f"Build {first.id} is of a pull request: it made no release.", code="rebuild.pull_request"
+        )
     if first.compares_id:
         raise Conflict(f"Build {first.id} compares another one; rebuild that.", code="rebuild.comparison")
     if State(first.state) is not State.PUBLISHED or first.project is None or first.version is None:
@@ -111,7 +115,7 @@ def _release_of(session: Session, first: Build, source: Source) -> Release:
             f"{first.project} is upstream's; what we release ourselves can be rebuilt.",
             code="rebuild.upstream",
         )
-    if Version(first.version).is_devrelease:
+    if devbuilds.is_one(first) or Version(first.version).is_devrelease:
         raise Conflict(
             f"{first.project} {first.version} is a development version; the next push makes another.",
             code="rebuild.dev",

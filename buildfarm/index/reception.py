@@ -55,6 +55,7 @@ class Reception:
 
         Raises:
             InvalidInput, LimitExceeded: `file.<rule>`.
+            ExternalFailure: `file.v-01`, the check crashed or ran out of time.
         """
         expectation = Expectation(
             filename=filename,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import InvalidInput, NotFound
+from buildfarm.errors import ExternalFailure, InvalidInput, NotFound
 from buildfarm.index import agreement, shadows
 from buildfarm.index.model import File
 from buildfarm.journal.record import record
@@ -64,8 +64,8 @@ class Recheck:
         except NotFound:
             _log.warning("recheck.missing", filename=file.filename, sha256=file.sha256)
             return
-        if isinstance(verdict, InvalidInput) and not _is_about_file(verdict):
-            _log.warning("recheck.not_judged", filename=file.filename, reason=verdict.message)
+        except (ExternalFailure, InvalidInput) as err:
+            _log.warning("recheck.not_judged", filename=file.filename, reason=err.message)
             return
         table: type[Stored] = type(file)
         with self.database.begin() as session:
@@ -84,6 +84,8 @@ class Recheck:
 
         Raises:
             NotFound: `blob.missing`.
+            ExternalFailure: `file.v-01`.
+            InvalidInput: of no rule, the check could not begin.
         """
         origin: Origin = "mirror"
         if not isinstance(file, UpstreamFile):
@@ -100,12 +102,9 @@ class Recheck:
         try:
             return validate_in_sandbox(self.blobs.path(file.sha256), expectation)
         except InvalidInput as err:
+            if err.facts.get("rule") not in RULES:
+                raise
             return err
-
-
-def _is_about_file(refusal: InvalidInput) -> bool:
-    """Not so when the check ran out of time, or could not begin: then it is the machine's doing."""
-    return refusal.facts.get("rule") in RULES.keys() - {"V-01"}
 
 
 def _note(session: Session, row: Stored, verdict: FileFacts | InvalidInput) -> None:

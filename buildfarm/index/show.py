@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from buildfarm.db import keyset
 from buildfarm.errors import InvalidInput, NotFound
+from buildfarm.farm.versions import TAGS
 from buildfarm.index import channels, names, namespaces
 from buildfarm.index.files import get_release
 from buildfarm.index.model import Channel, ChannelEntry, File, Project, Promotion, Release
@@ -109,7 +110,7 @@ class NextStep:
 
 @dataclass(frozen=True)
 class ReleaseDetail:
-    """A release with its files; `following` is None when it has reached the last channel.
+    """A release with its files; `following` is None for a dev build and in the last channel.
 
     `metadata_sha256` is the blob of its core metadata, of a wheel where there is one.
     """
@@ -123,6 +124,11 @@ class ReleaseDetail:
     following: NextStep | None
     metadata_sha256: str | None
     files: tuple[FileRow, ...]
+
+    @property
+    def is_dev_build(self) -> bool:
+        """Whether a file was built of something else than a tag, so that the release is not promoted."""
+        return any(file.origin and not file.origin.ref.startswith(TAGS) for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -143,13 +149,16 @@ class PromotionRow:
 
 
 def list_channels(session: Session) -> list[ChannelRow]:
-    """The ladder, the lowest channel first, then mirrors and unions; candidates are shown by their waves."""
+    """The ladder, the lowest channel first, then mirrors and unions.
+
+    Candidates are shown by their waves, stages by their sources.
+    """
     live = select(ChannelEntry.channel, func.count().label("files")).where(ChannelEntry.until.is_(None))
     counts = live.group_by(ChannelEntry.channel).subquery()
     found = session.execute(
         select(Channel, counts.c.files)
         .outerjoin(counts, counts.c.channel == Channel.name)
-        .where(Channel.kind != channels.Kind.CANDIDATE)
+        .where(Channel.kind.not_in(channels.OF_THE_FARM))
         .order_by(Channel.kind != channels.Kind.DURABLE, Channel.rank)
     )
     return [_channel_row(row.Channel, row.files or 0) for row in found]
@@ -248,7 +257,7 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         raise NotFound(f"There is no release {project} {version} here.", code="release.unknown") from err
     entries = live_entries(session, (file.filename for file in release.files))
     rungs = _rungs(_ladder(session), release, entries)
-    return ReleaseDetail(
+    detail = ReleaseDetail(
         project=release.project,
         version=release.version,
         summary=release.summary,
@@ -259,6 +268,7 @@ def release_detail(session: Session, project: str, version: str) -> ReleaseDetai
         metadata_sha256=_metadata(release),
         files=tuple(file_rows(session, release.files, entries)),
     )
+    return replace(detail, following=None) if detail.is_dev_build else detail
 
 
 def _metadata(release: Release) -> str | None:

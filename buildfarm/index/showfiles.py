@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from buildfarm.farm.model import Build, Job
 from buildfarm.farm.showcompared import ComparisonRow, comparisons_of_files
-from buildfarm.index.model import ChannelEntry, File, Release
+from buildfarm.index.model import ChannelEntry, File, Release, StageFile
 from buildfarm.journal.model import JournalRow
 from buildfarm.mirror.model import Supplement
 from buildfarm.sources.model import Source
@@ -65,12 +65,21 @@ class FileRow:
 
 
 def files_of_build(session: Session, build_id: str) -> list[FileRow]:
-    """The files that a build published, by name; supplements are in the channel of the build."""
+    """The files that a build published, by name; supplements are in the channel of the build.
+
+    What it put into a stage is there until a later commit replaces it or the stage ends.
+    """
     files = list(session.scalars(select(File).where(File.build_id == build_id).order_by(File.filename)))
     rows = file_rows(session, files, live_entries(session, (file.filename for file in files)))
+    rows += _staged(session, StageFile.build_id == build_id)
     made = select(Supplement, Build.channel).join(Build, Build.id == Supplement.build_id)
     supplements = session.execute(made.where(Build.id == build_id).order_by(Supplement.filename)).all()
     return rows + [_supplement_row(one, channel) for one, channel in supplements]
+
+
+def files_of_stage(session: Session, stage: str) -> list[FileRow]:
+    """The files that a stage has now, by name."""
+    return _staged(session, StageFile.stage == stage)
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,31 @@ def _supplement_row(one: Supplement, channel: str) -> FileRow:
     )
 
 
-def _origins(session: Session, files: Sequence[File]) -> dict[str, Origin]:
+def _staged(session: Session, where: ColumnElement[bool]) -> list[FileRow]:
+    files = session.scalars(select(StageFile).where(where).order_by(StageFile.filename)).all()
+    origins = _origins(session, files)
+    return [_stage_row(one, origins.get(one.filename)) for one in files]
+
+
+def _stage_row(one: StageFile, origin: Origin | None) -> FileRow:
+    return FileRow(
+        filename=one.filename,
+        sha256=one.sha256,
+        size=one.size,
+        requires_python=one.requires_python,
+        uploaded_at=one.built_at,
+        channels=(one.stage,),
+        yanked=None,
+        withdrawn_at=None,
+        has_provenance=False,
+        origin=origin,
+        refused=None,
+        findings=one.findings,
+        check=None,
+    )
+
+
+def _origins(session: Session, files: Sequence[File] | Sequence[StageFile]) -> dict[str, Origin]:
     builds = {
         row.Build.id: row
         for row in session.execute(

@@ -135,6 +135,7 @@ class StagedFiles:
         Raises:
             InvalidInput: `file.<rule>`, `session.incomplete`, `upload.attestations`; the file is in error.
             Conflict: `session.file_ended`.
+            ExternalFailure: `file.v-01`, the check crashed or ran out of time; the file is pending still.
         """
         found, file = self.get(channel, principal, token, file_id)
         _demand_pending(file)

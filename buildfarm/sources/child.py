@@ -24,6 +24,7 @@ from buildfarm.sources.resolve import addresses_of
 from buildfarm.sources.rules import (
     RepositoryUrl,
     checked_commit,
+    checked_fetched_ref,
     checked_ref,
     checked_url,
 )
@@ -53,11 +54,13 @@ def _obey(order: Order, files: Sequence[int]) -> dict[str, object]:
     deadline = time.monotonic() + request.limits.seconds
     url = checked_url(request.url, allow_file=request.allow_file)
     if request.ref:
-        checked_ref(request.ref)
+        checked_fetched_ref(request.ref)
     if request.commit is not None:
         checked_commit(request.commit)
     if request.since is not None:
         checked_commit(request.since)
+    if request.base:
+        checked_ref(request.base)
     addresses = addresses_of(url, request.private_hosts)
     repository = (order.scratch if order.verb == "refs" else request.mirror_dir) / MIRROR_NAME
     repository.mkdir(mode=0o700, exist_ok=True)
@@ -184,7 +187,7 @@ def _large_files(order: Order, large: Mapping[str, lfs.LargeFile], deadline: flo
 def _facts(git: GitRunner, mirror: Path, commit: str) -> CommitFacts:
     told = git.run(mirror, "log", "--max-count=1", "--format=%T%x00%ct%x00%at%x00%an <%ae>%x00%s", commit)
     tree, commit_time, author_time, author, subject = told.split("\0")
-    return CommitFacts(
+    facts = CommitFacts(
         commit=commit,
         tree=tree,
         commit_time=int(commit_time),
@@ -192,6 +195,9 @@ def _facts(git: GitRunner, mirror: Path, commit: str) -> CommitFacts:
         author=_readable(author),
         subject=_readable(subject),
     )
+    # Of --max-age git reads 31 bits.
+    no_older = git.run(mirror, "rev-list", "--count", f"--since=@{facts.commit_time} +0000", commit)
+    return facts.model_copy(update={"no_older": int(no_older) - 1})
 
 
 def _readable(text: str) -> str:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from buildfarm.errors import InvalidInput
+
+#: In 2106, the last that the headers of sdists (gzip) can say; wheels (zip) go one year further. A commit may
+#: say anything, and what is built of it says its time.
+_LAST_SECOND = (1 << 32) - 1
+
+
+def _countable(second: int) -> int:
+    return min(max(second, 0), _LAST_SECOND)
 
 
 class _Frozen(BaseModel):
@@ -52,10 +60,11 @@ class FetchRequest(_Frozen):
 
     Attributes:
         url: Where the repository is; see `rules.checked_url` for what is taken.
-        ref: `refs/tags/...` or `refs/heads/...`; empty when only the commit is known.
-        commit: What a delivery announced. A tag must hold exactly it, a branch must contain it, and
+        ref: `refs/tags/...`, `refs/heads/...` or a pull request's; empty when only the commit is known.
+        commit: What a delivery announced. A tag must hold exactly it, any other ref must contain it, and
             without a ref some branch or tag must contain it. None takes what the ref holds.
         since: A commit that was built before, to compare with by `paths`.
+        base: A branch, to compare with where the commit's history parted from it instead.
         paths: Globs of files (fnmatch: `*` takes slashes too) whose change since then is asked for.
         mirror_dir: The cache of this source's objects; made if missing. One per source, never shared.
         allow_file: Whether `file://` URLs are taken.
@@ -70,6 +79,7 @@ class FetchRequest(_Frozen):
     ref: str = ""
     commit: str | None = None
     since: str | None = None
+    base: str = ""
     paths: tuple[str, ...] = ()
     mirror_dir: Path
     allow_file: bool = False
@@ -95,8 +105,10 @@ class CommitFacts(_Frozen):
 
     commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
     tree: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
-    commit_time: int
+    commit_time: Annotated[int, AfterValidator(_countable)]
     """Seconds since 1970; the natural SOURCE_DATE_EPOCH."""
+    no_older: int = Field(default=0, ge=0)
+    """Its ancestors that say they are of its second or later, back to the first that is older."""
     author_time: int
     author: str
     subject: str

@@ -21,7 +21,7 @@ from buildfarm.errors import Conflict, ExternalFailure, FarmError
 from buildfarm.forkserver import ForkServer
 from buildfarm.sources import faults
 from buildfarm.sources.contract import FetchRequest, Found, Held, Order, Snapshot, order_for
-from buildfarm.sources.rules import checked_commit, checked_ref, checked_url
+from buildfarm.sources.rules import checked_commit, checked_fetched_ref, checked_ref, checked_url
 
 #: The fetcher ends itself at its deadline; this much later it is ended.
 _GRACE_SECONDS = 5.0
@@ -108,7 +108,7 @@ def _is_sound(ref: str) -> bool:
 def _check(request: FetchRequest) -> None:
     checked_url(request.url, allow_file=request.allow_file)
     if request.ref:
-        checked_ref(request.ref)
+        checked_fetched_ref(request.ref)
     if request.commit is not None:
         checked_commit(request.commit)
 

@@ -36,6 +36,11 @@ def _too_large(limit: int) -> LimitExceeded:
     )
 
 
+def _place(ref: str) -> str:
+    """One place per ref: branches `a` and `a/b` of different days would not fit side by side."""
+    return f"refs/farm/one/{hashlib.sha256(ref.encode()).hexdigest()[:32]}"
+
+
 class Mirror:
     """The bare repository and what one request fetches into it."""
 
@@ -79,9 +84,7 @@ class Mirror:
             FarmError: Whatever else git meets, from `faults`.
         """
         if request.ref:
-            # One place per ref: branches `a` and `a/b` of different days would not fit side by side.
-            name = hashlib.sha256(request.ref.encode()).hexdigest()[:32]
-            wanted = f"refs/farm/one/{name}"
+            wanted = _place(request.ref)
             refspecs = [f"+{request.ref}:{wanted}", _ALL_TAGS]
         else:
             wanted = ""
@@ -189,15 +192,27 @@ class Mirror:
         return commit
 
     def touched(self, request: FetchRequest, commit: str) -> bool:
-        """Whether a file of the request's `paths` differs between its `since` and the commit.
+        """Whether a file of the request's `paths` differs between its `since`, or `base`, and the commit.
 
         True where that cannot be known: nothing to compare with is asked for, or it is no longer here.
         """
-        if not request.since or self._commit_of(request.since) is None:
+        since = self._parted(request, commit) if request.base else request.since
+        if not since or self._commit_of(since) is None:
             return True
-        arguments = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", request.since, commit)
+        arguments = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", since, commit)
         names = self._git.run(self.path, *arguments).split("\0")
         return any(fnmatch.fnmatchcase(name, glob) for name in names if name for glob in request.paths)
+
+    def _parted(self, request: FetchRequest, commit: str) -> str:
+        """Where the commit's history parted from the request's `base`; empty where it has no such branch."""
+        place = _place(request.base)
+        with self._bounded(request.limits.bytes):
+            try:
+                self._git.run(self.path, *_FETCH, "--end-of-options", request.url, f"+{request.base}:{place}")
+            except NotFound:
+                return ""
+        self._keep_small(request.limits.bytes)
+        return self._git.run(self.path, "merge-base", place, commit, ok=(0, 1))
 
     def _is_ancestor(self, older: str, newer: str) -> bool:
         # `merge-base --is-ancestor` answers by exit status; this answers by output.

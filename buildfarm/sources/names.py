@@ -15,7 +15,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 #: The version at the end of a monorepo's tag: `widget-1.0`, `widget/v1.0`, `release_1.0`.
 _TAIL = re.compile(r".*[/_-](v?\d+\.[^/_-]*)", re.ASCII | re.DOTALL)
 
+#: How the names of pull requests' channels begin; no other channel's does.
+STAGE_PREFIX = "pr-"
 TIERS = ("release", "dev", "untrusted")
+#: A removed source is renamed to NAME~ID: its history stays, its name is free again.
+REMOVED = "~"
 
 
 def checked_name(name: str) -> str:
@@ -90,3 +94,9 @@ def _is_version(text: str) -> bool:
     except InvalidVersion:
         return False
     return True
+
+
+def spoken(name: str) -> str:
+    """What people are told of a source's name, which nobody has any more once it was removed."""
+    first, removed, _ = name.partition(REMOVED)
+    return f"{first} (removed)" if removed else name

@@ -15,6 +15,11 @@ from buildfarm.errors import InvalidInput
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+#: Where GitHub, Gitea and Forgejo, GitLab, Bitbucket Data Center keep the head of a pull request.
+_PULL_REF = re.compile(
+    r"refs/(?:pull/[1-9][0-9]{0,18}/head|merge-requests/[1-9][0-9]{0,18}/head|"
+    r"pull-requests/[1-9][0-9]{0,18}/from)"
+)
 _REF_PUNCTUATION = frozenset("._/+-@#=,%")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
@@ -187,6 +192,15 @@ def checked_ref(ref: str) -> str:
             ref=ref[:250],
         )
     return ref
+
+
+def checked_fetched_ref(ref: str) -> str:
+    """The ref, when the farm fetches it: a branch or tag, or what an SCM keeps for a pull request.
+
+    Raises:
+        InvalidInput: `source.ref_refused`.
+    """
+    return ref if _PULL_REF.fullmatch(ref) else checked_ref(ref)
 
 
 def checked_commit(commit: str) -> str:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from buildfarm.errors import NotFound
-from buildfarm.sources.model import Source, SourceCredential
-
-#: A removed source is renamed to NAME~ID: its history stays, its name is free again.
-REMOVED = "~"
+from buildfarm.sources.model import OWNER, REPOSITORY, Source, SourceCredential
+from buildfarm.sources.names import REMOVED
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class SourceRow:
     branches: tuple[str, ...]
     tags: tuple[str, ...]
     paths: tuple[str, ...]
+    pull_requests: str
     scm_settings: dict[str, Any] | None
     moved_to: str | None
     tier: str
@@ -70,8 +69,12 @@ def list_sources(session: Session) -> list[SourceRow]:
     Their last builds come from `farm.show.latest_builds`, their last deliveries from
     `scm.show.latest_deliveries`: both are above this room.
     """
-    live = select(Source).where(Source.name.not_like(f"%{REMOVED}%")).order_by(Source.name)
-    return [source_row(source) for source in session.scalars(live)]
+    return [source_row(source) for source in session.scalars(live(REPOSITORY))]
+
+
+def list_connections(session: Session) -> list[SourceRow]:
+    """Every owner whose repositories are listened to, by name."""
+    return [source_row(source) for source in session.scalars(live(OWNER))]
 
 
 def source_detail(session: Session, name: str) -> SourceRow:
@@ -89,12 +92,45 @@ def get(session: Session, name: str) -> Source:
     Raises:
         NotFound: `source.unknown`.
     """
-    source = session.execute(select(Source).where(Source.name == name)).scalar_one_or_none()
-    if source is None or REMOVED in name:
+    source = session.scalars(live(REPOSITORY).where(Source.name == name)).one_or_none()
+    if source is None:
         raise NotFound(
             f"There is no source {name}.", code="source.unknown", hint="`source list` shows them all."
         )
     return source
+
+
+def get_connection(session: Session, name: str) -> Source:
+    """The row of one connection that was not removed.
+
+    Raises:
+        NotFound: `connection.unknown`.
+    """
+    found = session.scalars(live(OWNER).where(Source.name == name)).one_or_none()
+    if found is None:
+        hint = "`connection list` shows them all."
+        raise NotFound(f"There is no connection {name}.", code="connection.unknown", hint=hint)
+    return found
+
+
+def is_connection(session: Session, name: str) -> bool:
+    """Whether a connection, and no source, has the name."""
+    return session.scalars(live(OWNER).where(Source.name == name)).first() is not None
+
+
+def get_any(session: Session, name: str) -> Source:
+    """The row of a source or connection: what has a hook, its secrets, a credential and a token.
+
+    Raises:
+        NotFound: `source.unknown`.
+    """
+    return (get_connection if is_connection(session, name) else get)(session, name)
+
+
+def live(scope: str) -> Select[Source]:
+    """The rows of one scope that were not removed, by name."""
+    not_removed = Source.name.not_like(f"%{REMOVED}%")
+    return select(Source).where(not_removed, Source.scope == scope).order_by(Source.name)
 
 
 def source_row(source: Source) -> SourceRow:
@@ -108,6 +144,7 @@ def source_row(source: Source) -> SourceRow:
         branches=tuple(source.branches),
         tags=tuple(source.tags),
         paths=tuple(source.paths),
+        pull_requests=source.pull_requests,
         scm_settings=source.scm_settings,
         moved_to=source.moved_to,
         tier=source.tier,

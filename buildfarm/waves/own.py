@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, aliased
 from buildfarm.errors import NotFound
 from buildfarm.farm.model import Build, Dependency, Job
 from buildfarm.farm.rules import State
+from buildfarm.farm.versions import TAGS
 from buildfarm.index.model import ChannelEntry, File, Release
 from buildfarm.storage.blobs import Blobs
 
@@ -76,7 +77,7 @@ class Own:
 
 
 def current(session: Session, blobs: Blobs, channel: str) -> dict[str, Own]:
-    """The newest release of every project in the channel, by project; yanked ones are passed over."""
+    """The newest release of every project in the channel, by project; not what is yanked, nor dev builds."""
     releases = _newest(session, channel)
     files = _files(session, channel, releases)
     # Ids of builds sort by time: the last one published the newest files.
@@ -110,7 +111,9 @@ def _newest(session: Session, channel: str) -> dict[str, _Row]:
         select(Release.id, Release.project, Release.version, Release.created_at)
         .join(File, File.release_id == Release.id)
         .join(ChannelEntry, ChannelEntry.filename == File.filename)
+        .outerjoin(Build, Build.id == File.build_id)
         .where(ChannelEntry.channel == channel, ChannelEntry.until.is_(None), File.yanked.is_(None))
+        .where(Build.id.is_(None) | Build.ref.startswith(TAGS))
         .distinct()
     )
     of_project: defaultdict[str, list[_Row]] = defaultdict(list)

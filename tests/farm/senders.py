@@ -54,6 +54,9 @@ class Sender:
                     "actor": {"nickname": "mira"}, "repository": {"full_name": f"acme/{self.name}"},
                     "push": {"changes": [cloud_change(ref, commit, before)]},
                 }  # fmt: skip
+            case "pagure":
+                said = {"branch": ref, "end_commit": commit, "old_commit": before, "agent": "mira"}
+                payload = {"topic": "git.receive", "msg": said | {"repo": {"fullname": f"acme/{self.name}"}}}
             case "generic":
                 payload |= {
                     "type": "push",
@@ -89,6 +92,8 @@ class Sender:
                     "X-Request-UUID" if in_cloud else "X-Request-Id": delivery,
                     "X-Hub-Signature": f"sha256={signature}",
                 }  # fmt: skip
+            case "pagure":
+                return common | {"X-Pagure-Topic": "git.receive", "X-Pagure-Signature-256": signature}
             case "gitlab":
                 hook = {"push": "Push Hook", "tag": "Tag Push Hook"}.get(event, event)
                 return common | {
@@ -105,8 +110,9 @@ class Sender:
                 }  # fmt: skip
 
     def send(self, body: bytes, number: int = 1, **how: str):
-        client = self.house.app.test_client()
-        return client.post(f"/hooks/{self.name}", data=body, headers=self.headers(body, number, **how))
+        client, headers = self.house.app.test_client(), self.headers(body, number, **how)
+        # Buffered: to the end of the answer, after which the rest is done.
+        return client.post(f"/hooks/{self.name}", data=body, headers=headers, buffered=True)
 
 
 def change(ref: str, commit: str, before: str = "1" * 40) -> dict[str, Any]:
@@ -130,8 +136,8 @@ def sender_of(house, scm: str, name: str = "widget", url: str = "") -> Sender:
     url = url or f"https://{scm}.example/acme/{name}.git"
     with house.database.begin() as session:
         _, secrets = connect.add_source(
-            session, name, url, scm=scm, branches=["main", "release/*"], tier="dev", allow_file=False,
-            actor="test",
+            session, name, url, scm=scm, branches=["main", "release/*"], tier="dev",
+            allow_file=url.startswith("file:"), actor="test",
         )  # fmt: skip
     return Sender(house, name, scm, secrets)
 

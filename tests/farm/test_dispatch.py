@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, update
@@ -124,6 +125,20 @@ def test_what_redis_lost_of_a_full_queue_comes_back_in_its_order(each_house) -> 
     assert handed_over(each_house, queues) == made[: dispatch.IN_QUEUE]
 
 
+def test_queues_that_nobody_takes_from_do_not_hide_what_redis_lost_of_another(each_house) -> None:
+    source = each_house.source()
+    for stuck in ("release", "interactive"):
+        crowd(each_house, source, dispatch.IN_QUEUE, stuck)
+    queues = Queues()
+    while handed_over(each_house, queues):
+        pass
+    (last,) = crowd(each_house, source, 1, "background")
+    assert handed_over(each_house, queues) == [last]
+    queues.held.remove((last, 1, 1))
+    rounds = (handover.take_back_lost(each_house.database, queues, timedelta(0)) for _ in range(50))
+    assert next(filter(None, rounds), None) == [last]
+
+
 def test_a_claim_has_the_next_job_handed_over(each_house) -> None:
     made = crowd(each_house, each_house.source(), dispatch.IN_QUEUE + 1)
     token = joined(each_house, "one")
@@ -216,6 +231,24 @@ def test_a_paused_farm_hands_out_nothing_and_goes_on_where_it_was(each_house) ->
     assert handed_over(each_house, queues) == later
     assert (second, 1, 2) in queues.held
     assert posted(each_house, token, "claim", {"job": second, "attempt": 1}).status_code == 200
+
+
+def test_a_builder_that_is_turned_away_before_the_note_of_its_hand_over_loses_no_job(each_house) -> None:
+    (job_id,) = each_house.build(each_house.source(), TARGETS[0])[1].values()
+    token = joined(each_house, "one")
+    with each_house.database.begin() as session:
+        registry.drain(session, "one", actor="ada")
+
+    class Quick(Queues):
+        def hand_over(self, *where: Any, **how: Any) -> None:
+            super().hand_over(*where, **how)
+            if len(self.calls) == 1:
+                assert posted(each_house, token, "claim", {"job": job_id, "attempt": 1}).status_code == 409
+
+    queues = vars(each_house.farm)["queues"] = Quick()
+    hand_over_waiting(each_house.database, queues)
+    assert queues.held == {(job_id, 1, 1), (job_id, 1, 2)}
+    assert handed_over(each_house, queues) == []
 
 
 def test_a_drained_builder_finishes_what_it_has_and_takes_nothing_more(each_house) -> None:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from buildfarm.errors import ExternalFailure
-from buildfarm.farm import claims, handover
+from buildfarm.farm import builds, claims, handover
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.rules import Cause, State
 from buildfarm.farm.wire import rq_job_id
@@ -72,6 +73,76 @@ def test_without_redis_everything_stays_in_the_outbox(each_house, jobs: list[str
     queues.away = False
     handover.try_hand_over(each_house.database, queues)
     assert len(queues.held) == 2
+
+
+def fetches(house, *subjects: str) -> None:
+    with house.database.begin() as session:
+        for subject in subjects:
+            builds.add_task(session, "fetch", subject)
+
+
+def tasks(house) -> dict[str, Task]:
+    with house.database.read() as session:
+        return {task.subject: task for task in session.scalars(select(Task))}
+
+
+def promised(house, *subjects: str) -> list[handover.Waiting]:
+    with house.database.begin() as session:
+        for subject in subjects:
+            builds.add_task(session, "fetch", subject)
+        return handover.promise(session)
+
+
+def test_what_was_promised_is_handed_over_and_nothing_else(each_house, jobs: list[str]) -> None:
+    queues = Queues()
+    fetches(each_house, "bld_other")
+    mine = promised(each_house, "bld_mine")
+    handover.try_hand_over_promised(each_house.database, queues, mine)
+    rows = tasks(each_house)
+    assert queues.held == {(rows["bld_mine"].id, 1, 1)}
+    assert (rows["bld_mine"].hand_over, rows["bld_other"].handed_over_at) == (1, None)
+    assert all(row(each_house, job).handed_over_at is None for job in jobs)
+    assert handover.hand_over_waiting(each_house.database, queues) == 3
+    assert (rows["bld_mine"].id, 1, 2) not in queues.held
+
+
+def test_a_promise_that_redis_does_not_let_be_kept_goes_back_to_the_outbox(each_house) -> None:
+    queues = Queues()
+
+    class Lossy(Queues):
+        def hand_over(self, *where, **how) -> None:
+            if queues.held:
+                raise ExternalFailure("away", code="queue.unreachable")
+            queues.hand_over(*where, **how)
+
+    mine = promised(each_house, "bld_first", "bld_second")
+    handover.try_hand_over_promised(each_house.database, Lossy(), mine)
+    rows = tasks(each_house)
+    assert rows["bld_first"].handed_over_at
+    assert rows["bld_second"].handed_over_at is None
+    assert handover.hand_over_waiting(each_house.database, queues) == 1
+    assert queues.held == {(rows["bld_first"].id, 1, 1), (rows["bld_second"].id, 1, 2)}
+
+
+def test_a_promise_whose_process_was_killed_is_taken_back_after_a_while(each_house) -> None:
+    queues, grace = Queues(), timedelta(0)
+    (mine,) = promised(each_house, "bld_mine")
+    assert handover.hand_over_waiting(each_house.database, queues) == 0
+    assert handover.take_back_lost(each_house.database, queues, grace) == [mine.id]
+    assert handover.hand_over_waiting(each_house.database, queues) == 1
+    # What comes late is one hand-over more of the same row, which can be claimed once.
+    handover.try_hand_over_promised(each_house.database, queues, [mine])
+    assert queues.held == {(mine.id, 1, 1), (mine.id, 1, 2)}
+
+
+def test_what_went_before_redis_was_lost_is_noted(each_house, jobs: list[str]) -> None:
+    class Lossy(Queues):
+        def hand_over(self, *where: str, **how: int) -> None:
+            super().hand_over(*where, **how)
+            self.away = True
+
+    handover.try_hand_over(each_house.database, Lossy())
+    assert [bool(row(each_house, job).handed_over_at) for job in sorted(jobs)] == [True, False]
 
 
 def test_what_redis_lost_is_handed_over_again_without_using_up_an_attempt(

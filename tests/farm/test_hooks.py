@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select
 
+from buildfarm import clock
 from buildfarm.errors import ExternalFailure
 from buildfarm.farm import builds
 from buildfarm.farm.model import Build, Task
 from buildfarm.scm import connect, intake
-from buildfarm.scm.kinds import KINDS
+from buildfarm.scm.forges.access import Given, set_access
+from buildfarm.scm.generic_settings import GenericSettings
+from buildfarm.scm.kinds import KINDS, scm_for
 from buildfarm.scm.model import Delivery
 from buildfarm.scm.replay import replay
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import Source, SourceSecret
 from tests.farm.senders import COMMIT, Sender, found, sender_of
 
 
@@ -78,6 +84,16 @@ def test_the_same_commit_by_another_delivery_builds_once(sender: Sender) -> None
     assert len(found(sender.house, Build)) == 1
 
 
+def test_when_a_secret_was_last_used_is_told_to_the_minute(house, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, noon = sender_of(house, "github"), clock.now().replace(microsecond=0)
+    told = []
+    for number, seconds in enumerate([0, 40, 61]):
+        monkeypatch.setattr(clock, "now", lambda seconds=seconds: noon + timedelta(seconds=seconds))
+        sender.send(sender.push(commit=f"{number + 5:040x}"), number)
+        told.append((found(house, SourceSecret)[0].last_used_at - noon).total_seconds())
+    assert told == [0, 0, 61]
+
+
 def test_a_build_that_could_not_be_fetched_is_in_nobodys_way(sender: Sender) -> None:
     with sender.house.database.begin() as session:
         source = session.scalars(select(Source)).one()
@@ -110,6 +126,36 @@ def test_credentials_in_headers_are_masked_and_signatures_are_not(sender: Sender
     assert kept.items() >= signed.items()
 
 
+def test_who_may_look_at_a_delivery_is_shown_nothing_to_send_it_again_with(every_sender: Sender) -> None:
+    """Most SCMs sign neither their ids nor the time: signature and body would do, under another id."""
+    body = every_sender.push()
+    sent = every_sender.headers(body)
+    delivery = every_sender.send(body).json["delivery"]
+    client = every_sender.house.client(every_sender.house.token("view"))
+    shown = client.get(f"/api/v1/deliveries/{delivery}").json["headers"]
+    signed = {name for name in sent if "signature" in name.lower() or "token" in name.lower()}
+    assert signed
+    assert not {sent[name] for name in signed} & set(shown.values())
+    assert shown.keys() >= {name.title() for name in sent}
+
+
+def test_a_signature_in_a_header_of_the_sender_s_own_is_not_shown_either(house) -> None:
+    told = GenericSettings.model_validate({"signature": {"header": "X-Acme-Sum"}})
+    with house.database.begin() as session:
+        _, secrets = connect.add_source(
+            session, "widget", "https://git.example/acme/widget", scm="generic", branches=["main"],
+            tier="dev", allow_file=False, actor="test", settings=told,
+        )  # fmt: skip
+    sender = Sender(house, "widget", "generic", secrets)
+    body = sender.push()
+    signature = hmac.new(secrets.secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"Content-Type": "application/json", "X-Acme-Sum": signature}
+    answer = house.app.test_client().post("/hooks/widget", data=body, headers=headers)
+    assert answer.status_code == 202
+    shown = house.client(house.token("view")).get(f"/api/v1/deliveries/{answer.json['delivery']}").json
+    assert shown["headers"]["X-Acme-Sum"] == "[not shown]"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -134,6 +180,52 @@ def test_hooks_of_groups_speak_of_other_repositories_too(house) -> None:
     sender = sender_of(house, "github")
     body = sender.push(repository={"full_name": "acme/other"})
     assert sender.send(body).json["reason"] == "other_repository"
+
+
+@pytest.mark.parametrize(
+    ("url", "told", "is_it"),
+    [
+        ("https://git.example/top/acme/widget.git", "https://git.example/acme/widget.git", False),
+        ("https://git.example/top/acme/widget.git", "https://git.example/sub/acme/widget.git", False),
+        ("ssh://git@git.example/top/acme/widget.git", "https://git.example/acme/widget.git", False),
+        ("https://git.example/gitlab/acme/widget.git", "https://git.example/gitlab/acme/widget.git", True),
+        ("https://git.example/GitLab/Acme/Widget", "https://git.example/gitlab/acme/widget.git", True),
+        ("ssh://git@git.example/acme/widget.git", "https://git.example/gitlab/acme/widget.git", True),
+        ("https://git.example/gitlab/acme/widget.git", "https://git.example/elsewhere.git", True),
+        ("https://git.example/gitlab/acme/widget.git", None, True),
+        ("https://git.example/topacme/widget.git", None, False),
+        ("file:///srv/repositories/acme/widget.git", "https://git.example/acme/widget.git", True),
+    ],
+)  # fmt: skip
+def test_a_repository_of_the_same_name_in_another_group_is_another_one(
+    house, url: str, told: str | None, *, is_it: bool
+) -> None:
+    sender = sender_of(house, "gitlab", url=url)
+    project = {"path_with_namespace": "acme/widget", "git_http_url": told}
+    answer = sender.send(sender.push(project=project))
+    assert answer.status_code == (202 if is_it else 200)
+    assert answer.json["reason"] == (None if is_it else "other_repository")
+
+
+@pytest.mark.parametrize(
+    ("scm", "api", "url", "is_it"),
+    [
+        ("gitlab", "https://git.example", "https://git.example/top/acme/widget.git", False),
+        ("gitlab", "https://git.example/top", "https://git.example/top/acme/widget.git", True),
+        ("bitbucket-data-center", "https://git.example/rest/api/latest",
+         "https://git.example/scm/acme/widget.git", True),
+        ("bitbucket-data-center", "https://git.example/bb/rest/api/latest",
+         "https://git.example/bb/scm/acme/widget.git", True),
+    ],
+)  # fmt: skip
+def test_where_no_delivery_says_it_the_api_s_address_says_below_which_path_the_scm_lives(
+    house, scm: str, api: str, url: str, *, is_it: bool
+) -> None:
+    sender = sender_of(house, scm, url=url)
+    with house.database.begin() as session:
+        source = session.scalars(select(Source)).one()
+        set_access(session, source, Given("glpat-of-the-farm-0123456789", api_url=api), actor="test")
+    assert sender.send(sender.push()).json["reason"] == (None if is_it else "other_repository")
 
 
 def test_an_unknown_source_and_a_wrong_signature_look_the_same(every_sender: Sender) -> None:
@@ -209,6 +301,29 @@ def test_a_call_may_be_larger_than_other_bodies(sender: Sender) -> None:
     assert sender.send(body).status_code == 202
 
 
+def test_a_refused_call_is_found_by_the_id_that_the_scm_gave_it(sender: Sender) -> None:
+    body = sender.push()
+    sent = sender.headers(body)
+    unsigned = {name: sent[name] for name in sent if not re.search("signature|token", name, re.IGNORECASE)}
+    sender.house.app.test_client().post(f"/hooks/{sender.name}", data=body, headers=unsigned)
+    (delivery,) = found(sender.house, Delivery)
+    given = scm_for(delivery.scm).delivery_id(delivery.headers)
+    assert (delivery.state, bool(given)) == ("rejected", True)
+    rows = sender.house.client(sender.house.token("admin")).get(f"/api/v1/deliveries?search={given}").json
+    assert [one["id"] for one in rows["items"]] == [delivery.id]
+
+
+def _told_of_bodies(sender: Sender, deliveries: list[Delivery]) -> list[tuple[int | None, bool]]:
+    """The bytes of each body that are kept, and whether its page says that they are not all."""
+    client, told = sender.house.client(sender.house.token("admin")), []
+    for one in deliveries:
+        row = client.get(f"/api/v1/deliveries/{one.id}").json
+        said = "Only its first" in client.get(f"/deliveries/{one.id}").text
+        assert said == row["is_body_cut"]
+        told.append((row["body_bytes"], said))
+    return told
+
+
 def test_refused_calls_do_not_fill_the_disk(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_REJECTED_PER_HOUR", 3)
     client = sender.house.app.test_client()
@@ -218,10 +333,22 @@ def test_refused_calls_do_not_fill_the_disk(sender: Sender, monkeypatch: pytest.
     assert len(kept) == 3
     assert {len(row.body) for row in kept} == {16 * 1024}
     assert {row.body_sha256 for row in kept} == {hashlib.sha256(b"x" * 100_000).hexdigest()}
-    with sender.house.database.begin() as session:
-        session.execute(update(Delivery).values(received_at=kept[0].received_at - timedelta(hours=2)))
+    assert all(is_cut for _, is_cut in _told_of_bodies(sender, kept))
+    later = clock.now() + timedelta(hours=2)
+    monkeypatch.setattr(clock, "now", lambda: later)
     client.post(f"/hooks/{sender.name}", data=b"x")
+    assert (1, False) in _told_of_bodies(sender, found(sender.house, Delivery))
     assert len(found(sender.house, Delivery)) == 4
+
+
+def test_who_cannot_sign_does_not_keep_the_one_writer(house, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_REJECTED_PER_HOUR", 2)
+    sender_of(house, "github")
+    client, begun = house.app.test_client(), []
+    event.listen(house.database.engine, "begin", begun.append)
+    for _ in range(5):
+        assert client.post("/hooks/widget", data=b"x").status_code == 401
+    assert len(begun) == len(found(house, Delivery)) == 2
 
 
 def test_a_rotated_secret_and_its_successor_both_open(house) -> None:
@@ -327,6 +454,22 @@ def test_a_newer_push_ends_older_builds_of_its_branch_and_of_no_other(sender: Se
         assert {session.get_one(Build, one).state for one in (second, other)} == {"queued"}
         states = {task.subject: task.state for task in session.scalars(select(Task))}
     assert (states[first], states[second]) == ("cancelled", "queued")
+
+
+def test_pushes_that_are_committed_together_see_each_others_ends(house) -> None:
+    sender = sender_of(house, "github")
+    assert sender.send(sender.push(commit="0" * 39 + "1"), 1).status_code == 202
+    back, forth = "b" * 40, "f" * 40
+    receipts = []
+    with house.database.begin() as session:
+        together = SimpleNamespace(read=house.database.read, write=lambda work: work(session))
+        for number, (before, commit) in enumerate([("1" * 40, back), (back, forth), (forth, back)], 2):
+            body = sender.push(before=before, commit=commit)
+            headers = sender.headers(body, number)
+            receipts.append(intake.receive(together, sender.name, headers, body, clock.now()))
+    assert [one.state for one in receipts] == ["accepted"] * 3
+    first, second, third = (one.builds[0] for one in receipts)
+    assert [house.state(one) for one in (first, second, third)] == ["cancelled", "cancelled", "queued"]
 
 
 def test_an_older_push_that_arrives_later_ends_its_own_build(sender: Sender) -> None:

@@ -309,6 +309,7 @@ def test_work_that_waits_is_put_down_without_using_up_an_attempt(each_house) -> 
     with house.database.read() as session:
         waiting = session.get_one(Task, task.id)
         assert (waiting.state, waiting.attempt, waiting.handed_over_at) == (State.QUEUED, 1, None)
+        assert waiting.hand_over == 1  # whoever handed it over had not noted that
     with house.database.begin() as session, pytest.raises(StaleAttempt):
         claims.put_down(session, Task, task.id, 1)
 

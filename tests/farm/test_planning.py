@@ -2,6 +2,7 @@
 
 import subprocess
 import tarfile
+import time
 
 import pytest
 
@@ -197,3 +198,25 @@ def test_submodules_are_filled_in_where_the_recipe_asks(planned, tmp_path):
         sha256 = admin.get(f"/api/v1/builds/{build}").json["snapshot_sha256"]
         with house.farm.blobs.open(sha256) as blob, tarfile.open(fileobj=blob) as tar:
             assert {name for name in tar.getnames() if name.startswith("src/third/")} == names
+
+
+def test_a_branch_makes_dev_builds_and_a_tag_of_the_same_commit_a_release(planned, tmp_path):
+    house, admin, build_id = planned
+    subprocess.run(["git", "tag", "v1.0"], cwd=tmp_path / "repository", check=True)
+    tagged = admin.post("/api/v1/builds", json={"source": "widget", "ref": "v1.0"}).json["id"]
+    plan(house, tagged)
+    with house.database.read() as session:
+        branch, tag = (session.query(Job).filter_by(build_id=one).one() for one in (build_id, tagged))
+        assert branch.build.commit == tag.build.commit
+        committed = time.strftime("%Y%m%d%H%M%S", time.gmtime(branch.build.commit_time))
+        assert branch.spec["local_version"] == f"{committed}.g{branch.build.commit[:9]}"
+        assert "local_version" not in tag.spec
+        assert branch.input_sha256 != tag.input_sha256
+
+
+def test_a_build_of_a_commit_after_2038_is_kept(each_house):
+    build_id, _ = each_house.build(each_house.source())
+    with each_house.database.begin() as session:
+        session.get_one(Build, build_id).commit_time = 3 << 30
+    with each_house.database.read() as session:
+        assert session.get_one(Build, build_id).commit_time == 3 << 30

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from buildfarm.errors import StaleAttempt
 from buildfarm.farm import fleet, registry
 from buildfarm.sandbox.emulation import emulators
+from buildfarm.sandbox.images import EngineReport
 from tests.waiting import wait_for
+from workers import builds
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient
 from workers.selftest import examine
@@ -63,6 +67,29 @@ def test_an_emulator_counts_when_containers_need_not_hold_it(tmp_path: Path) -> 
 
 def test_an_emulator_that_is_not_there_is_found(tmp_path: Path) -> None:
     assert "emulator of vax" in bad(config(tmp_path, emulates=("vax",)))
+
+
+@pytest.mark.parametrize(("needed", "claims"), [(("sha256:1",), []), ((), [("job_1", 1)])])
+def test_a_host_that_lacks_an_image_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: tuple[str, ...], claims: list[tuple[str, int]]
+) -> None:
+    """Claimed, the attempt would end at once, and the next one too."""
+    asked: list[tuple[str, int]] = []
+
+    def claim(_client: FarmClient, job_id: str, attempt: int) -> None:
+        asked.append((job_id, attempt))
+        raise StaleAttempt("Somebody else has it.")
+
+    path = tmp_path / "builder.json"
+    path.write_text(config(tmp_path).model_dump_json())
+    monkeypatch.setenv("BUILDER_CONFIG", str(path))
+    monkeypatch.setattr(FarmClient, "claim", claim)
+    monkeypatch.setattr(builds, "check_engine", lambda _host: EngineReport(usable=True, findings=[]))
+    monkeypatch.setattr(builds, "missing_images", lambda _host, images: list(images))
+    monkeypatch.setattr(builds, "noted_images", needed)
+    monkeypatch.setattr(builds, "_nudged_by_a_stop_command", Event)  # it would hear of SIGTERM for all tests
+    builds.run_build("job_1", 1, 1)
+    assert asked == claims
 
 
 def test_a_builder_without_an_engine_is_shown_with_its_findings(house, serve, tmp_path: Path) -> None:

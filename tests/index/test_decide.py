@@ -31,6 +31,7 @@ FILES = {
     "dev/rss/updates.xml.gz": (96, 80),
     "dev/rss/packages.xml.gz": (96, 81),
     "dev/rss/project/my-widget.xml.gz": (96, 82),
+    f"pr-widget-1/files/my-widget/{WHEEL}": (0xAAAA, 10),
     "all/.on-demand": (0, 0),
     "all/simple/my-widget.json.gz": (96, 60),
 }
@@ -384,3 +385,13 @@ def test_head_is_get_without_a_part() -> None:
     assert ask(path, method="HEAD").headers == ask(path).headers
     assert ask(path, method="HEAD", range="bytes=2-4").headers == ask(path).headers
     assert ask("simple/", method="HEAD", accept=JSON).headers == ask("simple/", accept=JSON).headers
+
+
+def test_a_file_of_a_stage_is_asked_for_anew_for_its_name_may_get_other_bytes() -> None:
+    for channel, cache in (
+        ("pr-widget-1", "max-age=0, must-revalidate, private"),
+        ("dev", "max-age=31536000, immutable, private"),
+    ):
+        answer = ask(f"files/my-widget/{WHEEL}", channel=channel)
+        assert dict(answer.headers)["Cache-Control"] == cache
+        assert answer.status == 200

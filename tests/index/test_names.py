@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from buildfarm.index import names, namespaces, status
 from buildfarm.index.model import Namespace
 from buildfarm.index.spelling import version_key
 from buildfarm.journal.model import JournalRow
+from buildfarm.sources.model import Source
 from buildfarm.wheels.names import skeleton
 
 STRANGER = Principal("tok_1", "ci", frozenset({"upload:*"}), frozenset({"token:tok_1"}))
@@ -187,3 +189,35 @@ def test_zeros_at_the_end_of_a_version_make_no_other_release(numbers: list[int],
     assert version_key(text) == version_key(text + ".0" * zeros)
     assert version_key(f"v{text}rc1") == version_key(f"{text}.RC.1")
     assert version_key(f"{text}+local") != version_key(text)
+
+
+@pytest.mark.parametrize("is_other", [True, False], ids=["to two sources", "to one source"])
+def test_two_grants_at_once_see_each_other(each_house, is_other: bool) -> None:
+    first = each_house.source("widget", projects=())
+    second = each_house.source("gadget", projects=()) if is_other else first
+    for name in ("acme-rim", "acme-hub"):
+        local(each_house, name)
+    done, met = threading.Event(), []
+
+    def grant() -> None:
+        try:
+            with each_house.database.begin() as session:
+                wanted = "acme-rim" if is_other else "acme-hub"
+                names.make_local(session, [wanted], session.get_one(Source, second), actor="bob")
+        except FarmError as err:
+            met.append(err.code)
+        done.set()
+
+    with each_house.database.begin() as session:
+        names.make_local(session, ["acme-rim"], session.get_one(Source, first), actor="ada")
+        session.flush()
+        other = threading.Thread(target=grant)
+        other.start()
+        assert not done.wait(0.5), "it waits for this one's end"
+    other.join(timeout=30)
+    with each_house.database.read() as session:
+        granted = [source.projects for source in session.scalars(select(Source).order_by(Source.id))]
+    if is_other:
+        assert (met, granted) == (["project.granted"], [["acme-rim"], []])
+    else:
+        assert (met, granted) == ([], [["acme-hub", "acme-rim"]])

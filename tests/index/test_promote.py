@@ -116,6 +116,28 @@ def test_twice_is_nothing_new_and_yanked_stays_below(each_house, put) -> None:
     assert caught.value.code == "promotion.yanked"
 
 
+def test_a_dev_build_stays_below_and_says_how_a_release_is_made(each_house, put) -> None:
+    source = each_house.source()
+    for ref, version in (("refs/heads/main", "1.0+g0123"), ("refs/tags/v1", "1.0+corp1")):
+        build_id, _ = each_house.build(source, ref=ref)
+        filename = f"widget-{version}-py3-none-any.whl"
+        put(each_house, filename, version.encode())
+        with each_house.database.begin() as session:
+            session.get_one(File, filename).build_id = build_id
+    with pytest.raises(Conflict) as caught:
+        climb(each_house, version="1.0+g0123")
+    assert (caught.value.code, caught.value.message) == (
+        "promotion.dev_build", "widget 1.0+g0123 is a dev build of refs/heads/main.",
+    )  # fmt: skip
+    climb(each_house, version="1.0+corp1")
+    admin = each_house.client(each_house.token("admin"))
+    shown = [admin.get(f"/api/v1/releases/widget/{one}").json for one in ("1.0+g0123", "1.0+corp1")]
+    assert [one["following"] and one["following"]["to_channel"] for one in shown] == [None, "stable"]
+    html = {"Accept": "text/html"}
+    pages = [admin.get(f"/projects/widget/{one}", headers=html).text for one in ("1.0+g0123", "1.0+corp1")]
+    assert ["A dev build." in one for one in pages] == [True, False]
+
+
 def test_an_undone_promotion_is_not_undone_again(each_house, put) -> None:
     put(each_house, WHEEL, b"one")
     promotion = climb(each_house)

@@ -162,6 +162,19 @@ def test_the_same_bytes_again_are_published_under_their_first_bundle(press) -> N
         assert len(session.scalars(select(Release)).all()) == 1
 
 
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/pull/17/head", ""])
+def test_a_dev_build_takes_no_version_of_a_release(press, ref: str) -> None:
+    source = press.source()
+    with pytest.raises(InvalidInput) as caught:
+        publish(press, press.built(source, press.wheel(), ref=ref))
+    assert caught.value.code == "publish.not_local"
+    assert journal(press) == []
+    for version in ("1.0+g0123", "1.0+g4567"):
+        publish(press, press.built(source, press.wheel(version=version), ref=ref))
+    publish(press, press.built(source, press.wheel(version="1.0+corp1"), ref="refs/tags/v1.0"))
+    assert len(visible(press)) == 3
+
+
 @pytest.mark.parametrize(
     ("files", "code"),
     [([], "publish.nothing"), ([("widget", "1.0"), ("gadget", "1.0")], "publish.mixed"),
@@ -222,6 +235,23 @@ def test_a_publish_that_is_refused_ends_its_build_with_a_class(
     assert (build["state"], build["failure_class"], build["cause"]) == ("failed", failure_class, cause)
     assert build["next_step"]
     assert "Not published" in client.get(f"/builds/{build_id}", headers={"Accept": "text/html"}).text
+
+
+def test_a_publish_whose_check_crashes_is_tried_again_and_ends_at_last(press, monkeypatch) -> None:
+    settings = press.farm.settings.model_copy(update={"signer_socket": str(press.socket)})
+    monkeypatch.setattr(tasks, "own_farm", lambda: replace(press.farm, settings=settings))
+    monkeypatch.setattr("buildfarm.wheels.validate.sandbox.ask", lambda *_: b"")
+    build_id, states = press.built(press.source(), press.wheel()), []
+    for attempt in range(1, settings.limits.attempts + 1):
+        with press.database.read() as session:
+            task = session.scalars(select(Task).where(Task.subject == build_id, Task.kind == "publish")).one()
+        tasks.run_task(task.id, attempt, 1)
+        states.append(press.state(build_id))
+    assert states == ["built", "built", "failed"]
+    with press.database.read() as session:
+        build = session.get_one(Build, build_id)
+        assert "V-01: the file could not be checked" in build.first_error
+        assert (build.cause, build.failure_class) == ("infrastructure", "farm")
 
 
 def test_without_a_signer_a_build_waits_and_is_published_later(press, signer) -> None:

@@ -186,7 +186,7 @@ def test_what_cannot_be_rebuilt_is_named(press) -> None:
     waiting = press.built(source, press.wheel(version="0.9"))
     assert ask(press, waiting, 409)["code"] == "rebuild.not_published"
     assert ask(press, "bld_nothing", 404)["code"] == "build.unknown"
-    early = press.built(source, press.wheel(version="1.1.dev3"), ref="refs/heads/main")
+    early = press.built(source, press.wheel(version="1.1+g0123"), ref="refs/heads/main")
     publish(press, early)
     assert ask(press, early, 409)["code"] == "rebuild.dev"
     good = press.built(source, press.wheel())

@@ -281,6 +281,22 @@ def test_a_file_that_fails_is_in_error_and_blocks_the_set(house, api: Publishing
     assert api.publish(session).status_code == 201
 
 
+def test_a_file_that_could_not_be_checked_may_be_completed_once_more(house, api: Publishing) -> None:
+    filename, data = house.wheel("widget")
+    session = api.open()
+    begun = api.announce(session, filename, data)
+    api.call("POST", begun.json["mechanism"]["file_url"], data=data, content_type="application/octet-stream")
+    with pytest.MonkeyPatch.context() as crashing:
+        crashing.setattr("buildfarm.wheels.validate.sandbox.ask", lambda *_: b"")
+        refused = api.call("POST", begun.json["links"]["complete"])
+        by_the_old_way = send(api.client, *house.wheel("gadget"))
+    assert (refused.status_code, "V-01" in refused.text) == (503, True)
+    assert (by_the_old_way.status_code, "V-01" in by_the_old_way.text) == (503, True)
+    assert api.status(session)["files"][filename]["status"] == "pending"
+    assert api.call("POST", begun.json["links"]["complete"]).status_code == 201
+    assert api.publish(session).status_code == 201
+
+
 def test_a_file_is_announced_once_at_a_time_and_never_over_a_published_one(house, api: Publishing) -> None:
     filename, data = house.wheel()
     session = api.open()

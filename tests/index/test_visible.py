@@ -46,8 +46,8 @@ def test_a_writer_waits_until_this_node_shows_its_change(house) -> None:
     timer = threading.Timer(0.2, house.follower.catch_up)
     timer.start()
     started = time.monotonic()
-    assert patient(house, 20).wait(serial)
-    assert time.monotonic() - started < 10
+    assert patient(house, 60).wait(serial)
+    assert time.monotonic() - started < 30
     timer.join()
     assert house.farm.visibility.is_current(house.farm.settings.node)
 
@@ -68,7 +68,7 @@ def test_a_writer_waits_for_nodes_of_other_hosts_whatever_the_bell_says(house) -
     assert not patient(house, 0.3).wait(serial)
     timer = threading.Timer(0.2, node, (house, "far", serial))
     timer.start()
-    assert patient(house, 20).wait(serial)
+    assert patient(house, 60).wait(serial)
     over.set()
     for thread in (serving, timer):
         thread.join()
@@ -112,22 +112,22 @@ def follow(tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 def test_a_follower_hears_of_changes_through_kill_and_restart(house, follow) -> None:
     first = follow(house)
-    wait_for(lambda: house.tree.serial >= 0, seconds=30)
+    wait_for(lambda: house.tree.serial >= 0)
     began = time.monotonic()
-    assert all(patient(house, 20).wait(write(house)) for _ in range(20))
-    assert time.monotonic() - began < 10, "it looks by itself every second"
+    assert all(patient(house, 60).wait(write(house)) for _ in range(60))
+    assert time.monotonic() - began < 40, "it looks by itself every second"
     os.kill(first.pid, signal.SIGKILL)
     first.wait(20)
     serial = write(house)
     assert not patient(house, 0.2).wait(serial)
     second = follow(house)
-    assert patient(house, 30).wait(serial)
+    assert patient(house, 60).wait(serial)
     second.terminate()
-    assert second.wait(20) == 0
+    assert second.wait(60) == 0
 
 
 def test_a_follower_that_hears_no_bell_looks_by_itself(house, follow) -> None:
     follow(house)
-    wait_for(lambda: house.tree.serial >= 0, seconds=30)
+    wait_for(lambda: house.tree.serial >= 0)
     house.farm.settings.bell.unlink()
-    assert patient(house, 20).wait(write(house))
+    assert patient(house, 60).wait(write(house))

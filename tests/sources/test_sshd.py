@@ -21,6 +21,7 @@ from buildfarm.sources.fetcher import fetch_snapshot
 from buildfarm.sources.gitrun import GitRunner
 from buildfarm.sources.mirror import Mirror
 from buildfarm.sources.rules import checked_url
+from tests.ports import free_port
 
 pytestmark = pytest.mark.system
 
@@ -70,13 +71,12 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
     for name in ("host", "right", "wrong"):
         _keygen(folder / name)
     shutil.copy(folder / "right.pub", folder / "authorized")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     (folder / "config").write_text(_CONFIG.format(port=port, folder=folder))
     with (folder / "log").open("w") as log:
         server = subprocess.Popen([program, "-D", "-e", "-f", folder / "config"], stderr=log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with socket.socket() as client:
             while client.connect_ex(("127.0.0.1", port)):
                 assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -85,7 +85,7 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
         yield Sshd(port, folder)
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 @pytest.fixture

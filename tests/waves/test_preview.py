@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from buildfarm import clock
 from buildfarm.errors import FarmError
@@ -16,6 +17,7 @@ from buildfarm.index import channels
 from buildfarm.index.model import File, Release
 from buildfarm.journal.record import record
 from buildfarm.recipes.model import Recipe, Targets
+from buildfarm.sources.model import Source
 from buildfarm.waves.offers import offers
 from buildfarm.waves.preview import Preview, preview
 from buildfarm.waves.triggers import Kind, Trigger
@@ -31,15 +33,17 @@ def there(
     tag: str,
     *,
     version: str = "1.0",
+    ref: str = "refs/tags/v1.0",
     requires: str = "",
     took: int = 60,
     requires_python: str | None = None,
     **targets: object,
 ) -> None:
     """A release of one wheel, built in `took` seconds in the old image, by a recipe with these `targets`."""
-    source = house.source(project, projects=(project,))
+    with house.database.read() as session:
+        known = session.scalars(select(Source.id).where(Source.name == project)).first()
     target = f"cp313-{PLATFORM}"
-    build_id, made = house.build(source, target)
+    build_id, made = house.build(known or house.source(project, projects=(project,)), target, ref=ref)
     filename = f"{project}-{version}-{tag}.whl"
     lines = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"
     lines += f"Requires-Dist: {requires}\n" if requires else ""
@@ -50,7 +54,9 @@ def there(
         job = session.get_one(Job, made[target])
         job.state, job.started_at = State.SUCCEEDED, clock.now() - timedelta(seconds=took)
         job.finished_at = job.started_at + timedelta(seconds=took)
-        release = Release(id=f"rel_{project}", project=project, version=version, created_at=clock.now())
+        release = Release(
+            id=f"rel_{project}_{version}", project=project, version=version, created_at=clock.now()
+        )
         session.add(release)
         session.flush()
         sha256, metadata = "0" * 64, house.farm.blobs.put_bytes(lines.encode())
@@ -113,6 +119,15 @@ def test_an_image_concerns_wheels_of_its_platform_that_an_older_one_made(house) 
     assert left_out(seen(house, Kind.IMAGE, "trixie"))["fast"] == "was built in an image in use"
 
 
+def test_a_dev_build_hides_no_release(house) -> None:
+    there(house, "fast", f"cp313-cp313-{PLATFORM}")
+    there(house, "fast", f"cp313-cp313-{PLATFORM}", version="1.0+g0123", ref="refs/heads/main")
+    images(house, OLD)
+    images(house, NEWER)
+    (member,) = seen(house, Kind.IMAGE, "trixie").members
+    assert member.version == "1.0"
+
+
 def test_an_interpreter_concerns_platform_wheels_that_lack_it(house) -> None:
     there(house, "fast", f"cp313-cp313-{PLATFORM}")
     there(house, "user", f"cp313-cp313-{PLATFORM}", requires="fast", took=30)
@@ -168,7 +183,7 @@ def test_projects_that_need_each_other_are_said_and_share_a_level(house) -> None
     there(house, "core", "py3-none-any")
     there(house, "other", "py3-none-any", requires="core; extra == 'x'")
     with house.database.begin() as session:
-        release = session.get_one(Release, "rel_one")
+        release = session.get_one(Release, "rel_one_1.0")
         release.files[0].metadata_sha256 = house.farm.blobs.put_bytes(
             b"Metadata-Version: 2.1\nName: one\nVersion: 1.0\nRequires-Dist: two\nRequires-Dist: core>=1\n"
         )
