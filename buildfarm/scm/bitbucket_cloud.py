@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from buildfarm.scm import refs
+from buildfarm.scm.comments import commented
 from buildfarm.scm.mac import check_header
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Step, Verification
 from buildfarm.scm.secret import Secret, SecretKind
@@ -75,6 +76,8 @@ class BitbucketCloud:
                 return (_updated(payload),)
             case "repo:transfer":
                 return (_transferred(payload),)
+            case "pullrequest:comment_created":
+                return (_comment(payload),)
             case _ if key in _PULL_REQUEST:
                 return (_pull_request(payload, _PULL_REQUEST[key]),)
             case _:
@@ -133,6 +136,16 @@ def _transferred(payload: dict[str, Any]) -> Event:
     return replace(about, repository=name, moved_to=about.repository_url or about.repository or None)
 
 
+def _comment(payload: dict[str, Any]) -> Event:
+    return commented(
+        _about(payload, EventKind.OTHER),
+        at(payload, "comment", "content", "raw"),
+        comment=at(payload, "comment", "id"),
+        request=number(at(payload, "pullrequest", "id")),
+        author=at(payload, "comment", "user", "uuid"),
+    )
+
+
 def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", "closed"]) -> Event:
     about = _about(payload, EventKind.PULL_REQUEST)
     asked = payload.get("pullrequest")
@@ -144,9 +157,14 @@ def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", 
         head_repository=head_repository,
         base=ref(f"refs/heads/{at(asked, 'destination', 'branch', 'name')}"),
         from_fork=head_repository.lower() != about.repository.lower(),
+        title=line(at(asked, "title")),
     )
+    branch = at(asked, "source", "branch", "name")
+    is_here = isinstance(branch, str) and not found.from_fork
     return replace(
         about,
+        # There is no ref of the request itself: its commits are to be had by the branch, where that is here.
+        ref=ref(f"refs/heads/{branch}") if is_here else "",
         # Abbreviated to 12 digits in most payloads, which names no commit for sure.
         commit=commit(sent) if isinstance(sent, str) and len(sent) >= 40 else None,
         pull_request=found,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from buildfarm.scm import refs
+from buildfarm.scm.comments import commented
 from buildfarm.scm.mac import check_header
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Verification
 from buildfarm.scm.secret import Secret, SecretKind
@@ -71,6 +72,8 @@ class BitbucketDataCenter:
                 return _pushed(payload)
             case "repo:modified":
                 return (_modified(payload),)
+            case "pr:comment:added":
+                return (_comment(payload),)
             case _ if key in _PULL_REQUEST:
                 return (_pull_request(payload, _PULL_REQUEST[key]),)
             case _:
@@ -128,6 +131,18 @@ def _modified(payload: dict[str, Any]) -> Event:
     return replace(about, change=change, moved_to=moved_to, title=f"repository {change}")
 
 
+def _comment(payload: dict[str, Any]) -> Event:
+    asked = payload.get("pullRequest")
+    here = {"repository": at(asked, "toRef", "repository")}
+    return commented(
+        _about(payload | here, EventKind.OTHER),
+        at(payload, "comment", "text"),
+        comment=at(payload, "comment", "id"),
+        request=number(at(asked, "id")),
+        author=at(payload, "comment", "author", "name"),
+    )
+
+
 def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", "closed"]) -> Event:
     asked = payload.get("pullRequest")
     base, head = at(asked, "toRef"), at(asked, "fromRef")
@@ -138,9 +153,10 @@ def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", 
         head_repository=_full_name(at(head, "repository")),
         base=ref(at(base, "id")),
         from_fork=_full_name(at(head, "repository")).lower() != about.repository.lower(),
+        title=line(at(asked, "title")),
     )
-    title = line(at(asked, "title"))
     return replace(
-        about, commit=commit(at(head, "latestCommit")), pull_request=found,
-        title=f"pull request {found.number} {action}: {title}",
+        about, ref=f"refs/pull-requests/{found.number}/from", commit=commit(at(head, "latestCommit")),
+        pull_request=found,
+        title=f"pull request {found.number} {action}: {found.title}",
     )  # fmt: skip

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from buildfarm.scm import refs
+from buildfarm.scm.comments import commented
 from buildfarm.scm.mac import check_header
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Verification
 from buildfarm.scm.secret import Secret, SecretKind
@@ -92,6 +93,8 @@ def event_of(headers: Mapping[str, str], header: str, body: bytes) -> Event:
             return _release(payload)
         case "pull_request", str() if action in _PULL_REQUEST:
             return _pull_request(payload, _PULL_REQUEST[action])
+        case (("issue_comment" | "pull_request_comment"), "created"):
+            return _comment(payload)
         case "repository", ("renamed" | "transferred" | "archived"):
             return _repository(payload, action)
         case "ping", _:
@@ -148,12 +151,28 @@ def _pull_request(payload: dict[str, Any], action: Literal["opened", "updated", 
         head_repository=head_repository,
         base=ref(f"refs/heads/{at(asked, 'base', 'ref')}"),
         from_fork=head_repository.lower() != about.repository.lower(),
+        title=line(at(asked, "title")),
     )
-    title = line(at(asked, "title"))
     return replace(
-        about, commit=commit(at(asked, "head", "sha")), pull_request=found,
-        title=f"pull request {found.number} {action}: {title}",
+        about, ref=f"refs/pull/{found.number}/head", commit=commit(at(asked, "head", "sha")),
+        pull_request=found,
+        title=f"pull request {found.number} {action}: {found.title}",
     )  # fmt: skip
+
+
+def _comment(payload: dict[str, Any]) -> Event:
+    """A comment on an issue, or on a pull request, which is one here."""
+    issue = payload.get("issue")
+    is_request = bool(at(issue, "pull_request")) or payload.get("is_pull") is True
+    place = number(at(issue, "number"))
+    return commented(
+        _about(payload, EventKind.OTHER),
+        at(payload, "comment", "body"),
+        comment=at(payload, "comment", "id"),
+        request=place if is_request else None,
+        issue=None if is_request else place,
+        author=at(payload, "comment", "user", "login"),
+    )
 
 
 def _repository(payload: dict[str, Any], action: str) -> Event:

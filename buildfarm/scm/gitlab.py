@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from buildfarm.scm import refs, standard
+from buildfarm.scm.comments import commented
 from buildfarm.scm.mac import same_text, tried
 from buildfarm.scm.port import Change, Event, EventKind, PullRequest, Step, Verification
 from buildfarm.scm.reasons import Reason
@@ -43,8 +44,9 @@ class GitLab:
     ) -> Verification:
         """Check the signing token where one is configured and a signature came, else `X-Gitlab-Token`.
 
-        A wrong signature never falls back to the classic token: whoever once read that token, which
-        travels in the clear in every request, could otherwise send any body.
+        Whoever once read the classic token, which travels in the clear in every request, must not be able to
+        send any body with it. So a wrong signature never falls back to it, and no signature only until the
+        hook is first seen to sign.
         """
         lower = lowered(headers)
         delivery_id = self.delivery_id(headers)
@@ -56,7 +58,7 @@ class GitLab:
             step = Step("secrets", False, "the source has no live secret")
             return Verification(False, None, (step,), delivery_id, Reason.SECRET_NOT_SET)
         if standard.SIGNATURE not in lower:
-            return by_token
+            return _unsigned(delivery_id) if any(secret.in_use for secret in signing) else by_token
         if signing:
             return signed
         passed_over = Step("signature headers", True, "passed over: the source has no signing token")
@@ -80,6 +82,8 @@ def _event(payload: dict[str, Any]) -> Event:
             return _push(payload)
         case "release", "create":
             return _release(payload)
+        case "note", _:
+            return _note(payload)
         case "merge_request", _:
             return _merge_request(payload)
         case (("project_rename" | "project_transfer") as name, _):
@@ -91,6 +95,11 @@ def _event(payload: dict[str, Any]) -> Event:
         case name, action:
             title = f"{line(name, 100)} {line(action, 100)}".strip()
             return _about(payload, EventKind.OTHER, title=title or "an event without a name")
+
+
+def _unsigned(delivery_id: str | None) -> Verification:
+    step = Step("signature headers", False, "missing, and the hook has signed before: no token replaces them")
+    return Verification(False, None, (step,), delivery_id, Reason.SIGNATURE_MISSING)
 
 
 def _by_token(lower: Mapping[str, str], tokens: Sequence[Secret], delivery_id: str | None) -> Verification:
@@ -163,9 +172,25 @@ def _merge_request(payload: dict[str, Any]) -> Event:
         head_repository=line(at(asked, "source", "path_with_namespace")),
         base=ref(f"refs/heads/{at(asked, 'target_branch')}"),
         from_fork=head_project is None or head_project != at(asked, "target_project_id"),
+        title=line(at(asked, "title")),
     )
-    title = line(at(asked, "title"))
     return replace(
-        about, commit=commit(at(asked, "last_commit", "id")), pull_request=found,
-        title=f"merge request {found.number} {found.action}: {title}",
+        about, ref=f"refs/merge-requests/{found.number}/head",
+        commit=commit(at(asked, "last_commit", "id")), pull_request=found,
+        title=f"merge request {found.number} {found.action}: {found.title}",
     )  # fmt: skip
+
+
+def _note(payload: dict[str, Any]) -> Event:
+    about, note = _about(payload, EventKind.OTHER), at(payload, "object_attributes")
+    # Older versions name no action, and tell of new notes alone.
+    if at(note, "system") is True or at(note, "action") not in (None, "create"):
+        return replace(about, title=f"note {line(at(note, 'action'), 100)}".strip())
+    is_request = at(note, "noteable_type") == "MergeRequest"
+    return commented(
+        about,
+        at(note, "note"),
+        comment=at(note, "id"),
+        request=number(at(payload, "merge_request", "iid")) if is_request else None,
+        author=at(note, "author_id"),
+    )

@@ -18,20 +18,22 @@ from sqlalchemy.orm import Session, undefer
 from buildfarm import clock, log
 from buildfarm.config import Settings
 from buildfarm.db.engine import Database
-from buildfarm.errors import FarmError
+from buildfarm.errors import Conflict, FarmError
 from buildfarm.farm import builds, sdists
 from buildfarm.farm.model import Build
 from buildfarm.farm.rules import FINAL, State
 from buildfarm.ids import new_id
-from buildfarm.scm.intake import why_nothing
+from buildfarm.scm import connections
+from buildfarm.scm.hooking import watch
 from buildfarm.scm.model import Delivery, DeliveryEvent, Sighting
 from buildfarm.scm.port import Event, EventKind
 from buildfarm.scm.reasons import Reason
+from buildfarm.scm.rules import why_nothing
 from buildfarm.sources.contract import Credential, FetchLimits, FetchRequest, Held
 from buildfarm.sources.credentials import take_credential
 from buildfarm.sources.fetcher import list_refs
-from buildfarm.sources.model import Source
-from buildfarm.sources.show import REMOVED
+from buildfarm.sources.model import REPOSITORY, Source
+from buildfarm.sources.names import REMOVED
 
 _log = log.get(__name__)
 
@@ -59,6 +61,9 @@ class Healer:
         if turn is None:
             return False
         source, credential = turn
+        if source.moved_to:
+            self._note_failure(source, _moved(source))
+            return True
         request = FetchRequest(
             url=source.url,
             mirror_dir=self.settings.mirrors_dir / source.id,
@@ -73,8 +78,11 @@ class Healer:
             self._note_failure(source, err)
             return True
         with self.database.begin() as session:
-            found = _compare(session, source.id, held)
-            session.get_one(Sighting, source.id).next_at = clock.now() + self._pause(0)
+            sighting = _still(session, source)
+            if sighting is None:
+                return True
+            found = _compare(session, sighting, held)
+            sighting.next_at = clock.now() + self._pause(0)
         for ref, build_id in found.items():
             _log.warning("sweep.found", source=source.name, ref=ref, build_id=build_id)
         return True
@@ -102,29 +110,47 @@ class Healer:
 
     def _note_failure(self, source: Source, error: FarmError) -> None:
         with self.database.begin() as session:
-            sighting = session.get_one(Sighting, source.id)
+            sighting = _still(session, source)
+            if sighting is None:
+                return
             sighting.failures += 1
             sighting.next_at = clock.now() + self._pause(sighting.failures)
             sighting.problem, sighting.code = f"{error.message} {error.hint}".strip(), error.code
         _log.warning("sweep.no_answer", source=source.name, code=error.code, failures=sighting.failures)
 
 
+def _moved(source: Source) -> Conflict:
+    return Conflict(
+        f"The SCM says that this repository is now at {source.moved_to}; its old name may be another's.",
+        code="source.repository_moved",
+        hint=f"Say where it is: `buildfarm source move {source.name} URL`.",
+    )
+
+
 def _due(now: datetime) -> Select[Source]:
     return (
         select(Source)
         .outerjoin(Sighting, Sighting.source_id == Source.id)
-        .where(Source.name.not_like(f"%{REMOVED}%"), Source.scm != sdists.SCM)
+        .where(Source.name.not_like(f"%{REMOVED}%"), Source.scm != sdists.SCM, Source.scope == REPOSITORY)
         .where(or_(Sighting.next_at.is_(None), Sighting.next_at <= now))
         .order_by(Sighting.next_at.nulls_first(), Source.id)
         .limit(1)
     )
 
 
-def _compare(session: Session, source_id: str, held: Mapping[str, Held]) -> dict[str, str]:
+def _still(session: Session, asked: Source) -> Sighting | None:
+    """The source's row, held; None where it was moved or removed while its repository was asked."""
+    builds.hold_source(session, asked.id)
+    source = session.get_one(Source, asked.id)
+    if (source.name, source.url) != (asked.name, asked.url):
+        return None
+    return session.get(Sighting, asked.id, options=[undefer(Sighting.first_refs)])
+
+
+def _compare(session: Session, sighting: Sighting, held: Mapping[str, Held]) -> dict[str, str]:
     """Start what is missing; the new builds by ref."""
-    builds.hold_source(session, source_id)
+    source_id = sighting.source_id
     source = session.get_one(Source, source_id)
-    sighting = session.get_one(Sighting, source_id, options=[undefer(Sighting.first_refs)])
     sighting.in_step_at, sighting.failures = clock.now(), 0
     sighting.problem = sighting.code = None
     if sighting.first_refs is None:
@@ -136,7 +162,12 @@ def _compare(session: Session, source_id: str, held: Mapping[str, Held]) -> dict
         if sighting.first_refs.get(ref) != one.commit and why_nothing(source, _event(ref, one)) is None
     }
     settled = set(_settled(session, source_id, news))
-    return {ref: _start(session, source, ref, one) for ref, one in news.items() if ref not in settled}
+    found = {ref: _start(session, source, ref, one) for ref, one in news.items() if ref not in settled}
+    if found:
+        watch.look_soon(session, source_id)
+        if connection := connections.covering(session, source):
+            watch.look_soon(session, connection.id)
+    return found
 
 
 def _settled(session: Session, source_id: str, news: Mapping[str, Held]) -> Iterator[str]:
@@ -147,7 +178,10 @@ def _settled(session: Session, source_id: str, news: Mapping[str, Held]) -> Iter
     whose ref was not followed when it came.
     """
     unknown = select(Build.ref).where(
-        Build.source_id == source_id, Build.commit.is_(None), Build.state.not_in(FINAL)
+        Build.source_id == source_id,
+        Build.commit.is_(None),
+        Build.state.not_in(FINAL),
+        Build.pull_request_id.is_(None),
     )
     yield from session.scalars(unknown)
     every = list(news.items())
@@ -158,6 +192,7 @@ def _settled(session: Session, source_id: str, news: Mapping[str, Held]) -> Iter
         built = select(Build.ref, Build.commit).where(
             Build.source_id == source_id,
             Build.commit.in_(commits),
+            Build.pull_request_id.is_(None),
             or_(Build.state != State.CANCELLED, Build.superseded_by.is_(None)),
         )
         refused = select(DeliveryEvent.ref, DeliveryEvent.commit).where(

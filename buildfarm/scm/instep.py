@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, aliased
 from buildfarm.farm import sdists
 from buildfarm.scm.model import Delivery, Sighting
 from buildfarm.scm.reasons import Reason
-from buildfarm.sources.model import Source
-from buildfarm.sources.show import REMOVED
+from buildfarm.sources.model import REPOSITORY, Source
+from buildfarm.sources.names import REMOVED
 
 #: So many refusals in a row of a hook that worked before are no accident.
 REFUSALS = 3
@@ -61,7 +61,9 @@ def steps_of(session: Session, source_ids: Sequence[str]) -> dict[str, Step]:
 
 def late_sources(session: Session, now: datetime, sweep_s: float) -> dict[str, Step]:
     """The sources that were not in step for long, by name."""
-    live = select(Source).where(Source.name.not_like(f"%{REMOVED}%"), Source.scm != sdists.SCM)
+    live = select(Source).where(
+        Source.name.not_like(f"%{REMOVED}%"), Source.scm != sdists.SCM, Source.scope == REPOSITORY
+    )
     sources = session.scalars(live.order_by(Source.name)).all()
     steps = steps_of(session, [source.id for source in sources])
     return {

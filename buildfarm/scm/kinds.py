@@ -13,13 +13,14 @@ from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.gitea import Gitea
 from buildfarm.scm.github import GitHub
 from buildfarm.scm.gitlab import GitLab
+from buildfarm.scm.pagure import Pagure
 from buildfarm.scm.port import Scm
 from buildfarm.sources.model import Source
 
 _RECEIVERS: dict[str, Scm] = {
     scm.kind: scm
     for scm in (
-        GitHub(), GitLab(), Gitea(), Forgejo(), BitbucketDataCenter(), BitbucketCloud(), Generic()
+        GitHub(), GitLab(), Gitea(), Forgejo(), BitbucketDataCenter(), BitbucketCloud(), Pagure(), Generic()
     )
 }  # fmt: skip
 
@@ -35,6 +36,7 @@ _HOSTS = {
     "codeberg.org": Forgejo.kind,
     "bitbucket.org": BitbucketCloud.kind,
     "bitbucket": BitbucketDataCenter.kind,
+    "pagure": Pagure.kind,
 }
 
 
@@ -67,6 +69,11 @@ def receiver_of(source: Source) -> Scm:
     """The receiver of a source, with the settings that it has."""
     given = source.scm_settings
     return scm_for(source.scm, None if given is None else GenericSettings.model_validate(given))
+
+
+def reader_of(scm: str, source: Source) -> Scm:
+    """What reads a delivery that is kept: a connection's may be of another kind than the source it is for."""
+    return receiver_of(source) if scm == source.scm else scm_for(scm)
 
 
 def kind_of(url: str) -> str:

@@ -9,8 +9,11 @@ from sqlalchemy import Connection, ForeignKey, Index, UniqueConstraint, event, t
 from sqlalchemy.orm import Mapped, Mapper, mapped_column, relationship
 
 from buildfarm.db.types import Base, Json
+from buildfarm.scm.kinds import scm_for
 
 _HAS_BODY = text("body IS NOT NULL")
+#: What may tell of a pull request. Pushes, of which most deliveries tell, are spared the index of those.
+MAY_BE_OF_REQUEST = text("kind NOT IN ('push', 'tag')")
 #: PostgreSQL takes no longer rows into an index (a third of a page, less what stands beside it).
 _WORDS_BYTES = 2_400
 
@@ -19,8 +22,9 @@ class Delivery(Base):
     """One webhook call as received. `key` is the sender's id of it, unique within the source.
 
     `kind`, `ref`, `commit` and `title` are those of its first event, by which lists are read; most have one.
-    `body` is None for what the sweep found, and once it was dropped for its age. `words` is what a search
-    looks through.
+    `body` is None for what the sweep found, and once it was dropped for its age; `body_sha256` is of what it
+    says: of a form the JSON in its field. `words` is what a search looks through. `connection_id` is the
+    connection by whose hook it came, None for the source's own.
     """
 
     __tablename__ = "delivery"
@@ -32,10 +36,15 @@ class Delivery(Base):
         Index("ix_delivery_newest", "source_id", "id", "words"),
         Index("ix_delivery_words", "id", "words"),
         Index("ix_delivery_body", "id", sqlite_where=_HAS_BODY, postgresql_where=_HAS_BODY),
-    )
+        Index(
+            "ix_delivery_same", "source_id", "body_sha256",
+            sqlite_where=MAY_BE_OF_REQUEST, postgresql_where=MAY_BE_OF_REQUEST,
+        ),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(primary_key=True)
     source_id: Mapped[str] = mapped_column(ForeignKey("source.id"))
+    connection_id: Mapped[str | None] = mapped_column(ForeignKey("source.id"))
     key: Mapped[str | None]
     scm: Mapped[str]
     received_at: Mapped[datetime]
@@ -84,12 +93,21 @@ def _gather_words(_mapper: Mapper[Any], _connection: Connection, row: Delivery) 
     """Neither database would read a column of its own making from an index."""
     texts = [
         *(row.id, row.key and row.key[:200], row.reason, row.kind, row.ref and row.ref[:200], row.commit),
-        *(row.actor and row.actor[:100], row.title and row.title[:200]),
+        *(row.actor and row.actor[:100], row.title and row.title[:200], _id_of_sender(row)),
     ]
     for event_row in row.events[1:]:
         texts += [event_row.ref, event_row.commit]
     words = " ".join(filter(None, texts)).lower()
     row.words = words.encode()[:_WORDS_BYTES].decode(errors="ignore")
+
+
+def _id_of_sender(row: Delivery) -> str | None:
+    """The SCM's own id of a call, which people read there, where it is not in the key.
+
+    A refused call has no key, and that of a command is its comment's.
+    """
+    given = scm_for(row.scm).delivery_id(row.headers) if row.headers else None
+    return None if not given or (row.key or "").startswith(given) else given[:200]
 
 
 class Sighting(Base):

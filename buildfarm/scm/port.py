@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from buildfarm.scm.commands.rules import Command
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.secret import Secret, SecretKind
 
@@ -46,6 +47,7 @@ class EventKind(StrEnum):
     TAG = "tag"
     RELEASE = "release"
     PULL_REQUEST = "pull_request"
+    COMMENT = "comment"
     REPOSITORY = "repository"
     PING = "ping"
     OTHER = "other"
@@ -61,6 +63,7 @@ class PullRequest:
         head_repository: Full name of the repository its commits come from; empty when that is gone.
         base: Full name of the branch it is meant for.
         from_fork: Its commits come from another repository, so from whoever could fork this one.
+        title: What its author calls it; may be empty.
     """
 
     number: int
@@ -68,6 +71,32 @@ class PullRequest:
     head_repository: str
     base: str
     from_fork: bool
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A command that somebody wrote in a comment.
+
+    Attributes:
+        command: What it asks.
+        request: The number of the pull request that it stands below; None where it stands elsewhere.
+        author: Who wrote it, as `Forge.may_write` takes it.
+        id: The SCM's id of the comment; empty where it has none.
+        issue: The number of the issue that it stands below, where the SCM's API writes there as it does below
+            requests: nothing is done, but that can be said.
+    """
+
+    command: Command
+    request: int | None
+    author: str
+    id: str = ""
+    issue: int | None = None
+
+    @property
+    def place(self) -> int | None:
+        """The number below which it can be answered."""
+        return self.request or self.issue
 
 
 class Change(StrEnum):
@@ -84,7 +113,8 @@ class Event:
 
     Attributes:
         kind: What happened.
-        ref: Full ref name, `refs/heads/main` or `refs/tags/v1`; empty where the event has none.
+        ref: Full ref name, `refs/heads/main` or `refs/tags/v1`; of a pull request the one that holds its
+            head. Empty where the event has none.
         commit: The announced commit, 40 or 64 lower-case hex digits; for an annotated tag the commit it
             points to where the SCM says so, else the tag object. None for deletions, for GitHub's
             releases and where nothing is announced.
@@ -97,6 +127,7 @@ class Event:
         title: One line for people: the commit's subject, the release's name, or what happened.
         skip: The head commit asks for no build; never set for tags and releases.
         pull_request: Set for that kind alone; `commit` is its head.
+        comment: Set for the kind `comment` where it is a command.
         change: Set for the kind `repository` alone.
         moved_to: The URL or full name that a renamed or moved repository has now.
     """
@@ -112,6 +143,7 @@ class Event:
     title: str = ""
     skip: bool = False
     pull_request: PullRequest | None = None
+    comment: Comment | None = None
     change: Change | None = None
     moved_to: str | None = None
 

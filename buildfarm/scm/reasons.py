@@ -17,6 +17,19 @@ class Reason(StrEnum):
     EVENT_NOT_HANDLED = "event_not_handled"
     RELEASE_WITHOUT_TAG = "release_without_tag"
     PULL_REQUEST_NOT_BUILT = "pull_request_not_built"
+    PULL_REQUEST_OF_FORK = "pull_request_of_fork"
+    PULL_REQUEST_NEEDS_APPROVAL = "pull_request_needs_approval"
+    PULL_REQUEST_NO_REF = "pull_request_no_ref"
+    PULL_REQUEST_CLOSED = "pull_request_closed"
+    PULL_REQUEST_REPEATED = "pull_request_repeated"
+    COMMENT_NO_COMMAND = "comment_no_command"
+    COMMAND_NO_REQUEST = "command_no_request"
+    COMMAND_WAITS = "command_waits"
+    COMMAND_UNCHECKED = "command_unchecked"
+    COMMAND_NOT_PERMITTED = "command_not_permitted"
+    COMMAND_UNKNOWN = "command_unknown"
+    COMMAND_ANSWERED = "command_answered"
+    COMMAND_NOT_DONE = "command_not_done"
     REPOSITORY_RENAMED = "repository_renamed"
     REPOSITORY_MOVED = "repository_moved"
     REPOSITORY_ARCHIVED = "repository_archived"
@@ -24,6 +37,7 @@ class Reason(StrEnum):
     SKIP_REQUESTED = "skip_requested"
     ALREADY_BUILT = "already_built"
     OTHER_REPOSITORY = "other_repository"
+    REPOSITORY_UNKNOWN = "repository_unknown"
     FOUND_BY_SWEEP = "found_by_sweep"
 
     SIGNATURE_MISSING = "signature_missing"
@@ -64,8 +78,66 @@ _WORDS: dict[Reason, _Words] = {
     ),
     Reason.PULL_REQUEST_NOT_BUILT: _Words(
         False,
-        "The farm builds branches and tags; a pull request is noted, and nothing is built for it.",
-        "Nothing to do; the branch it is merged into is built if the source follows it.",
+        "The source builds no pull requests, so this one is noted and that is all.",
+        "`source follow NAME --pull-requests own` has those of the repository's own branches built.",
+    ),
+    Reason.PULL_REQUEST_OF_FORK: _Words(
+        False,
+        "The pull request comes from a fork, and the source builds those of its own branches alone.",
+        "`source follow NAME --pull-requests approved` has forks built, each commit once it was approved.",
+    ),
+    Reason.PULL_REQUEST_NEEDS_APPROVAL: _Words(
+        False,
+        "The pull request comes from a fork, and nobody has approved this commit of it.",
+        "Look at the change, then run `source approve NAME NUMBER COMMIT`, or use the button on the source's "
+        "page.",
+    ),
+    Reason.PULL_REQUEST_NO_REF: _Words(
+        False,
+        "The pull request comes from a fork, and this SCM keeps no ref by which it could be fetched.",
+        "Push its commits to a branch of the repository to have them built.",
+    ),
+    Reason.PULL_REQUEST_CLOSED: _Words(
+        False, "The pull request is over, so its builds and its stage end.", _NOTHING
+    ),
+    Reason.PULL_REQUEST_REPEATED: _Words(
+        False,
+        "The same was told of the pull request before, under another id; it takes effect once.",
+        "Nothing to do if two hooks tell of the repository. Otherwise somebody sent an old delivery once "
+        "more: give the source new secrets with `source rotate`.",
+    ),
+    Reason.COMMENT_NO_COMMAND: _Words(
+        False, "A comment whose first line is no command of the farm's.", _NOTHING
+    ),
+    Reason.COMMAND_NO_REQUEST: _Words(
+        False,
+        "The command stands below an issue or a commit, where the farm takes none.",
+        "Write it below the pull request, or use `build start`.",
+    ),
+    Reason.COMMAND_WAITS: _Words(
+        False,
+        "A command in a comment: the SCM is asked first whether its author may push.",
+        "Nothing to do; the answer stands here and below the pull request in some seconds.",
+    ),
+    Reason.COMMAND_UNCHECKED: _Words(
+        False,
+        "The SCM could not be asked whether the author of this command may push, so it was not done.",
+        "It will not be done later either: write it again. If the source has no token for the SCM's API that "
+        "may read permissions, give it one with `source set-scm-token` first.",
+    ),
+    Reason.COMMAND_NOT_PERMITTED: _Words(
+        False,
+        "The SCM says that the author of this command may not push here, so it was not done.",
+        "Ask somebody who may push to write it.",
+    ),
+    Reason.COMMAND_UNKNOWN: _Words(
+        False, "The farm knows no such command.", "`/buildfarm help` in a comment lists those it knows."
+    ),
+    Reason.COMMAND_ANSWERED: _Words(False, "The farm answered below the pull request.", _NOTHING),
+    Reason.COMMAND_NOT_DONE: _Words(
+        False,
+        "The command was permitted, but could not be done.",
+        "The farm's answer below the pull request says why.",
     ),
     Reason.REPOSITORY_RENAMED: _Words(
         False, "The repository has another name now, and the source still has the old URL.", _MOVE
@@ -96,7 +168,13 @@ _WORDS: dict[Reason, _Words] = {
     Reason.OTHER_REPOSITORY: _Words(
         False,
         "The delivery speaks of another repository than the source's own, as hooks of a group do.",
-        "Nothing to do; a source of its own makes the other repository build too.",
+        "Nothing to do; a source of its own makes the other repository build too. If it is the same, give "
+        "the source the URL that the SCM offers for cloning.",
+    ),
+    Reason.REPOSITORY_UNKNOWN: _Words(
+        False,
+        "No source listens to this repository, of which the hook of a connection tells.",
+        "If it holds a recipe it is offered: accept it on the sources page, or with `source accept`.",
     ),
     Reason.FOUND_BY_SWEEP: _Words(
         False,

@@ -7,12 +7,13 @@ from sqlalchemy.orm import Session
 from buildfarm.errors import Conflict, NotFound
 from buildfarm.farm import builds
 from buildfarm.farm.model import Build
-from buildfarm.scm.intake import why_nothing
-from buildfarm.scm.kinds import receiver_of
+from buildfarm.scm import connections, pulls
+from buildfarm.scm.kinds import reader_of
 from buildfarm.scm.model import Delivery
 from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
+from buildfarm.scm.rules import why_nothing
 from buildfarm.sources.model import Source
-from buildfarm.sources.show import REMOVED
+from buildfarm.sources.names import REMOVED
 
 #: What a delivery became whose signature was right and whose body could be read.
 REPLAYABLE = frozenset({"accepted", "ignored"})
@@ -46,8 +47,16 @@ def replay(session: Session, delivery_id: str, *, actor: str) -> list[Build]:
     source = session.get_one(Source, delivery.source_id)
     if REMOVED in source.name:
         raise Conflict("The source of this delivery was removed.", code="delivery.source_removed")
-    events = receiver_of(source).parse(delivery.headers, delivery.body)
-    reasons = [why_nothing(source, event) for event in events]
+    events = reader_of(delivery.scm, source).parse(delivery.headers, delivery.body)
+    known = [pulls.of_event(session, source, event) for event in events]
+
+    def api() -> str:
+        return connections.known_api(session, source)
+
+    reasons = [
+        why_nothing(source, event, api) or pulls.why_not(row, event)
+        for event, row in zip(events, known, strict=True)
+    ]
     if all(reasons):
         why = Reason(reasons[0] or "")
         raise Conflict(SENTENCE[why], code="delivery.starts_nothing", hint=REMEDY[why])
@@ -59,9 +68,10 @@ def replay(session: Session, delivery_id: str, *, actor: str) -> list[Build]:
             commit=event.commit,
             trigger="replay",
             actor=actor,
-            title=event.title or None,
+            title=(row.title if row else event.title) or None,
             delivery_id=delivery.id,
+            pull_request=row,
         )
-        for event, reason in zip(events, reasons, strict=True)
+        for event, row, reason in zip(events, known, reasons, strict=True)
         if reason is None
     ]

@@ -24,6 +24,8 @@ _KEY_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme": between 24 
 class Secret:
     """One live secret of a source. Two are live while one replaces the other.
 
+    `in_use` says that it was seen to stand behind a delivery before.
+
     Raises:
         InvalidInput: code `source.secret_weak`; an empty or short secret would be an open door, so no
             `Secret` can hold one.
@@ -32,6 +34,7 @@ class Secret:
     id: str
     value: str = field(repr=False)
     kind: SecretKind
+    in_use: bool = False
 
     def __post_init__(self) -> None:
         check_secret(self.kind, self.value)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session, aliased, defer
 
 from buildfarm.db import keyset
 from buildfarm.errors import NotFound
 from buildfarm.farm.show import BuildRow, list_builds
 from buildfarm.ids import first_id
 from buildfarm.scm.model import Delivery, DeliveryEvent
+from buildfarm.scm.port import EventKind
 from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
 from buildfarm.sources.model import Source
 
@@ -31,10 +33,14 @@ _MOMENTS = {
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """A delivery as lists show it; `sentence` says why nothing was built, empty when something was."""
+    """A delivery as lists show it; `sentence` says why nothing was built, empty when something was.
+
+    `connection` is the one by whose hook it came, null for the source's own.
+    """
 
     id: str
     source: str
+    connection: str | None
     scm: str
     received_at: datetime
     state: str
@@ -86,8 +92,9 @@ class Told:
 class DeliveryDetail(DeliveryRow):
     """A delivery with what came and what was made of it; `remedy` says what to do next.
 
-    `body` is text, cut at `BODY_SHOWN` bytes; `body_bytes` is the size of the whole, None where no body is
-    kept (any more).
+    `body` is text, cut at `BODY_SHOWN` bytes; `body_bytes` is the size of what is kept, None where no body is
+    (any more). Of a refused call only the beginning may be, for strangers can send any: `is_body_cut`;
+    `body_sha256` is of the whole then, too.
     """
 
     key: str | None
@@ -98,6 +105,7 @@ class DeliveryDetail(DeliveryRow):
     body: str
     body_bytes: int | None
     body_sha256: str
+    is_body_cut: bool
     builds: tuple[BuildRow, ...]
 
 
@@ -129,7 +137,7 @@ def list_deliveries(
     ids = ids.order_by(Delivery.id.desc()).limit(limit + 1)
     query = _deliveries().where(Delivery.id.in_(ids))
     found = session.execute(query.order_by(Delivery.id.desc())).all()
-    rows = [_row(row.Delivery, row.name) for row in found]
+    rows = [_row(row.Delivery, row.name, row.connection) for row in found]
     return keyset.cut(rows, limit, lambda row: row.id)
 
 
@@ -141,16 +149,19 @@ def latest_deliveries(session: Session, source_ids: Iterable[str]) -> dict[str, 
         .group_by(Delivery.source_id)
     )
     found = session.execute(_deliveries().where(Delivery.id.in_(newest)))
-    return {row.Delivery.source_id: _row(row.Delivery, row.name) for row in found}
+    return {row.Delivery.source_id: _row(row.Delivery, row.name, row.connection) for row in found}
 
 
 def latest_about(session: Session, source_id: str, ref: str, commit: str) -> Told | None:
     """The last thing told of a ref, or of a commit that begins so when `ref` is empty."""
     begins_so = (DeliveryEvent.commit >= commit) & (DeliveryEvent.commit < f"{commit}g")
+    # Where a pull request has no ref but its branch's, it says nothing of the branch.
+    of_ref = (DeliveryEvent.ref == ref) & (DeliveryEvent.kind != EventKind.PULL_REQUEST)
     row = session.execute(
         select(Delivery.id, Delivery.received_at, DeliveryEvent.reason, Delivery.reason.label("found"))
         .join(DeliveryEvent, DeliveryEvent.delivery_id == Delivery.id)
-        .where(DeliveryEvent.source_id == source_id, DeliveryEvent.ref == ref if ref else begins_so)
+        .where(DeliveryEvent.source_id == source_id, of_ref if ref else begins_so)
+        .where(DeliveryEvent.reason.is_distinct_from(Reason.PULL_REQUEST_REPEATED))
         .order_by(DeliveryEvent.delivery_id.desc())
         .limit(1)
     ).first()
@@ -171,12 +182,12 @@ def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
         raise NotFound(f"There is no delivery {delivery_id}.", code="delivery.unknown")
     delivery: Delivery = row.Delivery
     builds, _ = list_builds(session, delivery_id=delivery_id, limit=_BUILDS_SHOWN)
-    short = _row(delivery, row.name)
+    short = _row(delivery, row.name, row.connection)
     return DeliveryDetail(
         **vars(short),
         key=delivery.key,
         remedy=_words(REMEDY, delivery.reason),
-        headers={name: str(value) for name, value in delivery.headers.items()},
+        headers=_headers(delivery, session.get_one(Source, delivery.source_id)),
         steps=tuple(StepRow(step["name"], step["ok"], step["detail"]) for step in delivery.steps),
         events=tuple(
             EventRow(
@@ -193,12 +204,38 @@ def delivery_detail(session: Session, delivery_id: str) -> DeliveryDetail:
         body=(delivery.body or b"")[:BODY_SHOWN].decode("utf-8", "replace"),
         body_bytes=None if delivery.body is None else len(delivery.body),
         body_sha256=delivery.body_sha256,
+        is_body_cut=_is_cut(delivery),
         builds=tuple(builds),
     )
 
 
-def _deliveries() -> Select[Delivery, str]:
-    rows = select(Delivery, Source.name).join(Source, Source.id == Delivery.source_id)
+def _is_cut(delivery: Delivery) -> bool:
+    """Whether the kept body is only the beginning of what came; of what was taken the whole is kept."""
+    if delivery.state != "rejected" or delivery.body is None:
+        return False
+    return hashlib.sha256(delivery.body).hexdigest() != delivery.body_sha256
+
+
+def _headers(delivery: Delivery, source: Source) -> dict[str, str]:
+    """The headers without signatures.
+
+    Most SCMs sign neither the id of a delivery nor the time: who may only look could send its body again.
+    """
+    of_source = (source.scm_settings or {}).get("signature") or {}
+    own = str(of_source.get("header", "")).lower()
+    return {
+        name: "[not shown]" if "signature" in name.lower() or name.lower() == own else str(value)
+        for name, value in delivery.headers.items()
+    }
+
+
+def _deliveries() -> Select[Delivery, str, str | None]:
+    by = aliased(Source)
+    rows = (
+        select(Delivery, Source.name, by.name.label("connection"))
+        .join(Source, Source.id == Delivery.source_id)
+        .outerjoin(by, by.id == Delivery.connection_id)
+    )
     return rows.options(defer(Delivery.body))  # it may have megabytes
 
 
@@ -214,10 +251,11 @@ def _matching(word: str) -> list[ColumnElement[bool]]:
     return [Delivery.words.contains(escaped.lower(), escape="/")]
 
 
-def _row(delivery: Delivery, source: str) -> DeliveryRow:
+def _row(delivery: Delivery, source: str, connection: str | None) -> DeliveryRow:
     return DeliveryRow(
         id=delivery.id,
         source=source,
+        connection=connection,
         scm=delivery.scm,
         received_at=delivery.received_at,
         state=delivery.state,

@@ -14,18 +14,27 @@ from buildfarm.farm.rules import FINAL, State
 from buildfarm.farm.show import BuildDetail, build_detail
 from buildfarm.farm.waiting import obstacles_of
 from buildfarm.scm.instep import Step, steps_of
-from buildfarm.scm.intake import why_nothing
 from buildfarm.scm.model import Sighting
 from buildfarm.scm.port import Event, EventKind
 from buildfarm.scm.reasons import REMEDY, SENTENCE, Reason
+from buildfarm.scm.rules import why_nothing
 from buildfarm.scm.show import Told, latest_about
+from buildfarm.sources import pulls
 from buildfarm.sources import show as sources
 from buildfarm.sources.model import Source
 from buildfarm.sources.names import full_ref
 
 #: As git abbreviates them, or whole; a branch of such a name is asked for as refs/heads/NAME.
 _COMMIT = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
+#: `#17`, `!17`, `pull/17`, or the ref of one.
+_REQUEST = re.compile(
+    r"(?:[#!]|(?:refs/)?(?:pull|merge-requests|pull-requests)/)([1-9][0-9]{0,17})(?:/(?:head|from))?",
+    re.ASCII,
+)
 _AGAIN = "`buildfarm build start` builds it again."
+_REQUEST_AGAIN = (
+    "`/buildfarm build` in a comment below it builds it again, and so does a replay of its delivery."
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class _Known:
     obstacle: str
     step: Step
     first_refs: dict[str, str] | None
+    of_request: bool
 
     @property
     def what(self) -> str:
@@ -68,15 +78,21 @@ class _Known:
 
 
 def why(session: Session, settings: Settings, name: str, asked: str) -> Why:
-    """What became of `asked`: a full ref, a short name, or a commit of at least 7 digits.
+    """What became of `asked`: a full ref, a short name, a commit of at least 7 digits, or a pull request.
 
     Raises:
-        NotFound: `source.unknown`.
+        NotFound: `source.unknown`, `pull_request.unknown`.
         InvalidInput: `source.ref_refused`.
     """
     source = sources.get(session, name)
-    ref, commit = ("", asked) if _COMMIT.fullmatch(asked) else (full_ref(asked)[0], "")
-    about = Build.commit.startswith(commit) if commit else Build.ref == ref
+    number = _REQUEST.fullmatch(asked)
+    request = pulls.get(session, source.id, int(number[1])) if number else None
+    if request:
+        ref, commit = "", request.head or ""
+        about = Build.pull_request_id == request.id
+    else:
+        ref, commit = ("", asked) if _COMMIT.fullmatch(asked) else (full_ref(asked)[0], "")
+        about = Build.commit.startswith(commit) if commit else Build.ref == ref
     newest = select(Build.id).where(Build.source_id == source.id, about).order_by(Build.number.desc())
     build_id = session.scalar(newest.limit(1))
     sighting = session.get(Sighting, source.id, options=[undefer(Sighting.first_refs)])
@@ -89,6 +105,7 @@ def why(session: Session, settings: Settings, name: str, asked: str) -> Why:
         obstacle=obstacles_of(session, [build_id], settings).get(build_id, "") if build_id else "",
         step=steps_of(session, [source.id])[source.id],
         first_refs=sighting.first_refs if sighting else None,
+        of_request=request is not None,
     )
     clues = (_followed(known), _told(known), _made(known), _swept(known))
     return Why(name, asked, tuple(clue for clue in clues if clue), *_answer(known))
@@ -131,8 +148,10 @@ def _made(known: _Known) -> Clue:
     return Clue("build", good, _became(known.build, known.obstacle)[0], f"/builds/{known.build.id}")
 
 
-def _swept(known: _Known) -> Clue:
+def _swept(known: _Known) -> Clue | None:
     step = known.step
+    if known.of_request:  # which the sweep does not look at
+        return None
     if step.problem:
         return Clue("sweep", False, f"The repository could not be looked at: {step.problem}")
     if step.in_step_at is None:
@@ -154,15 +173,16 @@ def _answer(known: _Known) -> tuple[str, str]:
 def _became(build: BuildDetail, obstacle: str) -> tuple[str, str]:
     """What became of a build, and the next step."""
     name = f"Build #{build.number}"
+    again = _REQUEST_AGAIN if build.pull_request else _AGAIN
     if build.superseded_by:
-        return f"{name} gave way to a newer push to {build.ref}.", f"Look at that one, or: {_AGAIN[:-1]}."
+        return f"{name} gave way to a newer build of {build.ref}.", f"Look at that one, or: {again[:-1]}."
     match build.state:
         case State.PUBLISHED:
             return f"{name} published {build.project} {build.version}.", "Install it from the channel."
         case State.FAILED:
-            return f"{name} failed: {build.first_error or 'its page says where'}", build.next_step or _AGAIN
+            return f"{name} failed: {build.first_error or 'its page says where'}", build.next_step or again
         case State.CANCELLED:
-            return f"{name} was cancelled. {build.first_error or ''}".strip(), _AGAIN
+            return f"{name} was cancelled. {build.first_error or ''}".strip(), again
         case state if state in FINAL:
             return f"{name} is over: {state}.", "Its page says more."
     wait = obstacle or "Its page shows how far it is."

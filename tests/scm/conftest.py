@@ -12,6 +12,8 @@ import pytest
 
 from buildfarm.scm import standard
 from buildfarm.scm.secret import Secret
+from tests.conftest import House
+from tests.scm.connected import Connected
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "webhooks"
 
@@ -78,3 +80,9 @@ def generic_push() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def as_body() -> Callable[[object], bytes]:
     return lambda value: json.dumps(value).encode()
+
+
+@pytest.fixture
+def connected(each_house: House) -> Connected:
+    """A farm that is connected to an organisation."""
+    return Connected(each_house)

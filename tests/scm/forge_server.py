@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jsonschema import Draft202012Validator
 
+#: What links of GitHub's examples begin with.
+_GITHUB = "https://api.github.com"
 DESCRIPTIONS = Path(__file__).parent.parent / "fixtures" / "forges"
 Answer = tuple[int, dict[str, str], Any]
 
@@ -142,6 +144,8 @@ class ForgeServer:
         made = _merged(operation.example, sent)
         if "id" in made:
             made["id"] = self._next
+        if str(made.get("url", "")).startswith(_GITHUB):
+            made["url"] = f"{_GITHUB}{path.removeprefix(self.prefix)}/{made['id']}"
         name = made.get("uuid", made.get("id"))
         if name is not None:
             self.made[f"{path}/{name}"] = made
@@ -227,7 +231,7 @@ def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
             code, headers, answer = forge.answer(self.command, self.path, self.headers, body)
             # Links of examples lead to the vendor's hosts; the libraries follow none but the API's own.
             text = "" if answer is None else json.dumps(answer)
-            data = text.replace("https://api.github.com", forge.url + forge.prefix).encode()
+            data = text.replace(_GITHUB, forge.url + forge.prefix).encode()
             self.send_response(code)
             for name, value in ({"Content-Type": "application/json"} | headers).items():
                 self.send_header(name, value)

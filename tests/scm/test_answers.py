@@ -17,16 +17,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from buildfarm import clock
 from buildfarm.cli.doctor import doctor
+from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, InvalidInput
 from buildfarm.farm import builds, claims
 from buildfarm.farm.model import Build, Task
 from buildfarm.farm.rules import BUILD, State, advance
 from buildfarm.index import names
 from buildfarm.scm import connect
-from buildfarm.scm.answers import outbox, pause, rules
+from buildfarm.scm.answers import note, outbox, pause, rules
 from buildfarm.scm.answers.model import Answer, AnswerPause
 from buildfarm.scm.answers.send import Sender
 from buildfarm.scm.answers.show import answering, answers_of_build, backlog
@@ -37,7 +39,8 @@ from buildfarm.sources.model import Source
 from tests.scm.forge_server import Call, ForgeServer
 
 T1, T2 = "cp313-manylinux_2_28_x86_64", "cp314-manylinux_2_28_x86_64"
-ROLL_UP = "buildfarm/widget"
+OF_BRANCH = "buildfarm/widget"
+ROLL_UP = f"{OF_BRANCH} (tag)"  # what a house's builds are of, unless they say so
 COMMIT = "a" * 40  # what a house's builds are of
 
 
@@ -178,6 +181,22 @@ def test_what_is_cancelled_or_superseded_is_told(each_house, github) -> None:
     assert github.calls[-1].body["description"] == f"{T1}: Cancelled by ada."
 
 
+def test_what_is_cancelled_before_it_is_planned_is_no_success(each_house, github) -> None:
+    """Nobody built that commit: where the mark is required, it must not let it pass."""
+    source_id = source_of(each_house, github)
+    with each_house.database.begin() as session:
+        build = builds.start(
+            session, session.get_one(Source, source_id), ref="refs/heads/main", commit=COMMIT,
+            trigger="manual", actor="ada",
+        )  # fmt: skip
+    with each_house.database.begin() as session:
+        builds.cancel(session, build.id, actor="ada")
+    send(each_house)
+    assert told(github, OF_BRANCH)[-1] == (OF_BRANCH, "error")
+    with each_house.database.read() as session:
+        assert session.get_one(Build, build.id).cause is None
+
+
 def test_a_transaction_that_is_rolled_back_tells_nothing(each_house, github) -> None:
     build_id, _ = each_house.build(source_of(each_house, github), T1)
     before = len(noted(each_house, build_id))
@@ -225,6 +244,41 @@ def test_an_older_build_of_a_commit_is_silent_when_a_newer_one_speaks(each_house
     assert len(noted(each_house, old)) == 2
 
 
+def test_a_branch_and_a_tag_of_one_commit_are_both_told_to_their_end(each_house, gitlab) -> None:
+    """GitLab has a pipeline for each ref, and one that nobody ends runs there for ever."""
+    source_id = source_of(each_house, gitlab, kind="gitlab")
+    refs = ["refs/heads/main", "refs/tags/v1.0"]
+    with each_house.database.begin() as session:
+        source = session.get_one(Source, source_id)
+        made = [
+            builds.start(session, source, ref=ref, commit=COMMIT, trigger="webhook:gitlab", actor="ada").id
+            for ref in refs
+        ]
+    for build_id in made:
+        with each_house.database.begin() as session:
+            builds.fail(session, build_id, Conflict("No.", code="test.no"))
+    send(each_house)
+    states = {call.body["ref"]: call.body["state"] for call in gitlab.of("setCommitStatus")}
+    assert states == {"main": "failed", "v1.0": "failed"}
+
+
+def test_what_is_said_of_a_tag_and_of_the_branch_with_the_same_commit_does_not_hide_each_other(
+    each_house, github
+) -> None:
+    """GitHub shows the last status of a name, whatever ref it was of."""
+    source_id = source_of(each_house, github)
+    with each_house.database.begin() as session:
+        source = session.get_one(Source, source_id)
+        _, tag = (
+            builds.start(session, source, ref=ref, commit=COMMIT, trigger="webhook:github", actor="ada").id
+            for ref in ("refs/heads/main", "refs/tags/v1.0")
+        )
+    with each_house.database.begin() as session:
+        builds.fail(session, tag, Conflict("No.", code="test.no"))
+    send(each_house)
+    assert dict(told(github)) == {OF_BRANCH: "pending", ROLL_UP: "failure"}
+
+
 def test_builds_that_repeat_another_one_and_sources_without_a_token_tell_nothing(each_house, github) -> None:
     build_id, _ = each_house.build(each_house.source("plain", projects=()), T1)
     assert noted(each_house, build_id) == []
@@ -251,7 +305,7 @@ def test_the_statuses_of_each_recipe_of_a_push_have_a_name_of_their_own(each_hou
         session.add(twin)
         builds.hold(session, twin.id)
     assert {row.context for row in noted(each_house, first)} >= {ROLL_UP}
-    assert [row.context for row in noted(each_house, twin.id)] == [f"{ROLL_UP} (rim)"]
+    assert [row.context for row in noted(each_house, twin.id)] == [f"{OF_BRANCH} (rim, tag)"]
 
 
 # Away, slow, refusing ---------------------------------------------------------------------------------
@@ -273,10 +327,9 @@ def test_an_scm_that_answers_502_for_two_minutes_gets_all_in_order_afterwards(
     assert each_house.state(build_id) == State.PUBLISHED
     assert github.calls == []
     with each_house.database.read() as session:
-        trouble = answering(session, session.get_one(Build, build_id).source_id)
-    assert trouble is not None
+        (trouble,) = answering(session, [session.get_one(Build, build_id).source_id]).values()
     assert (trouble.waiting, trouble.trouble) == (len(noted(each_house, build_id)), trouble.trouble)
-    assert "does not answer" in (trouble.trouble or "")
+    assert trouble.trouble == "The SCM is not well: it answered 502."
     github.before = lambda _method, _path: None
     moved.move(minutes=11)
     send(each_house)
@@ -361,16 +414,15 @@ def test_a_refused_token_stops_its_source_alone_until_there_is_a_new_one(each_ho
     each_house.build(bad, T1)
     each_house.build(good, T1)
     send(each_house)
-    assert {context.split("/")[1] for context, _ in told(github)} == {"gadget"}
+    assert {context.split("/")[1] for context, _ in told(github)} == {"gadget (tag)"}
     with each_house.database.begin() as session:
-        found = answering(session, bad)
-        assert found is not None
+        found = answering(session, [bad])[bad]
         assert "does not take the token" in (found.trouble or "")
         source = session.get_one(Source, bad)
         row = access.set_access(session, source, Given(github.token, github.url + "/api/v3"), actor="test")
         outbox.address_again(session, bad, row.host)
     send(each_house)
-    assert {context.split("/")[1] for context, _ in told(github)} == {"gadget", "widget"}
+    assert {context.split("/")[1] for context, _ in told(github)} == {"gadget (tag)", "widget (tag)"}
 
 
 def test_what_an_scm_refuses_is_noted_and_the_next_goes_on(each_house, github) -> None:
@@ -419,7 +471,7 @@ def test_gitlab_moves_each_status_one_way(each_house, gitlab) -> None:
     each_house.finish(each_house.claim(made[T1]))
     publish(each_house, build_id)
     send(each_house)
-    assert now == {ROLL_UP: "success", f"{ROLL_UP}/{T1}": "success"}
+    assert now == {OF_BRANCH: "success", f"{OF_BRANCH}/{T1}": "success"}
     (note,) = gitlab.of("createNote")
     assert "pip install --index-url http://farm.example/dev/simple/ widget==1.0" in note.body["body"]
     assert gitlab.wrong == []
@@ -452,7 +504,7 @@ def test_words_of_a_log_call_nobody() -> None:
         "bld_1", 7, "widget", None, "refs/heads/main", State.FAILED, "dev", None, None,
         "@everyone\n# see http://x </code>\x1b[31m",
     )  # fmt: skip
-    found = rules.comment(build, ROLL_UP, "https://farm.example")
+    found = rules.comment(build, OF_BRANCH, "https://farm.example")
     assert found is not None
     assert found.text.splitlines()[-1] == "    @everyone # see http://x </code> [31m"
 
@@ -481,7 +533,7 @@ def test_a_source_that_moves_to_another_host_takes_no_token_along(each_house, gi
             source = session.get_one(Source, source_id)
             connect.move_source(session, source, url, allow_file=False, actor="test")
         with each_house.database.read() as session:
-            assert (answering(session, source_id) is not None) is is_kept
+            assert (source_id in answering(session, [source_id])) is is_kept
     assert {row.state for row in noted(each_house, build_id)} == {"dropped"}
 
 
@@ -509,7 +561,7 @@ def test_pages_say_what_was_told_what_waits_and_why(house, github) -> None:
     page = client.get(f"/builds/{build_id}", headers=html).text
     assert "Told to the SCM" in page
     assert f"<code>{ROLL_UP}/{T1}</code>" in page
-    assert "The SCM does not answer. It answered 502." in page
+    assert "The SCM is not well: it answered 502." in page
     assert "no &lt;b&gt;header" in page
     source_page = client.get("/sources/widget", headers=html).text
     assert "The SCM is not told of builds now; 4 wait." in source_page
@@ -584,3 +636,24 @@ def test_a_worker_that_is_killed_between_sending_and_noting_sends_one_status_twi
     wanted = [(row.context, row.description) for row in rows]
     assert sent == [*wanted[:3], *wanted[2:]]  # the third came twice, as it was: the SCM shows the same
     assert {row.state for row in noted(each_house, build_id)} == {"sent"}
+
+
+def test_what_was_rehearsed_of_telling_is_compiled_no_more(
+    house, github: ForgeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_id, _ = house.build(source_of(house, github), T1)
+    other = Database(house.database.url)
+    with other.begin() as session:
+        note.rehearse(session)
+    compiled = []
+    compile_it = SQLCompiler.__init__
+    monkeypatch.setattr(
+        SQLCompiler, "__init__", lambda self, *a, **kw: (compiled.append(a), compile_it(self, *a, **kw))[1]
+    )
+    with other.begin() as session:
+        builds.hold(session, build_id)
+        assert compiled
+        compiled.clear()
+        note.noting("http://farm.example")(session)
+    assert not compiled
+    other.close()

@@ -28,7 +28,7 @@ EVENT_HEADERS = ["X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event", "X-Event-
 EVENTS = [
     "push", "delete", "release", "ping", "create", "pull_request", "repository", "repo:refs_changed",
     "repo:modified", "pr:opened", "diagnostics:ping", "repo:push", "repo:updated", "repo:transfer",
-    "pullrequest:created",
+    "pullrequest:created", "issue_comment", "pr:comment:added", "pullrequest:comment_created",
 ]  # fmt: skip
 KEYS = [
     "ref", "after", "before", "type", "object_kind", "event_name", "action", "deleted", "head_commit", "id",
@@ -37,12 +37,16 @@ KEYS = [
     "skip", "title", "commit", "number", "pull_request", "head", "base", "repo", "changes", "from", "owner",
     "object_attributes", "iid", "last_commit", "source", "target_branch", "old_path_with_namespace",
     "toHash", "fromHash", "old", "new", "slug", "key", "links", "clone", "href", "name", "pullRequest",
-    "fromRef", "toRef", "latestCommit", "target", "hash", "pullrequest", "destination", "previous_workspace",
+    "fromRef", "toRef", "latestCommit", "topic", "msg", "branch", "rev", "end_commit", "old_commit",
+    "target", "hash", "pullrequest", "destination", "previous_workspace",
+    "comment", "body", "text", "content", "raw", "user", "uuid", "issue", "is_pull", "note", "noteable_type",
+    "author_id", "author", "merge_request",
 ]  # fmt: skip
 WORDS = [
     "refs/heads/main", "refs/tags/v1", "push", "tag_push", "release", "create", "published", "branch",
     "tag", "a" * 40, "0" * 40, "DELETE", "opened", "renamed", "transferred", "archived", "merge_request",
-    "open", "update", "project_rename", "https://git.example/acme/widget.git",
+    "open", "update", "project_rename", "git.receive", "git.tag.creation", "git.branch.deletion",
+    "https://git.example/acme/widget.git", "/buildfarm build", "note", "MergeRequest", "created",
 ]  # fmt: skip
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -103,6 +107,7 @@ SIGNED_BY = {
     "forgejo": ("X-Forgejo-Signature", ""),
     "bitbucket-data-center": ("X-Hub-Signature", "sha256="),
     "bitbucket-cloud": ("X-Hub-Signature", "sha256="),
+    "pagure": ("X-Pagure-Signature-256", ""),
 }
 
 

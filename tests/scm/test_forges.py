@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -69,7 +70,7 @@ def server(serve: Callable[[str], ForgeServer], kind: str) -> ForgeServer:
 def open_forge() -> Iterator[Callable[..., Forge]]:
     with ExitStack() as stack:
 
-        def open_one(server: ForgeServer, kind: str, **changes: str) -> Forge:
+        def open_one(server: ForgeServer, kind: str, **changes: Any) -> Forge:
             api = server.url + SERVERS[kind][2]
             what = Opening(kind, api, "acme/widget", None, server.token, "")
             return stack.enter_context(opened(replace(what, **changes)))
@@ -134,6 +135,26 @@ def test_a_hook_is_made_listed_changed_pinged_and_removed(forge: Forge, server: 
     assert all(WANTED.secret in body for body in sent if "url" in body)
 
 
+def test_an_owner_has_hooks_of_its_own(
+    kind: str, server: ForgeServer, open_forge: Callable[..., Forge]
+) -> None:
+    owner = "acme/tools" if kind == "gitlab" else "acme"
+    forge = open_forge(server, kind, repository=owner, is_owner=True)
+    made = forge.create_hook(WANTED)
+    assert [hook.id for hook in forge.hooks()] == [made.id]
+    assert forge.edit_hook(made.id, replace(WANTED, url=URL + "-2")).url == URL + "-2"
+    if forge.pings:
+        forge.ping_hook(made.id)
+    if forge.redelivers:
+        for one in forge.failed_deliveries(made.id, datetime(2019, 1, 1, tzinfo=UTC)):
+            forge.redeliver(made.id, one)
+    forge.delete_hook(made.id)
+    assert server.made == {}
+    assert server.wrong == []
+    kinds = {"orgs", "groups", "projects", "workspaces"}
+    assert all(kinds & set(call.path.split("/")) and "repos" not in call.path for call in server.calls)
+
+
 def test_failed_deliveries_are_found_and_sent_again(forge: Forge, server: ForgeServer) -> None:
     hook = forge.create_hook(WANTED)
     failed = forge.failed_deliveries(hook.id, datetime(2019, 1, 1, tzinfo=UTC))
@@ -174,12 +195,15 @@ def test_a_hook_that_the_scm_switched_off_says_so(serve, open_forge) -> None:
     assert hook.trouble == "GitLab has switched it off until 2026-06-01T12:01:00Z."
 
 
+def _pem() -> str:
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
 def test_an_app_marks_commits_by_one_check_run_that_points_at_the_line(serve, open_forge) -> None:
     server = serve("github")
     server.token = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"  # the description's example
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
-    forge = open_forge(server, "github", app_id="12", token=pem)
+    forge = open_forge(server, "github", app_id="12", token=_pem())
     known = forge.set_status(replace(DONE, outcome=Outcome.RUNNING, error=""), None)
     assert known is not None
     assert forge.set_status(DONE, known) == known
@@ -190,6 +214,16 @@ def test_an_app_marks_commits_by_one_check_run_that_points_at_the_line(serve, op
     (note,) = updated["output"]["annotations"]
     assert (note["path"], note["start_line"], note["annotation_level"]) == ("src/rim.c", 12, "failure")
     assert server.of("apps/create-installation-access-token")
+
+
+def test_an_app_looks_after_the_hook_of_the_organisation_it_is_installed_in(serve, open_forge) -> None:
+    server = serve("github")
+    server.token = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"  # the description's example
+    forge = open_forge(server, "github", repository="acme", is_owner=True, app_id="12", token=_pem())
+    made = forge.create_hook(WANTED)
+    assert [hook.id for hook in forge.hooks()] == [made.id]
+    assert server.of("apps/get-org-installation")
+    assert server.wrong == []
 
 
 def test_gitlab_that_has_the_state_already_is_content(serve, open_forge) -> None:
@@ -245,7 +279,7 @@ def test_rate_limits_say_until_when() -> None:
     assert limited.code == "forge.rate_limited"
     assert abs(limited.facts["until"] - now - timedelta(minutes=7)) < timedelta(seconds=2)
     secondary = fault(403, {"retry-after": "60"}, "You have exceeded a secondary rate limit")
-    assert abs(secondary.facts["until"] - now - timedelta(seconds=60)) < timedelta(seconds=2)
+    assert now <= secondary.facts["until"] - timedelta(seconds=60) <= clock.now()
     far = fault(429, {"retry-after": "9999999"}, "")
     assert far.facts["until"] - now < timedelta(hours=3)
     assert fault(403, {"x-ratelimit-remaining": "4999"}, "Must have admin rights").code == "forge.not_allowed"
@@ -300,6 +334,21 @@ def test_an_scm_below_a_path_is_told() -> None:
         address.repository_path("gitlab", "https://tools.example/gitlab/acme/widget.git", api)
         == "acme/widget"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "owner"),
+    [
+        ("github", "https://ghe.example/acme", "acme"),
+        ("github", "https://github.com/orgs/acme", "acme"),
+        ("gitlab", "https://gitlab.example/groups/acme/tools", "acme/tools"),
+        ("gitlab", "https://gitlab.example/acme/tools/", "acme/tools"),
+        ("bitbucket-data-center", "https://bb.example/projects/ACME", "ACME"),
+        ("forgejo", "https://codeberg.org/acme", "acme"),
+    ],
+)
+def test_an_owner_is_known_by_its_pages_address(kind: str, url: str, owner: str) -> None:
+    assert address.owner_path(kind, url, address.api_url(kind, url)) == owner
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from buildfarm.scm.model import Delivery, DeliveryEvent, Sighting
 from buildfarm.scm.show import list_deliveries
 from buildfarm.sources.contract import Credential
 from buildfarm.sources.credentials import set_credential
+from buildfarm.sources.fetcher import list_refs
 from buildfarm.sources.model import Source
 from buildfarm.sources.show import source_detail
 from tests.conftest import House
@@ -254,6 +255,48 @@ def test_a_turn_is_taken_once_and_removed_sources_have_none(swept: Swept) -> Non
         connect.remove_source(session, session.get_one(Source, swept.source_id), actor="test")
         session.execute(update(Sighting).values(next_at=clock.now() - timedelta(days=1)))
     assert not healer.look()
+
+
+@pytest.mark.parametrize("change", ["moved", "removed"])
+def test_what_an_answer_told_of_another_repository_is_not_taken(swept: Swept, change: str) -> None:
+    swept.sweep()
+    swept.upstream.git("tag", "v9.9")
+
+    def ask(request):
+        with swept.house.database.begin() as session:
+            source = session.get_one(Source, swept.source_id)
+            if change == "moved":
+                url = source.url.replace("upstream", "elsewhere")
+                connect.move_source(session, source, url, allow_file=True, actor="test")
+            else:
+                connect.remove_source(session, source, actor="test")
+        return list_refs(request)
+
+    with swept.house.database.begin() as session:
+        session.execute(update(Sighting).values(next_at=clock.now()))
+    assert Healer(swept.house.database, swept.healer.settings, ask).look()
+    assert swept.builds() == []
+    assert swept.step().in_step_at is None or change == "removed"
+
+
+def test_who_takes_the_old_name_of_a_repository_that_moved_is_not_built(swept: Swept) -> None:
+    swept.sweep()
+    with swept.house.database.begin() as session:
+        session.get_one(Source, swept.source_id).moved_to = "acme/widget-2"
+    swept.upstream.commit("Somebody else's", a="2\n")
+    swept.upstream.git("tag", "v9.9")
+    assert swept.sweep() == []
+    assert swept.step().problem == (
+        "The SCM says that this repository is now at acme/widget-2; its old name may be another's. "
+        "Say where it is: `buildfarm source move widget URL`."
+    )
+    with swept.house.database.begin() as session:
+        source = session.get_one(Source, swept.source_id)
+        connect.move_source(session, source, source.url, allow_file=True, actor="test")
+    assert swept.sweep() == [], "a first look"
+    assert swept.step().problem is None
+    swept.upstream.git("tag", "v9.10")
+    assert swept.sweep() == ["refs/tags/v9.10"]
 
 
 def test_a_failed_look_says_what_to_do(each_house: House, upstream: Upstream) -> None:

@@ -6,7 +6,6 @@ import ast
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -24,10 +23,11 @@ from buildfarm.scm.hook import CONFIG_MODE, CONFIG_NAME, hook_config, post_recei
 from buildfarm.scm.kinds import scm_for
 from buildfarm.scm.port import EventKind
 from buildfarm.scm.secret import Secret, new_secret
+from tests.ports import free_port
 
 GENERIC = scm_for("generic")
 # Git's own start, the hook's Python and a busy machine come on top of the script's patience.
-SLOWEST_PUSH = script.PUSH_PATIENCE + 6
+SLOWEST_PUSH = script.PUSH_PATIENCE + 27
 
 
 class Farm:
@@ -39,9 +39,7 @@ class Farm:
         self.answer: tuple[int, object] = (202, {"builds": [{"url": "/builds/bld_1"}]})
         self.hold = threading.Event()
         self.hold.set()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -110,17 +108,21 @@ class Repository:
         self.git("init", "-q", "-b", "main", str(self.clone), at=folder)
         self.git("remote", "add", "origin", str(self.bare))
         (self.bare / "hooks").mkdir(exist_ok=True)
-        self.hook.write_text(post_receive(), encoding="utf-8")
-        self.hook.chmod(0o755)
+        # The tests that are about the script's patience install it as it is.
+        self.install(post_receive().replace(f"PUSH_PATIENCE = {script.PUSH_PATIENCE}", "PUSH_PATIENCE = 60"))
         self.config = self.bare / "hooks" / CONFIG_NAME
         self.config.write_text(
             hook_config(f"http://127.0.0.1:{farm.port}/hooks/widget", farm.secret.value), encoding="utf-8"
         )
         self.config.chmod(CONFIG_MODE)
 
+    def install(self, text: str) -> None:
+        self.hook.write_text(text, encoding="utf-8")
+        self.hook.chmod(0o755)
+
     def run(self, command: list[str], at: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=at, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=at, env=self.environment, capture_output=True, text=True, timeout=240, check=False
         )
 
     def git(self, *arguments: str, at: Path | None = None) -> str:
@@ -130,7 +132,7 @@ class Repository:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip() + done.stderr
@@ -154,7 +156,7 @@ class Repository:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
 
 
@@ -226,15 +228,17 @@ def test_a_farm_that_is_down_loses_nothing_and_gets_all_in_order_under_the_same_
 def test_a_farm_that_never_answers_holds_the_pusher_a_few_seconds_at_most(farm, repository):
     farm.start()
     farm.hold.clear()
-    for number in range(3):
-        repository.commit(f"Commit {number}")
-        repository.git("branch", f"topic{number}")
+    repository.install(post_receive())
+    topics = [f"topic{number}" for number in range(19)]
+    for topic in topics:
+        repository.commit(f"Commit {topic}")
+        repository.git("branch", topic)
 
-    shown, seconds = repository.push("main", "topic0", "topic1", "topic2")
+    shown, seconds = repository.push("main", *topics)
 
-    assert seconds < SLOWEST_PUSH
+    assert seconds < SLOWEST_PUSH < len(topics) * script.PUSH_PATIENCE
     assert "did not answer in time" in shown
-    assert len(repository.waiting()) == 4
+    assert len(repository.waiting()) == 20
 
 
 def test_a_flush_from_cron_delivers_what_waits_with_a_fresh_timestamp(farm, repository):
@@ -291,6 +295,7 @@ def test_an_answer_cannot_steer_the_pushers_terminal(farm, repository):
 
 def test_a_push_waits_for_another_that_sends_and_cron_does_not(farm, repository):
     farm.start()
+    repository.install(post_receive())
     repository.commit("First")
     repository.spool.mkdir()
     lock = os.open(repository.spool, os.O_RDONLY)
@@ -345,7 +350,7 @@ def test_a_mirrored_repository_is_queued_quickly_and_drained_by_cron(farm, repos
     subprocess.run(["git", "update-ref", "--stdin"], cwd=repository.clone, input=names, text=True, check=True)
 
     _, seconds = repository.push("--all")
-    assert seconds < SLOWEST_PUSH
+    assert seconds < 120  # it waits for the disk, which others write to
     assert len(repository.waiting()) == 301
 
     farm.start()

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from buildfarm.errors import NotFound
 from buildfarm.farm import claims
+from buildfarm.farm.builds import WATCH
 from buildfarm.farm.model import Task
 from buildfarm.journal.model import JournalRow
 from buildfarm.scm import connect
@@ -22,6 +23,7 @@ from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.scm.hooking import orders, perform
 from buildfarm.scm.hooking.orders import OrderRow
 from buildfarm.scm.hooking.rules import Ping, Verb
+from buildfarm.scm.hooking.watch import Watcher, start_looking
 from buildfarm.sources.model import Source, SourceSecret
 from tests.scm.forge_server import Answer, Call, ForgeServer
 
@@ -95,6 +97,11 @@ def ordered(house, verb: Verb) -> OrderRow:
     return found
 
 
+def page_of(house) -> str:
+    client = house.client(house.token("admin", name="reader"))
+    return client.get("/sources/widget", headers={"Accept": "text/html"}).text
+
+
 def secrets(house) -> list[tuple[str, bool]]:
     """The live secrets and whether each was used, the oldest first."""
     with house.database.read() as session:
@@ -112,7 +119,7 @@ def test_a_hook_is_installed_with_the_events_that_are_read_and_a_secret_that_wor
     assert done.health.ping_delivery
     (made,) = ghe.of("repos/create-webhook")
     assert made.body["config"]["url"] == HOOK_URL
-    assert set(made.body["events"]) == {"push", "release", "pull_request", "repository"}
+    assert set(made.body["events"]) == {"push", "release", "pull_request", "issue_comment", "repository"}
     assert secrets(each_house) == [(made.body["config"]["secret"], True)]
     again = ordered(each_house, Verb.REPAIR)
     assert again.good
@@ -135,7 +142,7 @@ def test_what_somebody_changed_is_said_and_repaired(each_house, ghe: Ghe) -> Non
     assert found.health.drift == (
         f"It calls {HOOK_URL}x and should call {HOOK_URL}.",
         "It is switched off.",
-        "It does not tell of pull_request, release, repository.",
+        "It does not tell of issue_comment, pull_request, release, repository.",
     )
     assert ordered(each_house, Verb.REPAIR).good
 
@@ -203,6 +210,46 @@ def test_what_the_scm_says_no_to_is_said(each_house, ghe: Ghe) -> None:
     refused = ordered(each_house, Verb.REPAIR)
     assert (refused.state, refused.good) == ("failed", None)
     assert 'does not take the token ("Bad credentials")' in (refused.error or "")
+    assert refused.code == "forge.token_refused"
+    assert "does not take it.</p>" in page_of(each_house), "a token that is refused is no step that is done"
+
+
+def test_nobody_promises_that_an_order_is_done_later(each_house, ghe: Ghe) -> None:
+    ghe.before = lambda _method, _path: (503, {}, {})
+    failed = ordered(each_house, Verb.CHECK)
+    assert (failed.code, failed.error) == ("forge.away", "The SCM is not well: it answered 503.")
+
+
+def test_a_look_that_found_the_hook_gone_outdates_what_was_ordered_before(each_house, ghe: Ghe) -> None:
+    assert ordered(each_house, Verb.REPAIR).good
+    ghe.made.clear()
+    assert start_looking(each_house.database) == 1
+    with each_house.database.begin() as session:
+        task = session.scalars(select(Task).where(Task.kind == WATCH, Task.state == "queued")).one()
+        claims.claim(session, Task, task.id, task.attempt)
+    Watcher(each_house.database, "http://farm.example", (task.id, task.attempt)).look(task.subject)
+    page = page_of(each_house)
+    assert page.count("The hook that the farm made is gone.") == 3, "the notice, the step, the look"
+    assert "It is in the SCM" not in page
+
+
+def test_a_look_that_finds_no_hook_of_the_source_s_own_does_not_call_it_well(each_house, ghe: Ghe) -> None:
+    assert not ordered(each_house, Verb.CHECK).good
+    assert start_looking(each_house.database) == 1
+    with each_house.database.begin() as session:
+        task = session.scalars(select(Task).where(Task.kind == WATCH, Task.state == "queued")).one()
+        claims.claim(session, Task, task.id, task.attempt)
+    Watcher(each_house.database, "http://farm.example", (task.id, task.attempt)).look(task.subject)
+    page = page_of(each_house)
+    assert "there is no hook of its own." in page
+    assert "all is well" not in page
+
+
+def test_a_page_follows_a_worker_closely(each_house, ghe: Ghe) -> None:
+    with each_house.database.begin() as session:
+        source = session.scalars(select(Source).where(Source.name == "widget")).one()
+        orders.place(session, source, Verb.CHECK, actor="ada")
+    assert 'data-refresh="1"' in page_of(each_house)
 
 
 def test_a_source_without_a_token_has_no_orders(house) -> None:
@@ -215,11 +262,8 @@ def test_a_source_without_a_token_has_no_orders(house) -> None:
 
 def test_the_page_shows_what_came_of_the_test_call_and_no_secret(each_house, ghe: Ghe) -> None:
     ordered(each_house, Verb.REPAIR)
-    page = (
-        each_house.client(each_house.token("admin"))
-        .get("/sources/widget", headers={"Accept": "text/html"})
-        .text
-    )
-    assert "Its test call: It came after" in page
+    page = page_of(each_house)
+    assert "It came after" in page
+    assert 'data-refresh="10"' in page
     assert "<strong>good</strong>" in page
     assert ghe.secret not in page

@@ -106,12 +106,13 @@ def test_every_word_must_be_somewhere_in_the_row(book: Book) -> None:
 
 
 def test_a_day_an_hour_and_a_minute_are_words_too(book: Book) -> None:
+    # Letters that no id has: ids are searched too, and one may hold `v2` by chance.
     at = datetime(2026, 11, 28, 14, 5, 59, 999_000, tzinfo=UTC)
-    row = book.add(at, ref="refs/tags/v1")
-    book.add(at + timedelta(days=1), ref="refs/tags/v2")
-    for words in ("2026-11-28", "2026-11-28T14", "2026-11-28T14:05", "2026-11-28 v1"):
+    row = book.add(at, ref="refs/tags/oil")
+    book.add(at + timedelta(days=1), ref="refs/tags/lilo")
+    for words in ("2026-11-28", "2026-11-28T14", "2026-11-28T14:05", "2026-11-28 oil"):
         assert book.search(words) == [row], words
-    for words in ("2026-11-27", "2026-11-28T15", "2026-11-28T14:06", "2026-11-28 v2"):
+    for words in ("2026-11-27", "2026-11-28T15", "2026-11-28T14:06", "2026-11-28 lilo"):
         assert book.search(words) == [], words
 
 
@@ -192,7 +193,7 @@ def test_what_became_of_the_build_is_the_answer(book: Book, facts, sentence: str
 def test_a_build_that_gave_way_names_what_replaced_it(book: Book) -> None:
     newer = book.build(commit="1" * 40)
     book.build(state=State.CANCELLED, superseded_by=newer)
-    assert "gave way to a newer push" in book.why(HEAD).sentence
+    assert "gave way to a newer build" in book.why(HEAD).sentence
 
 
 def test_a_later_delivery_that_was_ignored_counts_more_than_an_earlier_build(book: Book) -> None:

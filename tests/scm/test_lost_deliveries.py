@@ -47,7 +47,7 @@ def swept_house(database_url: str, tmp_path: Path) -> Iterator[House]:
         )
     yield house
     keeper.terminate()
-    keeper.wait(20)
+    keeper.wait(60)
     house.database.close()
 
 
@@ -67,8 +67,8 @@ def test_what_was_pushed_while_web_was_down_is_built_within_one_sweep(
     farm.headers["Authorization"] = f"Bearer {token}"
     url = serve(swept_house)
     body = {"name": "widget", "url": repository, "scm": "generic", "branches": ["main"]}
-    assert farm.post(f"{url}/api/v1/sources", json=body, timeout=10).status_code == 201
-    wait_for(lambda: farm.get(f"{url}/api/v1/sources/widget", timeout=10).json()["step"]["in_step_at"])
+    assert farm.post(f"{url}/api/v1/sources", json=body, timeout=60).status_code == 201
+    wait_for(lambda: farm.get(f"{url}/api/v1/sources/widget", timeout=60).json()["step"]["in_step_at"])
     serve.kill()  # type: ignore[attr-defined]
 
     git(tmp_path, "clone", "--quiet", repository, "work")
@@ -80,11 +80,11 @@ def test_what_was_pushed_while_web_was_down_is_built_within_one_sweep(
     url = serve(swept_house)
 
     def built() -> list[str]:
-        rows = farm.get(f"{url}/api/v1/builds", timeout=10).json()["items"]
+        rows = farm.get(f"{url}/api/v1/builds", timeout=60).json()["items"]
         return [row["trigger"] for row in rows if row["commit"] == head]
 
     assert wait_for(built, "the newest head to be built", SWEEP_S + 10) == ["sweep"]
-    (row,) = farm.get(f"{url}/api/v1/deliveries", timeout=10).json()["items"][:1]
+    (row,) = farm.get(f"{url}/api/v1/deliveries", timeout=60).json()["items"][:1]
     assert (row["reason"], row["commit"]) == ("found_by_sweep", head)
     client = swept_house.client(token)
     assert "Found by sweep" in client.get("/deliveries").text

@@ -110,10 +110,10 @@ def test_a_pull_request_is_noted_with_its_head(key, action, project, as_body):
 
     is_fork = project != "ACME"
     assert event.pull_request == PullRequest(
-        9, action, f"{project}/widget", "refs/heads/main", from_fork=is_fork
+        9, action, f"{project}/widget", "refs/heads/main", from_fork=is_fork, title="Round the rim"
     )
-    assert (event.commit, event.repository) == (NEW, "ACME/widget")
-    assert why_ignored(event) is Reason.PULL_REQUEST_NOT_BUILT
+    assert (event.ref, event.commit, event.repository) == ("refs/pull-requests/9/from", NEW, "ACME/widget")
+    assert why_ignored(event) is (Reason.PULL_REQUEST_CLOSED if action == "closed" else None)
 
 
 @pytest.mark.parametrize(("sent", "commit"), [("d3022fc0ca3d", None), (NEW, NEW)])
@@ -126,8 +126,27 @@ def test_an_abbreviated_head_in_the_cloud_names_no_commit(sent, commit, as_body)
     body = {"repository": {"full_name": "acme/widget"}, "pullrequest": asked}
     (event,) = in_cloud("pullrequest:created", as_body(body))
 
-    assert event.pull_request == PullRequest(9, "opened", "mallory/widget", "refs/heads/main", from_fork=True)
-    assert event.commit == commit
+    assert event.pull_request == PullRequest(
+        9, "opened", "mallory/widget", "refs/heads/main", from_fork=True, title="Round the rim"
+    )
+    assert (event.ref, event.commit) == ("", commit)
+    assert why_ignored(event) is Reason.PULL_REQUEST_NO_REF
+
+
+def test_a_pull_request_of_the_cloud_from_the_repository_itself_is_its_branch(as_body):
+    asked = {
+        "id": 9, "title": "Round the rim",
+        "source": {"commit": {"hash": "d3022fc0ca3d"}, "branch": {"name": "rim"},
+                   "repository": {"full_name": "acme/widget"}},
+        "destination": {"branch": {"name": "main"}},
+    }  # fmt: skip
+    body = {"repository": {"full_name": "acme/widget"}, "pullrequest": asked}
+    (event,) = in_cloud("pullrequest:updated", as_body(body))
+
+    assert (event.ref, event.commit, why_ignored(event)) == ("refs/heads/rim", None, None)
+    assert event.pull_request == PullRequest(
+        9, "updated", "acme/widget", "refs/heads/main", from_fork=False, title="Round the rim"
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,10 @@ def test_a_push_is_read_by_the_senders_own_headers(brand, as_body):
         ("repository", {"action": "created"}, Reason.EVENT_NOT_HANDLED),
         ("pull_request", {"action": "synchronized", "number": 3,
                           "pull_request": {"head": {"sha": "2" * 40}, "base": {"ref": "main"}}},
-         Reason.PULL_REQUEST_NOT_BUILT),
+         None),
+        ("pull_request", {"action": "closed", "number": 3,
+                          "pull_request": {"head": {"sha": "2" * 40}, "base": {"ref": "main"}}},
+         Reason.PULL_REQUEST_CLOSED),
     ],
 )  # fmt: skip
 def test_other_events_say_what_becomes_of_them(brand, event, body, reason, as_body):

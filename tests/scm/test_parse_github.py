@@ -119,13 +119,15 @@ def pull_request(action: str, head: dict[str, object] | None) -> dict[str, objec
     ("action", "meant"),
     [("opened", "opened"), ("reopened", "opened"), ("synchronize", "updated"), ("closed", "closed")],
 )
-def test_a_pull_request_is_noted_with_its_head_and_not_built(action, meant, as_body):
+def test_a_pull_request_is_noted_with_its_head(action, meant, as_body):
     event = parse("pull_request", as_body(pull_request(action, {"full_name": "Acme/widget"})))
 
-    assert event.pull_request == PullRequest(7, meant, "Acme/widget", "refs/heads/main", from_fork=False)
-    assert (event.kind, event.commit, event.ref) == (EventKind.PULL_REQUEST, HEAD, "")
+    assert event.pull_request == PullRequest(
+        7, meant, "Acme/widget", "refs/heads/main", from_fork=False, title="Round the rim"
+    )
+    assert (event.kind, event.commit, event.ref) == (EventKind.PULL_REQUEST, HEAD, "refs/pull/7/head")
     assert event.title == f"pull request 7 {meant}: Round the rim"
-    assert why_ignored(event) is Reason.PULL_REQUEST_NOT_BUILT
+    assert why_ignored(event) is (Reason.PULL_REQUEST_CLOSED if action == "closed" else None)
 
 
 @pytest.mark.parametrize("head", [{"full_name": "mallory/widget"}, None])

@@ -72,7 +72,7 @@ def test_the_repository_is_the_projects_full_path_and_its_https_url(payload):
     ("action", "meant"),
     [("open", "opened"), ("reopen", "opened"), ("update", "updated"), ("merge", "closed")],
 )
-def test_a_merge_request_is_noted_with_its_head_and_not_built(action, meant, payload):
+def test_a_merge_request_is_noted_with_its_head(action, meant, payload):
     body = json.loads(payload("gitlab/merge_request"))
     body["object_attributes"] |= {
         "action": action, "title": "Round the rim", "oldrev": "1" * 40, "source_project_id": 7,
@@ -81,10 +81,11 @@ def test_a_merge_request_is_noted_with_its_head_and_not_built(action, meant, pay
     event = parse(json.dumps(body).encode())
 
     assert event.pull_request == PullRequest(
-        3, meant, "acme/tools/widget", "refs/heads/main", from_fork=False
+        3, meant, "acme/tools/widget", "refs/heads/main", from_fork=False, title="Round the rim"
     )
     assert (event.kind, event.commit) == (EventKind.PULL_REQUEST, "68ee74f7d6afe0164fe0f1197aa9177c946d8834")
-    assert why_ignored(event) is Reason.PULL_REQUEST_NOT_BUILT
+    assert event.ref == "refs/merge-requests/3/head"
+    assert why_ignored(event) is (Reason.PULL_REQUEST_CLOSED if action == "merge" else None)
     body["object_attributes"]["source_project_id"] = 8
     assert parse(json.dumps(body).encode()).pull_request.from_fork
 

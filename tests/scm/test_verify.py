@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from buildfarm.scm import mac, standard
+from buildfarm.scm import connect, mac, standard
+from buildfarm.scm.connect import HookSecrets
 from buildfarm.scm.kinds import KINDS, scm_for
 from buildfarm.scm.reasons import Reason
 from buildfarm.scm.secret import Secret, new_secret
+from buildfarm.sources.model import Source
+from tests.farm.senders import Sender
 
 GITHUB, GITLAB, GENERIC = scm_for("github"), scm_for("gitlab"), scm_for("generic")
 
@@ -132,6 +136,40 @@ def test_one_of_several_space_separated_signatures_is_enough(at_noon, standard_h
     headers["webhook-signature"] = f"v1a,bm90IG91cnM= {wrong} {headers['webhook-signature']}"
 
     assert GENERIC.verify(headers, b"{}", [secret], at_noon).secret_id == "ours"
+
+
+def test_gitlab_takes_the_classic_token_alone_until_the_hook_is_seen_to_sign(house):
+    body = b'{"object_kind": "x"}'
+    with house.database.begin() as session:
+        source, made = connect.add_source(
+            session, "widget", "https://gitlab.example/acme/widget", scm="gitlab", branches=["main"],
+            tier="dev", allow_file=False, actor="test",
+        )  # fmt: skip
+    token = {"X-Gitlab-Token": made.secret, "Content-Type": "application/json"}
+
+    def send(number, **headers):
+        sent = headers | token | {"X-Gitlab-Event-UUID": str(number)}
+        return house.app.test_client().post("/hooks/widget", data=body, headers=sent)
+
+    def signed(number, value):
+        sent, seconds = f"msg_{number}", int(time.time())
+        made = standard.sign(Secret("s", value, "signing"), sent, seconds, body)
+        return {"webhook-id": sent, "webhook-timestamp": str(seconds), "webhook-signature": made}
+
+    assert send(1).status_code == 200
+    assert send(2, **signed(2, made.signing_token)).status_code == 200
+    assert send(3).status_code == 401
+    with house.database.begin() as session:
+        fresh = connect.rotate_secrets(session, session.get_one(Source, source.id), actor="test")
+    token["X-Gitlab-Token"] = fresh.secret
+    assert send(4).status_code == 401, "the hook still signs with the token of before"
+    assert send(5, **signed(5, made.signing_token)).status_code == 200
+    assert send(6, **signed(6, fresh.signing_token)).status_code == 200
+    for _ in range(2):
+        with house.database.begin() as session:
+            fresh = connect.rotate_secrets(session, session.get_one(Source, source.id), actor="test")
+    token["X-Gitlab-Token"] = fresh.secret
+    assert send(7).status_code == 200, "no signing token that was used is left"
 
 
 # --- refusals ----------------------------------------------------------------------------------------
@@ -264,6 +302,28 @@ def test_the_work_does_not_tell_which_secrets_exist(
             seen.add(sum(1 for size in work if size == 1000))
 
     assert seen == {mac.SLOTS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_is_taken_by_the_comparison_in_constant_time_alone(kind, monkeypatch):
+    """Of bytes: of text it would stumble over what is not ASCII (users.md, story 3)."""
+    secret_kind = {"gitlab": "token", "generic": "signing"}.get(kind, "hmac")
+    secret = Secret("one", new_secret(secret_kind), secret_kind)
+    right = Sender(None, "widget", kind, HookSecrets(secret.value, None)).headers(b"{}")
+    compared = []
+
+    def never(*sides):
+        compared.extend(sides)
+        return False
+
+    scm, now = scm_for(kind), datetime.now(UTC)
+    assert scm.verify(right, b"{}", [secret], now).ok
+    monkeypatch.setattr(hmac, "compare_digest", never)
+    assert not scm.verify(right, b"{}", [secret], now).ok
+    assert compared
+    signed = [name for name in right if "ignature" in name or "Token" in name]
+    assert not scm.verify(right | dict.fromkeys(signed, "Schlüssel"), b"{}", [secret], now).ok
+    assert {type(side) for side in compared} == {bytes}
 
 
 def test_digits_of_other_scripts_are_no_timestamp(at_noon):

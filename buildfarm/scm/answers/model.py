@@ -15,9 +15,11 @@ _WAITING = text("state = 'waiting'")
 class Answer(Base):
     """One thing that an SCM is told; sent in the order of `id` for each host.
 
-    `kind` is `status` or `comment`. `state` is `waiting`, `sent`, `refused` (by the SCM, `error` says why) or
+    `kind` is `status`, `comment` or `reply`, which is what a command below the `request` of that number got.
+    `state` is `waiting`, `sent`, `refused` (by the SCM, `error` says why) or
     `dropped` (nobody is to be told any more). `text` is a status's telling line, or the comment. `remote_id`
-    is the SCM's id of what a status made there, where it has one.
+    is the SCM's id of what a status made there, where it has one. `build_id` is None of a commit that waits
+    for approval.
     """
 
     __tablename__ = "answer"
@@ -25,11 +27,12 @@ class Answer(Base):
         Index("ix_answer_waiting", "host", "id", sqlite_where=_WAITING, postgresql_where=_WAITING),
         Index("ix_answer_newest", "source_id", "commit", "context", "id"),
         Index("ix_answer_settled", "host", "settled_at"),
+        Index("ix_answer_state", "source_id", "state", "settled_at"),
     )
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
     source_id: Mapped[str] = mapped_column(ForeignKey("source.id"))
-    build_id: Mapped[str] = mapped_column(ForeignKey("build.id"), index=True)
+    build_id: Mapped[str | None] = mapped_column(ForeignKey("build.id"), index=True)
     host: Mapped[str]
     kind: Mapped[str]
     commit: Mapped[str]
@@ -39,6 +42,7 @@ class Answer(Base):
     description: Mapped[str]
     path: Mapped[str]
     text: Mapped[str] = mapped_column(Text)
+    request: Mapped[int | None]
     state: Mapped[str]
     error: Mapped[str | None] = mapped_column(Text)
     remote_id: Mapped[str | None]

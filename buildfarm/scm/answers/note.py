@@ -9,19 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
+from buildfarm.db import direct
 from buildfarm.farm import builds
 from buildfarm.farm.model import Build, Job, Task
-from buildfarm.farm.rules import State
+from buildfarm.farm.rules import Cause, State
 from buildfarm.scm.answers import rules
 from buildfarm.scm.answers.model import Answer
 from buildfarm.scm.answers.rules import BuildFacts, JobFacts, Wanted
 from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.scm.forges.port import Outcome
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import PullRequest, Source
+
+#: The builds that an SCM is told of: those of a commit, and not those that repeat another one.
+_TOLD = (
+    select(
+        Build.id, Build.number, Build.source_id, Source.name, Build.recipe_name, Build.ref, Build.commit,
+        Build.state, Build.cause, Build.channel, Build.project, Build.version, Build.first_error,
+        ForgeAccess.host, PullRequest.number.label("pull_request"), PullRequest.is_fork,
+    )
+    .join(ForgeAccess, ForgeAccess.source_id == Build.source_id)
+    .join(Source, Source.id == Build.source_id)
+    .outerjoin(PullRequest, PullRequest.id == Build.pull_request_id)
+    .where(Build.id.in_(bindparam("builds", expanding=True)), Build.commit.is_not(None))
+    .where(Build.compares_id.is_(None), Build.rebuilds_id.is_(None))
+    .order_by(Build.number)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,24 +69,52 @@ def noting(public_url: str) -> Callable[[Session], None]:
     return note
 
 
+def rehearse(session: Session) -> None:
+    """Ask all that is asked of a build that is to be told of, of one that there is not.
+
+    For `Database.rehearse`'s reason: the process that plans or publishes a build finds these queries made.
+    """
+    nothing = BuildFacts("", 0, "", None, "", State.QUEUED, "", None, None, None)
+    _told(session, {nothing.id})
+    _context(session, nothing)
+    _last(session, _Told(nothing, "", "", ""))
+    _jobs(session, nothing.id)
+
+
+def note_waiting(session: Session, source: Source, commit: str, ref: str, sentence: str) -> None:
+    """Have a commit marked as pending that waits for a person, and of which there is no build yet."""
+    host = session.scalar(select(ForgeAccess.host).where(ForgeAccess.source_id == source.id))
+    context = rules.roll_up(source.name, rules.OF_REQUEST)
+    known = select(Answer.id).where(
+        Answer.source_id == source.id, Answer.commit == commit, Answer.context == context, Answer.ref == ref
+    )
+    if host and session.execute(known).first() is None:
+        one = Wanted(context, Outcome.PENDING, sentence, f"/sources/{source.name}#pull-requests")
+        session.add(_answer("status", one, source_id=source.id, host=host, commit=commit, ref=ref))
+
+
+def note_reply(session: Session, source: Source, request: int, text: str) -> None:
+    """Have something said below a pull request, or an issue, where the farm has a token for the source's SCM.
+
+    `text` is Markdown.
+    """
+    host = session.scalar(select(ForgeAccess.host).where(ForgeAccess.source_id == source.id))
+    if host:
+        said = f"**{rules.roll_up(source.name)}**: {text}\n"
+        one = Wanted(rules.roll_up(source.name), Outcome.SUCCESS, "", "", said)
+        answer = _answer("reply", one, source_id=source.id, host=host, commit="", ref="")
+        answer.request = request
+        session.add(answer)
+
+
 def _told(session: Session, build_ids: set[str]) -> list[_Told]:
-    """The builds that an SCM is told of: those of a commit, and not those that repeat another one."""
-    rows = session.execute(
-        select(
-            Build.id, Build.number, Build.source_id, Source.name, Build.recipe_name, Build.ref, Build.commit,
-            Build.state, Build.channel, Build.project, Build.version, Build.first_error, ForgeAccess.host,
-        )
-        .join(ForgeAccess, ForgeAccess.source_id == Build.source_id)
-        .join(Source, Source.id == Build.source_id)
-        .where(Build.id.in_(build_ids), Build.commit.is_not(None))
-        .where(Build.compares_id.is_(None), Build.rebuilds_id.is_(None))
-        .order_by(Build.number)
-    )  # fmt: skip
+    rows = direct.ask(session, _TOLD, {"builds": list(build_ids)})
     return [
         _Told(
             BuildFacts(
                 row.id, row.number, row.name, row.recipe_name, row.ref, State(row.state), row.channel,
-                row.project, row.version, row.first_error,
+                row.project, row.version, row.first_error, row.pull_request, bool(row.is_fork),
+                is_left=row.state == State.CANCELLED and row.cause == Cause.POLICY,
             ),
             row.source_id, row.commit or "", row.host,
         )
@@ -90,7 +134,7 @@ def _note(session: Session, told: _Told, public_url: str) -> None:
 
 
 def _is_news(last: _Last | None, build: BuildFacts, one: Wanted) -> bool:
-    """An older build of a commit is silent as soon as a newer one speaks."""
+    """An older build of a commit is silent as soon as a newer one of the same ref speaks."""
     if last is None or last.number < build.number:
         return True
     return last.number == build.number and rules.is_step(last.outcome, one.outcome)
@@ -115,14 +159,16 @@ def _context(session: Session, build: BuildFacts) -> str:
 
 
 def _last(session: Session, told: _Told) -> dict[str, _Last]:
+    """What was said last of the commit as this ref's: GitLab keeps statuses of each ref apart."""
     newest = (
         select(func.max(Answer.id))
         .where(Answer.source_id == told.source_id, Answer.commit == told.commit, Answer.kind == "status")
+        .where(Answer.ref == told.build.ref)
         .group_by(Answer.context)
     )
     rows = session.execute(
-        select(Answer.context, Answer.outcome, Build.number)
-        .join(Build, Build.id == Answer.build_id)
+        select(Answer.context, Answer.outcome, func.coalesce(Build.number, 0).label("number"))
+        .outerjoin(Build, Build.id == Answer.build_id)
         .where(Answer.id.in_(newest))
     )
     return {row.context: _Last(Outcome(row.outcome), row.number) for row in rows}
@@ -146,22 +192,22 @@ def _jobs(session: Session, build_id: str) -> list[JobFacts]:
 
 
 def _add(session: Session, told: _Told, kind: str, one: Wanted) -> None:
-    session.add(
-        Answer(
-            source_id=told.source_id,
-            build_id=told.build.id,
-            host=told.host,
-            kind=kind,
-            commit=told.commit,
-            ref=told.build.ref,
-            context=one.context,
-            outcome=one.outcome,
-            description=one.description,
-            path=one.path,
-            text=one.text,
-            state="waiting",
-            noted_at=clock.now(),
-        )
-    )
+    build = told.build
+    where = {"source_id": told.source_id, "host": told.host, "commit": told.commit, "ref": build.ref}
+    session.add(_answer(kind, one, build_id=build.id, **where))
     # A statement for each: ids must grow in this order.
     session.flush()
+
+
+def _answer(kind: str, one: Wanted, **of: str) -> Answer:
+    return Answer(
+        kind=kind,
+        context=one.context,
+        outcome=one.outcome,
+        description=one.description,
+        path=one.path,
+        text=one.text,
+        state="waiting",
+        noted_at=clock.now(),
+        **of,
+    )

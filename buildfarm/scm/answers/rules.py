@@ -30,12 +30,17 @@ _OF_JOB = {
 _PROGRESS = {Outcome.PENDING: 0, Outcome.RUNNING: 1}
 #: GitHub's limit of a comment is 65,536 characters, the smallest of all SCMs' is half of it.
 _TEXT_MAX = 4000
+#: What tells the builds of pull requests apart, the same for all so that it can be required.
+OF_REQUEST = "pull request"
+#: What tells the builds of tags from those of the branch that holds the same commit.
+OF_TAG = "tag"
+_QUARANTINE = "A fork's commit: only who may approve it can install from there."
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What is told of a build."""
+    """What is told of a build; `is_left`: by the source's rules there was nothing to build."""
 
     id: str
     number: int
@@ -47,6 +52,14 @@ class BuildFacts:
     project: str | None
     version: str | None
     first_error: str | None
+    pull_request: int | None = None
+    is_fork: bool = False
+    is_left: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it stands; where there was nothing to build, nobody has to wait for it or mend it."""
+        return Outcome.SUCCESS if self.is_left else _OF_BUILD[self.state]
 
 
 @dataclass(frozen=True)
@@ -73,9 +86,23 @@ class Wanted:
     text: str = ""
 
 
+def roll_up(source: str, *beside: str) -> str:
+    """The name under which an SCM is told of a source's builds, with what tells some of them apart."""
+    return f"buildfarm/{source}" + (f" ({', '.join(beside)})" if beside else "")
+
+
 def context_of(build: BuildFacts, is_first: bool) -> str:
-    """The name of the roll-up: the source's; of further recipes of the same push, theirs beside it."""
-    return f"buildfarm/{build.source}" + ("" if is_first or not build.recipe else f" ({build.recipe})")
+    """The name of the roll-up: the source's; beside it the recipe, of further ones of the same push.
+
+    A commit may be the head of a branch and of a pull request, and be tagged: each has a build, and what is
+    said of one must not hide what is said of the other.
+    """
+    beside = [] if is_first or not build.recipe else [build.recipe]
+    if build.pull_request:
+        beside.append(OF_REQUEST)
+    elif build.ref.startswith("refs/tags/"):
+        beside.append(OF_TAG)
+    return roll_up(build.source, *beside)
 
 
 def wanted(build: BuildFacts, jobs: Sequence[JobFacts], context: str, public_url: str) -> list[Wanted]:
@@ -85,12 +112,12 @@ def wanted(build: BuildFacts, jobs: Sequence[JobFacts], context: str, public_url
         for job in jobs
         if (outcome := _OF_JOB.get(job.state))
     ]
-    outcome = _OF_BUILD[build.state]
+    outcome = build.outcome
     error = _line(build.first_error or "") if outcome is Outcome.FAILED else ""
     said = {
         Outcome.PENDING: "Queued.",
         Outcome.RUNNING: f"Building {len(targets)} target{'' if len(targets) == 1 else 's'}.",
-        Outcome.SUCCESS: _published(build, public_url),
+        Outcome.SUCCESS: _line(build.first_error or "") if build.is_left else _published(build, public_url),
         Outcome.FAILED: error or "Failed.",
         Outcome.CANCELLED: _line(build.first_error or "") or "Cancelled.",
     }[outcome]
@@ -98,12 +125,13 @@ def wanted(build: BuildFacts, jobs: Sequence[JobFacts], context: str, public_url
 
 
 def comment(build: BuildFacts, context: str, public_url: str) -> Wanted | None:
-    """What is written on the requests of a branch's commit, once the build has ended; Markdown.
+    """What is written on the requests of a commit, once the build has ended; Markdown.
 
     Words of logs stand in a block of code: there they call nobody and link to nothing.
     """
-    outcome = _OF_BUILD[build.state]
-    if outcome not in {Outcome.SUCCESS, Outcome.FAILED} or not build.ref.startswith("refs/heads/"):
+    outcome = build.outcome
+    is_meant = build.pull_request or build.ref.startswith("refs/heads/")
+    if outcome not in {Outcome.SUCCESS, Outcome.FAILED} or build.is_left or not is_meant:
         return None
     url = f"{public_url}/builds/{build.id}"
     if outcome is Outcome.SUCCESS:
@@ -113,6 +141,8 @@ def comment(build: BuildFacts, context: str, public_url: str) -> Wanted | None:
         said = f"did not publish: [build {build.number}]({url}) failed."
         quote = _cut(_line(build.first_error or "Failed."), _TEXT_MAX)
     text = f"**{context}** {said}\n\n    {quote}\n"
+    if outcome is Outcome.SUCCESS and build.is_fork:
+        text += f"\n{_QUARANTINE}\n"
     return Wanted(context, outcome, "", f"/builds/{build.id}", text)
 
 

@@ -6,6 +6,7 @@ sent once more: a status that the SCM has already changes nothing there, a comme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -15,14 +16,14 @@ from buildfarm import clock, log
 from buildfarm.db.engine import Database
 from buildfarm.errors import Conflict, ExternalFailure, FarmError, NotFound
 from buildfarm.farm import claims
-from buildfarm.farm.model import Task
+from buildfarm.farm.model import Build, Task
 from buildfarm.farm.rules import State
 from buildfarm.scm.answers.model import Answer, AnswerComment
 from buildfarm.scm.answers.pause import end_pauses, is_spent, pause, paused
 from buildfarm.scm.forges.access import opened, opening
 from buildfarm.scm.forges.faults import away
 from buildfarm.scm.forges.port import Forge, Outcome, Status
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import PullRequest, Source
 
 _log = log.get(__name__)
 #: What the SCM says of the source's token, not of one answer: all others would end the same.
@@ -93,8 +94,10 @@ class Sender:
 
     def _send(self, answer: Answer) -> str | None:
         forge = self._forge(answer.source_id)
+        if answer.kind == "reply":
+            return forge.comment(str(answer.request), answer.text, None)
         if answer.kind == "comment":
-            for request in forge.requests_of(answer.commit):
+            for request in self._requests(forge, answer):
                 self._comment(forge, answer, request)
             return None
         status = Status(
@@ -109,6 +112,13 @@ class Sender:
                 .order_by(Answer.id.desc())
             ).first()
         return forge.set_status(status, known)
+
+    def _requests(self, forge: Forge, answer: Answer) -> Sequence[str]:
+        """The requests that the answer is meant for: the one that was built, or those of the commit."""
+        of_build = select(PullRequest.number).join(Build, Build.pull_request_id == PullRequest.id)
+        with self.database.read() as session:
+            number = session.scalar(of_build.where(Build.id == answer.build_id))
+        return [str(number)] if number else forge.requests_of(answer.commit)
 
     def _comment(self, forge: Forge, answer: Answer, request: str) -> None:
         key = (answer.source_id, answer.context, request)

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from buildfarm import clock
 from buildfarm.scm.answers.model import Answer, AnswerPause
 from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.sources.model import Source
+
+
+def _of_source(what: Any, state: str) -> Select[Any]:  # noqa: ANN401 - a column, or a function of one
+    return select(what).where(Answer.source_id == ForgeAccess.source_id, Answer.state == state)
+
+
+_LAST_REFUSAL = _of_source(Answer.error, "refused").order_by(Answer.id.desc()).limit(1)
+# Each of these is one look into `ix_answer_state`, for each source that has a token.
+_ANSWERING = select(
+    ForgeAccess.source_id,
+    ForgeAccess.host,
+    ForgeAccess.api_url,
+    ForgeAccess.app_id,
+    ForgeAccess.hook_id,
+    ForgeAccess.created_at,
+    ForgeAccess.last_used_at,
+    _of_source(func.count(), "waiting").scalar_subquery().label("waiting"),
+    _of_source(func.min(Answer.noted_at), "waiting").scalar_subquery().label("waiting_since"),
+    _of_source(func.max(Answer.settled_at), "sent").scalar_subquery().label("last_sent_at"),
+    _of_source(func.count(), "refused").scalar_subquery().label("refused"),
+    _LAST_REFUSAL.scalar_subquery().label("last_refusal"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,8 @@ class AnsweringRow:
     """How a source answers its SCM, without the token.
 
     `waiting` things are to be told, the oldest since `waiting_since`; `trouble` says why nothing goes out,
-    `again_at` when it is tried next; `refused` counts what the SCM would not have.
+    `code` says it for scripts, `again_at` when it is tried next; `refused` counts what the SCM would not
+    have.
     """
 
     api_url: str
@@ -48,6 +73,7 @@ class AnsweringRow:
     refused: int
     last_refusal: str | None
     trouble: str | None
+    code: str | None
     again_at: datetime | None
 
 
@@ -80,34 +106,22 @@ def answers_of_build(session: Session, build_id: str) -> list[AnswerRow]:
     ]
 
 
-def answering(session: Session, source_id: str) -> AnsweringRow | None:
-    """How the source answers; None where the farm has no token for its SCM."""
-    access = session.get(ForgeAccess, source_id)
-    if access is None:
-        return None
-    mine = Answer.source_id == source_id
-    waiting = session.execute(
-        select(func.count(), func.min(Answer.noted_at)).where(mine, Answer.state == "waiting")
-    ).one()
-    sent = select(func.max(Answer.settled_at)).where(mine, Answer.state == "sent")
-    refused = select(func.count(), func.max(Answer.id)).where(mine, Answer.state == "refused")
-    count, last = session.execute(refused).one()
-    pauses = _pauses(session)
-    pause = pauses.get(access.host) or pauses.get(source_id)
-    return AnsweringRow(
-        api_url=access.api_url,
-        app_id=access.app_id,
-        hook_id=access.hook_id,
-        created_at=access.created_at,
-        last_used_at=access.last_used_at,
-        waiting=waiting[0],
-        waiting_since=waiting[1],
-        last_sent_at=session.execute(sent).scalar_one(),
-        refused=count,
-        last_refusal=session.get_one(Answer, last).error if last else None,
-        trouble=pause.sentence if pause else None,
-        again_at=pause.until if pause else None,
-    )
+def answering(session: Session, source_ids: Collection[str]) -> dict[str, AnsweringRow]:
+    """How sources answer, by their ids; without those for whose SCM the farm has no token."""
+    known = session.execute(_ANSWERING.where(ForgeAccess.source_id.in_(source_ids))).all()
+    pauses = _pauses(session) if known else {}
+    found = {}
+    for row in known:
+        facts = dict(row._mapping)
+        source_id, host = facts.pop("source_id"), facts.pop("host")
+        pause = pauses.get(host) or pauses.get(source_id)
+        found[source_id] = AnsweringRow(
+            **facts,
+            trouble=pause.sentence if pause else None,
+            code=pause.code if pause else None,
+            again_at=pause.until if pause else None,
+        )
+    return found
 
 
 def backlog(session: Session) -> Backlog:

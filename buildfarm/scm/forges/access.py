@@ -16,7 +16,7 @@ from buildfarm.journal.record import record
 from buildfarm.scm.forges import address
 from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.scm.forges.port import Forge
-from buildfarm.sources.model import Source
+from buildfarm.sources.model import OWNER, Source
 
 _MOST_BYTES = 64 << 10
 
@@ -37,7 +37,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Opening:
-    """All that opening an API takes."""
+    """All that opening an API takes; `repository` is the owner's name where `is_owner`."""
 
     kind: str
     api_url: str
@@ -45,6 +45,7 @@ class Opening:
     app_id: str | None
     token: str = field(repr=False)
     ca: str
+    is_owner: bool = False
 
 
 def set_access(session: Session, source: Source, given: Given, *, actor: str) -> ForgeAccess:
@@ -53,6 +54,12 @@ def set_access(session: Session, source: Source, given: Given, *, actor: str) ->
     Raises:
         InvalidInput: `forge.none`, `forge.api_url`, `forge.token`.
     """
+    if source.scope == OWNER and not urlsplit(source.url).path.strip("/"):
+        raise InvalidInput(
+            "A hook over a whole SCM is not made by its API.",
+            code="forge.none",
+            hint="Its administrator enters the hook's URL and secret there.",
+        )
     derived = address.api_url(source.scm, source.url)
     api_url = address.checked_api_url(given.api_url or derived)
     _demand_sense(source.scm, given)
@@ -100,8 +107,10 @@ def opening(session: Session, source: Source) -> Opening:
     row = session.get(ForgeAccess, source.id, options=(undefer(ForgeAccess.token),))
     row = row or access_of(session, source)
     row.last_used_at = clock.now()
-    repository = address.repository_path(source.scm, source.url, row.api_url)
-    return Opening(source.scm, row.api_url, repository, row.app_id, row.token, row.ca)
+    is_owner = source.scope == OWNER
+    path = address.owner_path if is_owner else address.repository_path
+    repository = path(source.scm, source.url, row.api_url)
+    return Opening(source.scm, row.api_url, repository, row.app_id, row.token, row.ca, is_owner)
 
 
 @contextmanager
@@ -126,7 +135,9 @@ def _forge(what: Opening, ca_file: str | None) -> Forge:
         case "gitlab":
             from buildfarm.scm.forges.gitlab import GitLabForge
 
-            return GitLabForge(what.api_url, what.repository, what.token, ca_file=ca_file)
+            return GitLabForge(
+                what.api_url, what.repository, what.token, ca_file=ca_file, is_group=what.is_owner
+            )
         case "gitea" | "forgejo":
             from buildfarm.scm.forges.gitea import GiteaForge
 

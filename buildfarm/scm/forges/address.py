@@ -85,6 +85,16 @@ def repository_path(kind: str, url: str, api: str) -> str:
     return path
 
 
+def owner_path(kind: str, url: str, api: str) -> str:
+    """What the SCM calls the owner of repositories at `url`: an organisation, group, project or workspace.
+
+    Taken as their pages' addresses are, too: `/groups/a/b`, `/orgs/a`, `/projects/A`.
+    """
+    path = repository_path(kind, url, api)
+    first, _, rest = path.partition("/")
+    return rest if rest and first in {"groups", "orgs", "projects"} else path
+
+
 def in_path(text: str) -> str:
     """Quoted as one part of a URL's path."""
     return quote(text, safe="")

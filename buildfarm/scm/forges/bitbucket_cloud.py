@@ -1,11 +1,13 @@
 """Bitbucket Cloud's REST API 2.0.
 
-Sources: Atlassian, "The Bitbucket Cloud REST API": Commit statuses, Pullrequests, Repositories (hooks).
+Sources: Atlassian, "The Bitbucket Cloud REST API": Commit statuses, Pullrequests, Repositories (hooks),
+Workspaces (repository permissions; for tokens that may administer the repository).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -30,13 +32,19 @@ _EVENTS: Final = frozenset(
         "pullrequest:updated",
         "pullrequest:fulfilled",
         "pullrequest:rejected",
+        "pullrequest:comment_created",
     }
 )
 _KEY_MAX: Final = 40
+#: What may stand in a search between quotes.
+_UUID: Final = re.compile(r"\{[0-9a-f-]{36}\}")
 
 
 class BitbucketCloudForge:
-    """One repository of Bitbucket Cloud; the token is an access token of it, its project or workspace."""
+    """One repository of Bitbucket Cloud, or one workspace, of which only hooks can be asked.
+
+    The token is an access token of it, its project or workspace.
+    """
 
     events = _EVENTS
     pings = False
@@ -46,7 +54,11 @@ class BitbucketCloudForge:
         asking = session(ca_file)
         asking.headers["Authorization"] = f"Bearer {token}"
         workspace, _, name = repository.partition("/")
-        self._repo = Rest(f"{api}/repositories/{in_path(workspace)}/{in_path(name)}", asking)
+        self._permissions = Rest(
+            f"{api}/workspaces/{in_path(workspace)}/permissions/repositories/{in_path(name)}", asking
+        )
+        below = f"repositories/{in_path(workspace)}/{in_path(name)}"
+        self._repo = Rest(f"{api}/{below if name else f'workspaces/{in_path(workspace)}'}", asking)
 
     def set_status(self, status: Status, known: str | None) -> str | None:
         """A build status; one with the same key takes its place."""
@@ -88,8 +100,15 @@ class BitbucketCloudForge:
                 return str(one["id"])
         return str(self._repo.post(path, content)["id"])
 
+    def may_write(self, user: str) -> bool:
+        """By the permission that all of somebody's groups come to."""
+        if not _UUID.fullmatch(user):
+            return False
+        found = self._permissions.linked("", q=f'user.uuid="{user}"')
+        return any(one["user"]["uuid"] == user and one["permission"] in {"write", "admin"} for one in found)
+
     def hooks(self) -> Sequence[Hook]:
-        """The repository's own; those of its workspace are not listed."""
+        """The repository's own, without those of its workspace; or the workspace's."""
         return [_hook(one) for one in self._repo.linked("/hooks")]
 
     def create_hook(self, wanted: WantedHook) -> Hook:

@@ -1,7 +1,8 @@
 """Bitbucket Data Center's REST API.
 
 Sources: Atlassian, "Bitbucket Data Center REST API": Builds and Deployments, Pull Requests, Repository
-(webhooks); "Event payload" for the names of events.
+(webhooks), System Maintenance ("Get users", which takes permissions to search by); "Event payload" for the
+names of events.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ _STATES: Final = {
     Outcome.CANCELLED: "CANCELLED",
 }
 _EVENTS: Final = frozenset(
-    {"repo:refs_changed", "repo:modified", "pr:opened", "pr:from_ref_updated", "pr:merged", "pr:declined"}
+    {
+        *("repo:refs_changed", "repo:modified", "pr:opened", "pr:from_ref_updated", "pr:merged"),
+        *("pr:declined", "pr:comment:added"),
+    }
 )
 _KEY_MAX: Final = 255
 
 
 class BitbucketDataCenterForge:
-    """One repository of a Bitbucket Data Center; the token is an HTTP access token."""
+    """One repository of a Bitbucket Data Center, or one project, of which only hooks can be asked.
+
+    The token is an HTTP access token.
+    """
 
     events = _EVENTS
     pings = True
@@ -39,7 +46,10 @@ class BitbucketDataCenterForge:
         asking = session(ca_file)
         asking.headers["Authorization"] = f"Bearer {token}"
         project, _, name = repository.partition("/")
-        self._repo = Rest(f"{api}/projects/{in_path(project)}/repos/{in_path(name)}", asking)
+        self._project, self._name = project, name
+        self._users = Rest(f"{api}/users", asking)
+        below = f"/repos/{in_path(name)}" if name else ""
+        self._repo = Rest(f"{api}/projects/{in_path(project)}{below}", asking)
 
     def set_status(self, status: Status, known: str | None) -> str | None:
         """A build status; one with the same key takes its place."""
@@ -79,17 +89,30 @@ class BitbucketDataCenterForge:
                 return str(activity["comment"]["id"])
         return str(self._repo.post(f"{path}/comments", {"text": text})["id"])
 
+    def may_write(self, user: str) -> bool:
+        """By the list of those who may, be it by a group or by the project, which is searched by name."""
+        able = self._users.started(
+            "",
+            **{
+                "filter": user,
+                "permission.1": "REPO_WRITE",
+                "permission.1.projectKey": self._project,
+                "permission.1.repositorySlug": self._name,
+            },
+        )
+        return any(one["name"] == user and one["active"] for one in able)
+
     def hooks(self) -> Sequence[Hook]:
-        """The repository's own; those of its project are not listed."""
-        return [_hook(one) for one in self._repo.started("/webhooks")]
+        """The repository's own, without those of its project, or the project's; each with its last call."""
+        return [_hook(one, self._last_call(one["id"])) for one in self._repo.started("/webhooks")]
 
     def create_hook(self, wanted: WantedHook) -> Hook:
         """A webhook that signs."""
-        return _hook(self._repo.post("/webhooks", _settings(wanted)))
+        return _hook(self._repo.post("/webhooks", _settings(wanted)), None)
 
     def edit_hook(self, hook_id: str, wanted: WantedHook) -> Hook:
         """Its settings anew, and switched on."""
-        return _hook(self._repo.put(f"/webhooks/{int(hook_id)}", _settings(wanted)))
+        return _hook(self._repo.put(f"/webhooks/{int(hook_id)}", _settings(wanted)), None)
 
     def delete_hook(self, hook_id: str) -> None:
         """Remove it."""
@@ -108,6 +131,11 @@ class BitbucketDataCenterForge:
         """It cannot be asked to."""
         raise Conflict("Bitbucket Data Center sends nothing again.", code="forge.not_offered")
 
+    def _last_call(self, hook_id: int) -> dict[str, Any] | None:
+        """The last call's `event` and `result`; None when there was none."""
+        found: dict[str, Any] | None = self._repo.get(f"/webhooks/{hook_id}/latest")
+        return found
+
 
 def _settings(wanted: WantedHook) -> dict[str, Any]:
     return {
@@ -120,11 +148,14 @@ def _settings(wanted: WantedHook) -> dict[str, Any]:
     }
 
 
-def _hook(found: dict[str, Any]) -> Hook:
+def _hook(found: dict[str, Any], last: dict[str, Any] | None) -> Hook:
+    result = (last or {}).get("result") or {}
+    failed = result.get("outcome", "SUCCESS") != "SUCCESS"
+    trouble = f"Its last call failed: {str(result.get('description'))[:200]}." if failed else ""
     return Hook(
         id=str(found["id"]),
         url=found["url"],
         events=frozenset(found["events"]),
         enabled=found["active"],
-        trouble="" if found["active"] else "It is switched off.",
+        trouble=trouble if found["active"] else "It is switched off.",
     )

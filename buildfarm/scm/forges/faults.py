@@ -32,7 +32,7 @@ def fault(status: int, headers: Mapping[str, str], said: str) -> FarmError:
         return ExternalFailure(
             "The SCM has been asked too often.",
             code="forge.rate_limited",
-            hint=f"It is asked again at {clock.iso_seconds(until)}.",
+            hint=f"It can be asked again at {clock.iso_seconds(until)}.",
             until=until,
         )
     words = _short(said)
@@ -53,12 +53,14 @@ def fault(status: int, headers: Mapping[str, str], said: str) -> FarmError:
             return Conflict(
                 f"The SCM knows no such thing, or hides it from this token{words}.",
                 code="forge.not_found",
-                hint="Compare the source's URL and API address, and what the token may see.",
+                hint="Compare the source's URL and API address, and the token's rights with docs/answers.md.",
             )
         case _ if 300 <= status < 400:
             return moved()
-        case _ if status == 0 or status >= 500:
-            return away(f"It answered {status}{words}" if status else said)
+        case 0:
+            return away(said)
+        case _ if status >= 500:
+            return ExternalFailure(f"The SCM is not well: it answered {status}{words}.", code="forge.away")
         case _:
             return Conflict(f"The SCM refuses: {status}{words}.", code="forge.refused")
 
@@ -74,9 +76,7 @@ def moved() -> Conflict:
 
 def away(why: str) -> ExternalFailure:
     """The SCM does not answer; `why` is for the log and the page."""
-    return ExternalFailure(
-        "The SCM does not answer.", code="forge.away", hint=f"{why.rstrip('.')}. It is asked again later."
-    )
+    return ExternalFailure("The SCM does not answer.", code="forge.away", hint=f"{why.rstrip('.')}.")
 
 
 def _until(status: int, headers: Mapping[str, str], said: str) -> datetime | None:

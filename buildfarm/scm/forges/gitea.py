@@ -1,7 +1,8 @@
 """The API v1 of Gitea and Forgejo, which is one for what is asked of it here.
 
 Source: the API description that both serve at `/swagger.v1.json`: `repoCreateStatus`,
-`repoGetCommitPullRequest`, `issueCreateComment`, `issueEditComment`, `repoListHooks` and its neighbours.
+`repoGetCommitPullRequest`, `repoGetRepoPermissions`, `issueCreateComment`, `issueEditComment`,
+`repoListHooks`, `orgListHooks` and their neighbours.
 """
 
 from __future__ import annotations
@@ -26,18 +27,26 @@ _EVENTS: Final = frozenset({"push", "release", "pull_request"})
 
 
 class GiteaForge:
-    """One repository of a Gitea or Forgejo; `type` of its hooks is the product's name."""
+    """One repository of a Gitea or Forgejo, or one organisation, of which only hooks can be asked.
+
+    `type` of its hooks is the product's name.
+    """
 
     events = _EVENTS
-    pings = True
     redelivers = False
 
     def __init__(self, api: str, repository: str, token: str, *, ca_file: str | None, product: str) -> None:
         asking = session(ca_file)
         asking.headers["Authorization"] = f"token {token}"
         owner, _, name = repository.partition("/")
-        self._product = product
-        self._repo = Rest(f"{api}/repos/{in_path(owner)}/{in_path(name)}", asking)
+        self._product, self._is_repository = product, bool(name)
+        place = f"repos/{in_path(owner)}/{in_path(name)}" if name else f"orgs/{in_path(owner)}"
+        self._repo = Rest(f"{api}/{place}", asking)
+
+    @property
+    def pings(self) -> bool:
+        """Those of organisations cannot be tested."""
+        return self._is_repository
 
     def set_status(self, status: Status, known: str | None) -> str | None:
         """A commit status; the last of a context is the one that counts."""
@@ -78,8 +87,18 @@ class GiteaForge:
                 return str(one["id"])
         return str(self._repo.post(path, {"body": text})["id"])
 
+    def may_write(self, user: str) -> bool:
+        """By the permission that all of somebody's teams come to; the token must be an administrator's."""
+        try:
+            found = self._repo.get(f"/collaborators/{in_path(user)}/permission")
+        except Conflict as err:
+            if err.code != "forge.not_found":
+                raise
+            return False
+        return found["permission"] in {"write", "admin", "owner"}
+
     def hooks(self) -> Sequence[Hook]:
-        """The repository's own; those of its organisation are not listed."""
+        """The repository's own, without those of its organisation; or the organisation's."""
         return [_hook(one) for one in self._repo.numbered("/hooks")]
 
     def create_hook(self, wanted: WantedHook) -> Hook:

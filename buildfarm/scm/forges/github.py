@@ -15,6 +15,7 @@ from typing import Any, Final
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
 from github.Hook import Hook as GithubHook
+from github.Organization import Organization
 from github.Repository import Repository
 
 from buildfarm.scm.forges.faults import away, fault, moved
@@ -35,7 +36,7 @@ _CHECKS: Final[dict[Outcome, dict[str, str]]] = {
     Outcome.FAILED: {"status": "completed", "conclusion": "failure"},
     Outcome.CANCELLED: {"status": "completed", "conclusion": "cancelled"},
 }
-_EVENTS: Final = frozenset({"push", "release", "pull_request", "repository"})
+_EVENTS: Final = frozenset({"push", "release", "pull_request", "issue_comment", "repository"})
 #: How many of a hook's newest calls are looked at.
 _CALLS: Final = 200
 #: `src/rim.c:12:5: error: ...` of compilers, `File "setup.py", line 3` of Python.
@@ -46,11 +47,11 @@ _PLACES: Final = (
 
 
 class GitHubForge:
-    """One repository of a GitHub.
+    """One repository of a GitHub, or one organisation, of which nothing but its hooks can be asked.
 
     Args:
         api: the API's address.
-        repository: `owner/name`.
+        repository: `owner/name`, or the organisation's name.
         token: a token, or with `app_id` the private key of a GitHub App in PEM form.
         app_id: the App's id.
         ca_file: authorities of the host's certificate, where they are not the machine's.
@@ -70,6 +71,7 @@ class GitHubForge:
         }  # fmt: skip
         self._name, self._app_id, self._token = repository, app_id, token
         self._opened: Repository | None = None
+        self._holder: Repository | Organization | None = None
 
     def set_status(self, status: Status, known: str | None) -> str | None:
         """A commit status, or an App's check run, which is made once and then changed."""
@@ -112,39 +114,49 @@ class GitHubForge:
                     return str(one.id)
             return str(issue.create_comment(text).id)
 
-    def hooks(self) -> Sequence[Hook]:
-        """The repository's own; those of its organisation are not listed."""
+    def may_write(self, user: str) -> bool:
+        """By the permission that all of somebody's roles and teams come to; `maintain` is `write` here."""
         with _translated():
-            return [_hook(one) for one in self._repo.get_hooks()]
+            try:
+                return self._repo.get_collaborator_permission(user) in {"write", "admin"}
+            except GithubException as err:
+                if err.status != 404:
+                    raise
+                return False
+
+    def hooks(self) -> Sequence[Hook]:
+        """The repository's own, without those of its organisation; or the organisation's."""
+        with _translated():
+            return [_hook(one) for one in self._hooked.get_hooks()]
 
     def create_hook(self, wanted: WantedHook) -> Hook:
         """A webhook that sends JSON."""
         with _translated():
-            return _hook(self._repo.create_hook("web", _config(wanted), sorted(_EVENTS), active=True))
+            return _hook(self._hooked.create_hook("web", _config(wanted), sorted(_EVENTS), active=True))
 
     def edit_hook(self, hook_id: str, wanted: WantedHook) -> Hook:
         """Its settings anew, and switched on."""
         with _translated():
-            hook = self._repo.get_hook(int(hook_id))
+            hook = self._hooked.get_hook(int(hook_id))
             hook.edit("web", _config(wanted), sorted(_EVENTS), active=True)
             return _hook(hook)
 
     def delete_hook(self, hook_id: str) -> None:
         """Remove it."""
         with _translated():
-            self._repo.get_hook(int(hook_id)).delete()
+            self._hooked.get_hook(int(hook_id)).delete()
 
     def ping_hook(self, hook_id: str) -> None:
         """GitHub's ping."""
         with _translated():
-            self._repo.get_hook(int(hook_id)).ping()
+            self._hooked.get_hook(int(hook_id)).ping()
 
     def failed_deliveries(self, hook_id: str, since: datetime) -> Sequence[FailedDelivery]:
         """From the list of the hook's deliveries, which GitHub keeps for three days."""
         failed: dict[str, FailedDelivery] = {}
         taken: set[str] = set()
         with _translated():
-            for _, one in zip(range(_CALLS), self._repo.get_hook_deliveries(int(hook_id)), strict=False):
+            for _, one in zip(range(_CALLS), self._hooked.get_hook_deliveries(int(hook_id)), strict=False):
                 at, guid = one.delivered_at, one.guid
                 if at is None or guid is None or at < since:
                     break
@@ -158,23 +170,34 @@ class GitHubForge:
     def redeliver(self, hook_id: str, delivery: FailedDelivery) -> None:
         """GitHub's redelivery, under the same delivery id."""
         with _translated():
-            url = f"{self._repo.url}/hooks/{int(hook_id)}/deliveries/{int(delivery.id)}/attempts"
-            self._repo.requester.requestJsonAndCheck("POST", url)
+            url = f"{self._hooked.url}/hooks/{int(hook_id)}/deliveries/{int(delivery.id)}/attempts"
+            self._hooked.requester.requestJsonAndCheck("POST", url)
 
     @property
     def _repo(self) -> Repository:
-        """The repository, of which nothing is asked; for an App, with the token of its installation there."""
+        """The repository, of which nothing is asked."""
         if self._opened is None:
-            if self._app_id:
-                how = {name: value for name, value in self._how.items() if name != "verify"}
-                auth = Auth.AppAuth(self._app_id, self._token)
-                app = GithubIntegration(auth=auth, verify=self._how["verify"], **how)
-                owner, _, name = self._name.partition("/")
-                github = app.get_github_for_installation(app.get_repo_installation(owner, name).id)
-            else:
-                github = Github(auth=Auth.Token(self._token), **self._how)
-            self._opened = github.get_repo(self._name)
+            self._opened = self._github().get_repo(self._name)
         return self._opened
+
+    @property
+    def _hooked(self) -> Repository | Organization:
+        """What has the hooks, of which nothing is asked."""
+        if self._holder is None:
+            is_repository = "/" in self._name
+            self._holder = self._repo if is_repository else self._github().get_organization(self._name)
+        return self._holder
+
+    def _github(self) -> Github:
+        """The whole; for an App, with the token of its installation there."""
+        if not self._app_id:
+            return Github(auth=Auth.Token(self._token), **self._how)
+        how = {name: value for name, value in self._how.items() if name != "verify"}
+        auth = Auth.AppAuth(self._app_id, self._token)
+        app = GithubIntegration(auth=auth, verify=self._how["verify"], **how)
+        owner, _, name = self._name.partition("/")
+        found = app.get_repo_installation(owner, name) if name else app.get_org_installation(owner)
+        return app.get_github_for_installation(found.id)
 
     def _check(self, status: Status, known: str | None) -> str:
         output: dict[str, Any] = {"title": status.description, "summary": _quoted(status)}

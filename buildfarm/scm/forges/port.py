@@ -59,6 +59,8 @@ class Hook:
     """A hook as the SCM has it.
 
     `events` are in the SCM's words; `trouble` is what the SCM says of its last calls, empty when it is well.
+    `suspended`: the SCM itself has stopped calling it because calls failed, and a test call that is taken
+    makes it go on.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Hook:
     events: frozenset[str]
     enabled: bool
     trouble: str = ""
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,10 @@ class FailedDelivery:
     answer: str
 
 
-class Forge(Protocol):
-    """The API of one SCM for one repository. Every call is one question, or a few, to the SCM.
+class HookForge(Protocol):
+    """What an SCM's API is asked about hooks, of one repository or of one owner of many.
+
+    Every call is one question, or a few, to the SCM.
 
     Raises, all of them:
         Conflict: `forge.token_refused`, `forge.not_allowed`, `forge.not_found`, `forge.moved`,
@@ -103,27 +108,8 @@ class Forge(Protocol):
         """Whether the SCM can be asked for failed deliveries, and to send one again."""
         ...
 
-    def set_status(self, status: Status, known: str | None) -> str | None:
-        """Mark a commit.
-
-        `known` is what the last call for this commit and context answered: the SCM's id of what is to be
-        changed, None where there is nothing to change or the SCM finds it by name.
-        """
-        ...
-
-    def requests_of(self, commit: str) -> Sequence[str]:
-        """The numbers of the open pull or merge requests that the commit is part of."""
-        ...
-
-    def comment(self, request: str, text: str, known: str | None) -> str:
-        """Have `text` (Markdown) stand as the farm's comment on a request; the comment's id.
-
-        `known` is the comment's id, if it was written before. The same text is not written twice.
-        """
-        ...
-
     def hooks(self) -> Sequence[Hook]:
-        """The repository's hooks."""
+        """The hooks of the repository or owner itself."""
         ...
 
     def create_hook(self, wanted: WantedHook) -> Hook:
@@ -148,4 +134,35 @@ class Forge(Protocol):
 
     def redeliver(self, hook_id: str, delivery: FailedDelivery) -> None:
         """Have the SCM send it again; only where `redelivers`."""
+        ...
+
+
+class Forge(HookForge, Protocol):
+    """The API of one SCM for one repository; errors are those of `HookForge`."""
+
+    def set_status(self, status: Status, known: str | None) -> str | None:
+        """Mark a commit.
+
+        `known` is what the last call for this commit and context answered: the SCM's id of what is to be
+        changed, None where there is nothing to change or the SCM finds it by name.
+        """
+        ...
+
+    def requests_of(self, commit: str) -> Sequence[str]:
+        """The numbers of the open pull or merge requests that the commit is part of."""
+        ...
+
+    def comment(self, request: str, text: str, known: str | None) -> str:
+        """Have `text` (Markdown) stand as the farm's comment on a request; the comment's id.
+
+        `known` is the comment's id, if it was written before. The same text is not written twice.
+        """
+        ...
+
+    def may_write(self, user: str) -> bool:
+        """Whether a person may push to the repository, as the SCM has it now.
+
+        `user` is as comments name their authors: GitLab's numeric id, Bitbucket Cloud's UUID, elsewhere the
+        name. Who is nobody there may not.
+        """
         ...

@@ -75,20 +75,20 @@ class Rest:
             if len(found) < limit:
                 return
 
-    def started(self, path: str) -> Iterator[dict[str, Any]]:
+    def started(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """A list whose pages are `?start=N`, with `values` and `nextPageStart`: Bitbucket Data Center."""
         start = 0
         for _ in range(_PAGES_MAX):
-            page = self.get(path, start=start)
+            page = self.get(path, start=start, **query)
             yield from page["values"]
             if page.get("isLastPage", True):
                 return
             start = page["nextPageStart"]
 
-    def linked(self, path: str) -> Iterator[dict[str, Any]]:
+    def linked(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """A list whose pages are `?page=N`, with `values` and a link `next`: Bitbucket Cloud."""
         for number in range(1, _PAGES_MAX + 1):
-            page = self.get(path, page=number)
+            page = self.get(path, page=number, **query)
             yield from page["values"]
             if not page.get("next"):
                 return

@@ -21,13 +21,17 @@ from buildfarm.sources.model import Source
 
 @dataclass(frozen=True)
 class OrderRow:
-    """What was asked about a hook and what came of it; `health` is null until it is done."""
+    """What was asked about a hook and what came of it; `health` is null until it is done.
+
+    `error` says why it failed, `code` is the error's.
+    """
 
     id: str
     verb: str
     actor: str
     state: str
     error: str | None
+    code: str | None
     good: bool | None
     health: Health | None
     created_at: datetime
@@ -79,6 +83,7 @@ def _row(order: HookOrder) -> OrderRow:
         actor=order.actor,
         state=order.state,
         error=order.error,
+        code=order.code,
         good=health.is_good if health and order.verb != Verb.REMOVE else None,
         health=health,
         created_at=order.created_at,

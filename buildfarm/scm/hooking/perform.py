@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from buildfarm import clock, log
 from buildfarm.db.engine import Database
@@ -18,8 +18,8 @@ from buildfarm.journal.record import record
 from buildfarm.scm import connect
 from buildfarm.scm.forges.access import access_of, opened, opening
 from buildfarm.scm.forges.faults import away
-from buildfarm.scm.forges.port import Forge, WantedHook
-from buildfarm.scm.hooking import rules
+from buildfarm.scm.forges.port import HookForge, WantedHook
+from buildfarm.scm.hooking import rules, watch
 from buildfarm.scm.hooking.model import HookOrder
 from buildfarm.scm.hooking.rules import Health, Ping, Verb
 from buildfarm.scm.model import Delivery
@@ -50,10 +50,10 @@ class Performer:
         try:
             health = self._do(order)
         except FarmError as err:
-            self._end(order, "failed", error=str(err))
+            self._end(order, "failed", error=err)
         except Exception:  # noqa: BLE001 - somebody waits for an answer, whatever it is
             _log.exception("hook.not_done", order=order.id)
-            self._end(order, "failed", error=str(away("What it answered cannot be read")))
+            self._end(order, "failed", error=away("What it answered cannot be read"))
         else:
             self._end(order, "done", health=health)
 
@@ -95,7 +95,7 @@ class Performer:
         first = next((value for kind, value in newest.items() if kind != "signing"), signing or "")
         return WantedHook(url, first, signing if signing != first else None)
 
-    def _look(self, forge: Forge, order: HookOrder, url: str) -> Health:
+    def _look(self, forge: HookForge, order: HookOrder, url: str) -> Health:
         hooks = forge.hooks()
         with self.database.read() as session:
             known = access_of(session, session.get_one(Source, order.source_id)).hook_id
@@ -116,29 +116,29 @@ class Performer:
             ping_detail=detail,
         )
 
-    def _ping(self, forge: Forge, hook_id: str, source_id: str) -> tuple[Ping, str | None, str]:
+    def _ping(self, forge: HookForge, hook_id: str, source_id: str) -> tuple[Ping, str | None, str]:
         """Have the SCM call the hook, and wait for its call to come in."""
         if not forge.pings:
             return Ping.NOT_OFFERED, None, "This SCM cannot be asked to call; push to see it work."
         # By ids, which web makes as it makes those of the calls before: this host's clock may differ.
-        last, asked_at = self._newest(source_id), time.monotonic()
+        last, asked_at = self._newest(source_id) or "", time.monotonic()
         try:
             forge.ping_hook(hook_id)
         except Conflict as err:
             return Ping.REFUSED, None, str(err)
         while (took := time.monotonic() - asked_at) < _PING_S:
-            if (delivery := self._newest(source_id)) and delivery != last:
+            if delivery := self._newest(source_id, last):
                 return self._came(delivery, took)
             time.sleep(_LOOK_S)
         detail = f"No call came within {_PING_S:.0f} s: can the SCM reach {self.public_url}?"
         return Ping.LOST, None, detail
 
-    def _newest(self, source_id: str) -> str | None:
-        """The id of the source's last delivery."""
+    def _newest(self, source_id: str, after: str = "") -> str | None:
+        """The id of the last delivery by the hook; a connection's are noted at the sources they are for."""
+        by_hook = or_(Delivery.source_id == source_id, Delivery.connection_id == source_id)
         with self.database.read() as session:
-            return session.execute(
-                select(func.max(Delivery.id)).where(Delivery.source_id == source_id)
-            ).scalar_one()
+            newest = select(func.max(Delivery.id)).where(by_hook, Delivery.id > after)
+            return session.execute(newest).scalar_one()
 
     def _came(self, delivery_id: str, took: float) -> tuple[Ping, str | None, str]:
         with self.database.read() as session:
@@ -153,13 +153,15 @@ class Performer:
             access_of(session, session.get_one(Source, source_id)).hook_id = hook_id
 
     def _end(
-        self, order: HookOrder, state: str, *, health: Health | None = None, error: str | None = None
+        self, order: HookOrder, state: str, *, health: Health | None = None, error: FarmError | None = None
     ) -> None:
         with self.database.begin() as session:
             claims.finish(session, Task, *self.task, State.SUCCEEDED)
             row = session.get_one(HookOrder, order.id)
-            row.state, row.error, row.done_at = state, error, clock.now()
+            row.state, row.done_at = state, clock.now()
+            row.error, row.code = (str(error), error.code) if error else (None, None)
             row.health = asdict(health) if health else None
+            watch.look_soon(session, order.source_id)
             if order.verb != Verb.CHECK:
                 record(
                     session,
