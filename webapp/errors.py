@@ -8,10 +8,11 @@ from functools import wraps
 from typing import Any
 
 from flask import Flask, Response, json, redirect, render_template, request, url_for
+from sqlalchemy.exc import DataError
 from werkzeug.exceptions import HTTPException
 
 from buildfarm import log
-from buildfarm.errors import FarmError, Unauthenticated
+from buildfarm.errors import FarmError, InvalidInput, Unauthenticated
 from webapp.context import wants_html
 
 _log = log.get(__name__)
@@ -21,6 +22,8 @@ def install(app: Flask) -> None:
     """Handle every exception of every view."""
     app.register_error_handler(FarmError, _farm_error)
     app.register_error_handler(HTTPException, _http_error)
+    for unfit in (DataError, OverflowError):  # PostgreSQL's word for it, and that of SQLite's driver
+        app.register_error_handler(unfit, _unfit)
     app.register_error_handler(Exception, _unknown_error)
 
 
@@ -85,6 +88,15 @@ def _http_error(err: HTTPException) -> Response:
         if value := dict(err.get_headers()).get(header):
             response.headers[header] = value
     return response
+
+
+def _unfit(err: Exception) -> Response:
+    """A value that the database can neither look for nor keep, wherever in the request it stood."""
+    _log.warning("request.unfit", path=request.path, reason=str(getattr(err, "orig", err)))
+    sentence = (
+        "The request holds what the farm cannot look for or keep: a NUL, or a number that is too large."
+    )
+    return _farm_error(InvalidInput(sentence, code="request.unfit"))
 
 
 def _unknown_error(err: Exception) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
 from buildfarm import clock
+from buildfarm.bootstrap import Farm
 from buildfarm.farm import handover
 from buildfarm.scm import intake
 from webapp.context import farm
@@ -18,10 +20,6 @@ blueprint = Blueprint("hooks", __name__)
 def receive(source: str) -> tuple[Response, int]:
     """202 when builds were started, 200 when there is nothing to do, 401 for whoever cannot sign."""
     receipt = intake.receive(farm().database, source, dict(request.headers), _body(), clock.now())
-    for build_id in receipt.superseded:
-        handover.try_withdraw(farm().database, farm().queues, build_id)
-    if receipt.builds and receipt.state == "accepted":
-        handover.try_hand_over(farm().database, farm().queues)
     root = farm().settings.public_url
     answer = jsonify(
         delivery=receipt.delivery_id,
@@ -30,7 +28,15 @@ def receive(source: str) -> tuple[Response, int]:
         message=intake.sentence(receipt.reason),
         builds=[{"id": build, "url": f"{root}/builds/{build}"} for build in receipt.builds],
     )
+    answer.call_on_close(partial(_carry_on, farm(), receipt))
     return answer, 202 if receipt.state == "accepted" else 200
+
+
+def _carry_on(own: Farm, receipt: intake.Receipt) -> None:
+    """What follows from the delivery, once it is answered; what does not happen here the keeper repairs."""
+    for build_id in receipt.superseded:
+        handover.try_withdraw(own.database, own.queues, build_id)
+    handover.try_hand_over_promised(own.database, own.queues, receipt.promised)
 
 
 def _body() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from buildfarm.processes import allow_all_descriptors
@@ -19,5 +20,9 @@ forwarder_headers = ""
 
 
 def on_starting(_server: object) -> None:
-    """What gunicorn calls before it starts its workers."""
+    """What gunicorn calls when it has loaded the application, before it starts its workers."""
     allow_all_descriptors()
+    # What is loaded stays. A worker that looked through it for garbage would halt all its threads for a tenth
+    # of a second, and copy every page.
+    gc.collect()
+    gc.freeze()

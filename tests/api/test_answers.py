@@ -1,5 +1,7 @@
 """What the API answers, field by field, and how it refuses."""
 
+import hashlib
+import hmac
 import re
 
 import pytest
@@ -129,6 +131,22 @@ def test_rotating_keeps_the_last_secret_and_ends_the_one_before(full, admin):
     assert first < second
     assert not first & third
     assert len(second & third) == 1
+
+
+def test_a_secret_that_the_scm_made_is_taken_and_not_shown(full, admin):
+    made = {"name": "rim", "url": "https://pagure.example/rim.git", "projects": ["rim"], "scm": "pagure"}
+    assert admin.post("/api/v1/sources", json=made).status_code == 201
+    own = "DBH2RGOQV1M1DT6N84FWSSB2K3NYAW9CKJ0454I9"
+    taken = admin.put("/api/v1/sources/rim/secrets", json={"secret": own})
+    assert len(taken.json["secrets"]) == 2
+    assert own not in taken.text
+    weak = admin.put("/api/v1/sources/rim/secrets", json={"secret": "short"})
+    assert (weak.status_code, weak.json["code"]) == (400, "source.secret_weak")
+    body = b'{"topic": "git.branch.creation", "msg": {"branch": "main", "rev": "%s"}}' % (b"2" * 40)
+    signature = hmac.new(own.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"X-Pagure-Signature-256": signature, "Content-Type": "application/json"}
+    sent = full.app.test_client().post("/hooks/rim", data=body, headers=headers)
+    assert sent.json["reason"] == "ref_not_followed"
 
 
 def test_a_removed_source_keeps_its_history_and_frees_its_name(full, admin):

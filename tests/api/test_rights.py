@@ -3,6 +3,7 @@
 import pytest
 
 SOURCE = {"name": "gadget", "url": "https://git.example/acme/gadget.git"}
+OWNER = {"name": "acme", "url": "https://ghe.example/acme", "scm": "github"}
 IMAGES = {"images": []}
 LIFT = {"channel": "mirror", "project": "widget", "version": "1.0", "rule": "age", "reason": "a fix"}
 WAVE = {"trigger": "project", "subject": "widget"}
@@ -20,6 +21,8 @@ ROUTES = [
     ("PUT", "/sources/widget/url", {"url": "https://git.example/acme/moved.git"}, 403, 200),
     ("PUT", "/sources/widget/limit", {"jobs_max": 2}, 403, 200),
     ("POST", "/sources/widget/secrets", {}, 403, 201),
+    # The kind generic signs with a key of the farm's.
+    ("PUT", "/sources/widget/secrets", {"secret": "made-by-the-scm-itself"}, 403, 400),
     ("GET", "/sources/widget/hook", None, 403, 200),
     ("PUT", "/sources/widget/credential", {}, 403, 400),
     ("DELETE", "/sources/widget/credential", None, 403, 404),
@@ -28,6 +31,15 @@ ROUTES = [
     ("DELETE", "/sources/widget/scm-token", None, 403, 404),
     ("GET", "/sources/widget/scm-hook", None, 403, 404),
     ("POST", "/sources/widget/scm-hook", {"verb": "check"}, 403, 404),
+    ("GET", "/sources/widget/pull-requests", None, 200, 200),
+    ("POST", "/sources/widget/pull-requests/18/approvals", {"commit": "a" * 40}, 403, 404),
+    ("GET", "/connections", None, 200, 200),
+    ("POST", "/connections", OWNER, 403, 201),
+    ("GET", "/connections/acme", None, 404, 404),
+    ("DELETE", "/connections/acme", None, 403, 404),
+    ("GET", "/offered-repositories", None, 200, 200),
+    ("POST", "/offered-repositories/ofr_nothing/accept", {}, 403, 404),
+    ("POST", "/offered-repositories/ofr_nothing/dismiss", {}, 403, 404),
     ("GET", "/deliveries", None, 200, 200),
     ("GET", "/deliveries/{delivery}", None, 200, 200),
     ("POST", "/deliveries/dlv_nothing/replay", {}, 403, 404),

@@ -2,36 +2,39 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "web"))  # for the seed that the tests of pages use too
 
 import farm_seed
 
 from buildfarm.bootstrap import Farm
+from tests.ports import free_port
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
+#: What a page may take on a busy machine; expectations of Playwright have a limit of their own.
+PATIENCE_S = 30
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 class Server:
     """The web process of a farm; can be killed and started again on its port."""
 
     def __init__(self, folder: Path, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder, self._log = folder, log
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +49,7 @@ class Server:
             self._process = subprocess.Popen(
                 command, env=env, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < deadline, self._log.read_text()[-2000:]
             assert self._process.poll() is None, self._log.read_text()[-2000:]
@@ -83,7 +86,7 @@ class Site:
         context = self.browser.new_context(
             base_url=self.server.url, viewport={"width": width, "height": 800}, color_scheme=theme, **more
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_S * 1000)
         self.contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: said.type in {"error", "warning"} and self.troubles.append(said.text))
@@ -139,12 +142,5 @@ def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for a condition, ten seconds at most."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    return wait
+    """Wait for a condition."""
+    return partial(wait_for, seconds=PATIENCE_S)

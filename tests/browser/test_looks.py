@@ -8,12 +8,13 @@ import pytest
 pytestmark = pytest.mark.browser
 AXE = "axe-core@4.14.1"
 PAGES = [
-    "/", "/sources", "/sources/widget", "/sources/sprocket", "/deliveries", "/deliveries/{accepted}",
-    "/deliveries/{rejected}", "/builds", "/jobs/{failed_job}", "/jobs/{good_job}", "/jobs/{running_job}",
-    "/jobs/{queued_job}", "/jobs/{retried_job}", "/projects", "/projects/widget", "/projects/widget/1.3.0",
+    "/", "/sources", "/sources/widget", "/sources/sprocket", "/connections/acme", "/deliveries",
+    "/deliveries/{accepted}", "/deliveries/{rejected}", "/builds", "/jobs/{failed_job}",
+    "/jobs/{good_job}", "/jobs/{running_job}", "/jobs/{queued_job}",
+    "/jobs/{retried_job}", "/projects", "/projects/widget", "/projects/widget/1.3.0",
     "/projects/widget/1.3.0/promote?from=staging&to=stable", "/queue", "/account", "/dev/",
     "/waves", "/waves/wave-1", "/waves/preview?trigger=project&subject=setuptools==99&channel=dev",
-    "/wave-1/",
+    "/wave-1/", "/pr-widget-17/",
 ]  # fmt: skip
 _RUN = """async () => (await axe.run({resultTypes: ["violations"]})).violations
     .map(one => `${one.id}: ${one.nodes.map(node => node.html).join(" | ")}`)"""

@@ -20,6 +20,7 @@ from tests.conftest import ROOT, House, environment, open_farm
 from tests.front import stage
 from tests.front.wire import Wire
 from tests.index.conftest import put_one
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 
@@ -45,7 +46,7 @@ class Site:
     def start_web(self, *under: str) -> None:
         gunicorn = ("gunicorn", "-c", "python:webapp.serving", "--workers", "1", "--threads", "16")
         self.start("web", *gunicorn, "--bind", f"unix:{self.web_socket}", "webapp.wsgi:app", under=under)
-        wait_for(lambda: answers(self.web_socket), seconds=60)
+        self.wait_for_start("web", lambda: answers(self.web_socket))
 
     def start_front(self, *more: str) -> None:
         settings = self.house.farm.settings
@@ -53,7 +54,12 @@ class Site:
             "front", "webapp.front", "--pages", str(settings.pages_dir), "--web", self.web_socket,
             "--port", str(self.port), *more,
         )  # fmt: skip
-        wait_for(lambda: listens(self.port), seconds=30)
+        self.wait_for_start("front", lambda: listens(self.port))
+
+    def wait_for_start(self, name: str, is_there: Callable[[], bool]) -> None:
+        process = self.processes[name]
+        wait_for(lambda: is_there() or process.poll() is not None, f"{name} to start")
+        assert process.poll() is None, self.log(name)
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> int:
         process = self.processes.pop(name)
@@ -102,11 +108,6 @@ def listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
         return True
     return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def get(path: str, *lines: str, method: str = "GET", version: str = "1.1", host: str = "farm") -> bytes:
@@ -172,13 +173,13 @@ class FakeWeb:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(64)
-        self._listener.settimeout(20)
+        self._listener.settimeout(60)
         self.taken: list[socket.socket] = []
 
     def take(self) -> tuple[socket.socket, bytes]:
         """The next connection, and the name of its other end."""
         connection, name = self._listener.accept()
-        connection.settimeout(20)
+        connection.settimeout(60)
         self.taken.append(connection)
         return connection, name or b""
 

@@ -17,6 +17,7 @@ from tests.front.conftest import FakeWeb, Site, get
 from tests.front.corpus import FILE, JSON, PAGE, ROOT
 from tests.front.stage import basic
 from tests.front.test_grammar import FOREIGN
+from tests.front.wire import Wire
 from tests.waiting import wait_for
 from webapp.peer import name_of
 
@@ -85,14 +86,13 @@ def test_half_a_head_has_its_time_and_is_told(shared: Site) -> None:
 
 def test_a_drip_of_bytes_buys_no_time(shared: Site) -> None:
     wire = shared.wire()
-    head = page(shared, "X-Slow: " + "a" * 500 + "\r\n")
+    head = page(shared, "X-Slow: " + "a" * 700 + "\r\n")
     began = time.monotonic()
     with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012
         for one in head:
             wire.send(bytes([one]))
             time.sleep(0.05)
-            assert time.monotonic() - began < 10
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 25  # all of it would take more than 35 s
 
 
 def test_a_connection_that_says_nothing_ends(shared: Site) -> None:
@@ -122,8 +122,9 @@ def test_a_client_that_sends_no_more_gets_its_answer(shared: Site) -> None:
 
 def test_every_answer_has_a_date(shared: Site) -> None:
     for raw in (page(shared), page(shared, path="/dev/simple/none/"), get(PAGE)):
+        asked = time.time()
         date = parsedate_to_datetime(shared.wire().send(raw).answer().headers["date"])
-        assert abs(date.timestamp() - time.time()) < 5
+        assert asked - 5 < date.timestamp() <= time.time()
 
 
 def test_a_refusal_keeps_the_connection(shared: Site) -> None:
@@ -136,8 +137,14 @@ def test_a_refusal_keeps_the_connection(shared: Site) -> None:
 def test_one_address_has_so_many_connections(shared: Site) -> None:
     wait_for(lambda: shared.wire().send(page(shared, "Connection: close\r\n")).answer().status == 200)
     wires = [shared.wire() for _ in range(60)]
-    refused = [wire for wire in wires if wire.is_closed or b"503" in wire.peek()]
-    assert 5 <= len(refused) <= 30
+    refused: list[Wire] = []
+
+    def are_told() -> bool:
+        refused[:] = [wire for wire in wires if b"503" in wire.peek()]
+        return len(refused) >= 5
+
+    wait_for(are_told)
+    assert len(refused) <= 30
     answer = refused[-1].answer()
     assert (answer.status, answer.body) == (503, b"This address has too many connections here; close some.\n")
     for wire in wires:
@@ -287,7 +294,7 @@ def test_web_does_not_wait_for_a_client_that_lingers(faked: Faked) -> None:
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
     connection.shutdown(socket.SHUT_WR)
-    connection.settimeout(1.0)  # a gunicorn worker takes nobody else before this
+    connection.settimeout(4.0)  # the client may linger for five
     assert connection.recv(1000) == b""
     assert wire.answer().body == b"ok"
     assert wire.rest() == b""

@@ -22,9 +22,10 @@ from buildfarm.config import Settings, Tls
 from buildfarm.errors import EnvironmentProblem
 from buildfarm.trust import tls
 from tests.conftest import House, wheel
-from tests.front.conftest import Site, free_port, get
+from tests.front.conftest import Site, get
 from tests.front.corpus import PAGE
 from tests.index.conftest import put_one
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 NAMES = ("localhost", "127.0.0.1", "::1", "farm.example")

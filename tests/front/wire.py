@@ -22,7 +22,7 @@ class Wire:
     def __init__(self, address: tuple[str, int] | str) -> None:
         kind = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(kind, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(address)
         self._data = b""
 
@@ -96,7 +96,7 @@ class Wire:
         except TimeoutError:
             return False
         finally:
-            self.socket.settimeout(20)
+            self.socket.settimeout(60)
 
     def peek(self) -> bytes:
         """What came and was not read, without waiting for more."""

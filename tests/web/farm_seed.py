@@ -1,11 +1,13 @@
 """A farm with something in every state, for the tests of the pages and of the browser."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import farm_logs
+import farm_requests
 from farm_logs import FAILURE, HOSTILE
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -25,8 +27,9 @@ from buildfarm.index.model import File, Release
 from buildfarm.journal.model import JournalHead
 from buildfarm.journal.record import append_recorded, record
 from buildfarm.mirror.guard_model import WheelRule
-from buildfarm.scm import connect
+from buildfarm.scm import connect, connections
 from buildfarm.scm.model import Delivery
+from buildfarm.scm.offered.model import OfferedRepository
 from buildfarm.sources.model import Source
 from buildfarm.storage.blobs import Blobs
 from buildfarm.tables import Base
@@ -96,6 +99,7 @@ def fill(farm: Farm) -> Seed:
         widget = _source(session, "widget", "https://ghe.example/acme/widget.git", "github", ["widget"])
         gadget = _source(session, "gadget", "https://gitlab.example/acme/gadget.git", "gitlab", ["gadget"])
         _source(session, "sprocket", "https://git.example/sprocket.git", "generic", [])
+        _offered(session)
         builder, _ = add_builder(session, "builder-one", ["dev", "untrusted"], actor="test")
         builder.seen_at = clock.now()
         for platform in ("manylinux_2_28_x86_64", "musllinux_1_2_x86_64"):
@@ -109,6 +113,7 @@ def fill(farm: Farm) -> Seed:
         session.flush()
         _deliveries(session, seed, widget, gadget)
         _history(session, seed, widget, gadget, builder, metadata)
+        farm_requests.add(session, widget, seed.builds["old1"], HOSTILE)
     with farm.database.begin() as session:
         promotion = promote.promote(
             session, project="widget", version="1.3.0", from_channel="dev", to_channel="staging", actor=ADMIN
@@ -173,6 +178,23 @@ def _source(session: Session, name: str, url: str, scm: str, projects: list[str]
     return source
 
 
+def _offered(session: Session) -> None:
+    """A connection, and what it told of."""
+    made, _ = connections.add_connection(
+        session, "acme", "https://ghe.example/acme", scm="github", branches=["main"], tier="dev", actor=ADMIN
+    )
+    states = {"offered": ["default"], "plain": [], "unreadable": [], "accepted": ["default"], "dismissed": []}
+    for number, (state, recipes) in enumerate(states.items()):
+        session.add(
+            OfferedRepository(
+                id=f"ofr_{state}", connection_id=made.id, path=f"acme/{state}-thing", ref="refs/heads/main",
+                url=f"https://ghe.example/acme/{state}-thing.git", state=state, recipes=recipes,
+                problem="The repository asks for credentials." if state == "unreadable" else None,
+                told_at=clock.now() - timedelta(hours=number), looked_at=clock.now(),
+            )
+        )  # fmt: skip
+
+
 def _deliveries(session: Session, seed: Seed, widget: Source, gadget: Source) -> None:
     rows = [
         (widget, "accepted", None, "push", "refs/heads/main", "Speed up parsing of long lists", True),
@@ -193,7 +215,7 @@ def _deliveries(session: Session, seed: Seed, widget: Source, gadget: Source) ->
                     "Content-Type": "application/json", "User-Agent": HOSTILE,
                     "X-Hub-Signature-256": "[masked]",
                 },
-                body=body, body_sha256="b0d1" * 16,
+                body=body, body_sha256=hashlib.sha256(body).hexdigest(),
                 steps=[
                     {"name": "signature", "ok": ok, "detail": "X-Hub-Signature-256 matches secret sec_1"
                      if ok else "X-Hub-Signature-256 was made with another secret"},

@@ -39,6 +39,11 @@ def test_a_rejected_delivery_and_a_failed_build_come_first_with_their_remedies(k
 def test_a_new_source_is_told_what_is_missing(known):
     sentences = [one.sentence for one in notices(*known("sprocket"))]
     assert sentences == ["This source may publish no project.", "No delivery has come so far."]
+    remedies = [notices(*known("sprocket"), has_token=can)[-1].remedy for can in (False, True)]
+    assert remedies == [
+        "Enter the hook's URL and secret in the SCM, then push.",
+        "Install the hook below, then push.",
+    ]
 
 
 def test_a_rotation_that_was_not_carried_into_the_scm_is_noticed(known):

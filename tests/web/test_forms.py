@@ -3,19 +3,31 @@
 import json
 import re
 
+import farm_requests
 import farm_seed
 import pytest
+from sqlalchemy import select
 
+from buildfarm.farm.model import Task
 from buildfarm.farm.show import build_detail
 from buildfarm.index.show import release_detail
 from buildfarm.scm.model import Delivery
 from buildfarm.sources.show import source_detail
 
 #: path, fields, where an administrator is led (None: a page is shown)
+TOKEN = {"token": "api-token", "install": "yes", "scm": "github"}
+REPOSITORY = {"name": "fresh", "url": "https://ghe.example/acme/fresh.git", "tier": "dev"}
+OWNER = {"name": "umbrella", "url": "https://ghe.example/umbrella", "tier": "dev", "scm": "github"}
 RULE = {"name": "fresh", "channel": "mirror", "patterns": "num*, widg?t", "newest": "2", "daily": "3"}
 FORMS = [
     ("/sources", {"name": "fresh", "url": "https://git.example/fresh.git", "tier": "dev"}, None),
+    ("/connections", OWNER, None),
+    ("/sources/acme/secrets", {}, None),
+    ("/offered/ofr_offered/accept", {"name": "thing", "projects": "thing"}, "/builds/"),
+    ("/offered/ofr_plain/accept", {"name": "thing"}, "/sources/thing?pushed=refs%2Fheads%2Fmain"),
+    ("/offered/ofr_offered/dismiss", {}, "/sources#offered"),
     ("/sources/widget/builds", {"ref": "main"}, "/builds/"),
+    ("/sources/widget/pull-requests/18/approve", {"commit": farm_requests.WAITING}, "/builds/"),
     ("/sources/widget/projects", {"projects": "widget-extra, widget_more"}, "/sources/widget"),
     ("/sources/widget/secrets", {}, None),
     ("/mirrors/rules", RULE, "/mirrors/rules/fresh"),
@@ -99,6 +111,53 @@ def test_a_new_source_shows_its_secrets_once_and_where_they_go(house):
     assert (source.projects, source.branches) == (("fresh",), ("main", "dev/*"))
     (secret,) = re.findall(r'aria-label="the secret"><code>([^<]+)</code>', page)
     assert secret not in sender.client.get("/sources/fresh").text
+
+
+def connect(sender: Sender, path: str, fields: dict[str, str]):
+    """Send a form that has a field of the name that `Sender.send` has for its own token."""
+    return sender.client.post(path, data={"csrf": sender.token, **fields})
+
+
+def test_a_token_with_the_source_installs_its_hook_and_the_page_shows_the_steps(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    assert connect(sender, "/sources", REPOSITORY | TOKEN).location == "/sources/fresh#connected"
+    page = sender.client.get("/sources/fresh").text
+    assert "It is being installed by a worker." in page
+    assert "api-token" not in page
+    with house.farm.database.read() as session:
+        (task,) = session.scalars(select(Task).where(Task.kind == "hook"))
+    assert task.queue == "notify"
+
+
+def test_a_token_with_a_connection_installs_its_hook(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    assert connect(sender, "/connections", OWNER | TOKEN).location == "/connections/umbrella#connected"
+    assert "It is being installed by a worker." in sender.client.get("/connections/umbrella").text
+
+
+def test_a_token_alone_installs_nothing_and_the_secrets_are_shown(house):
+    fields = {**REPOSITORY, "scm": "github", "token": "api-token"}
+    page = connect(Sender(house, farm_seed.ADMIN), "/sources", fields).text
+    assert "Payload URL" in page
+    with house.farm.database.read() as session:
+        assert session.scalars(select(Task).where(Task.kind == "hook")).all() == []
+
+
+def test_a_source_whose_token_is_refused_is_not_added(house):
+    sender = Sender(house, farm_seed.ADMIN)
+    answer = connect(sender, "/sources", REPOSITORY | TOKEN | {"api_url": "http://elsewhere.example"})
+    assert answer.status_code == 400
+    assert sender.client.get("/sources/fresh").status_code == 404
+
+
+def test_a_connection_has_a_page_of_its_own_where_sources_have_theirs(house):
+    client = house.client(farm_seed.ADMIN)
+    assert client.get("/sources/acme").location == "/connections/acme"
+    assert client.get("/connections/widget").status_code == 404
+    page = client.get("/sources").text
+    assert "acme/offered-thing" in page
+    assert "acme/plain-thing" not in page
+    assert "acme/plain-thing" in client.get("/connections/acme").text
 
 
 def test_a_refused_source_says_why(house):

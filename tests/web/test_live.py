@@ -56,7 +56,7 @@ def test_last_event_id_goes_on_exactly_there_and_beats_the_offset(house, client)
 
 
 def test_lines_printed_while_somebody_watches_arrive(house):
-    pace = live.Pace(poll_s=0.01, heartbeat_s=0.02, life_s=20)
+    pace = live.Pace(poll_s=0.01, heartbeat_s=0.02, life_s=200)
     with house.farm.database.read() as session:
         start = session.get_one(Attempt, (house.seed.running_job, 1)).log_bytes
     stream = live.follow(house.farm.database, house.seed.running_job, 1, start, pace)
@@ -78,7 +78,7 @@ def test_lines_printed_while_somebody_watches_arrive(house):
 
 
 def test_a_connection_ends_after_its_life_without_done_so_that_the_browser_comes_back(house):
-    pace = live.Pace(poll_s=0.01, heartbeat_s=1, life_s=0.05)
+    pace = live.Pace(poll_s=0.01, heartbeat_s=1, life_s=0.5)
     text = "".join(live.follow(house.farm.database, house.seed.running_job, 1, 0, pace))
     assert "event: done" not in text
     assert len(events(text)) == 3

@@ -17,6 +17,7 @@ PAGES = [
     "/sources/gadget",
     "/sources/sprocket",
     "/sources/widget/why",
+    "/connections/acme",
     "/sources/gadget/why?of=try/zstd",
     "/deliveries",
     "/deliveries?search=main+2026-11-29",
@@ -44,6 +45,7 @@ PAGES = [
     "/mirrors/rules/science",
     "/waves",
     "/waves/wave-1",
+    "/pr-widget-17/",
     "/waves/preview?trigger=project&subject=setuptools==99&channel=dev",
     "/account",
 ]
@@ -95,6 +97,18 @@ def test_every_build_opens_whatever_its_state(shown):
         answer = client.get(f"/builds/{build}")
         assert answer.status_code == 200
         assert "<img" not in answer.text
+
+
+def test_a_source_shows_its_requests_and_who_may_not_approve_gets_no_button(shown):
+    waiting = r'<input type="hidden" name="commit" value="(f0f0[f0]+)"><button>'
+    assert re.findall(waiting, shown.client(farm_seed.ADMIN).get("/sources/widget").text)
+    page = shown.client(farm_seed.MEMBER).get("/sources/widget").text
+    assert "waits for approval" in page
+    assert re.search(r'<a href="/pr-widget-17/">pr-widget-17</a> <span class="muted">until <', page)
+    assert not re.findall(waiting, page)
+    build = shown.client(farm_seed.ADMIN).get(f"/builds/{shown.seed.builds['old1']}").text
+    assert "Of pull request 17" in build
+    assert "/compare" not in build
 
 
 def test_who_may_only_look_gets_no_forms_that_would_be_refused(shown):

@@ -11,6 +11,7 @@ from webapp.api import (
     builds,
     bundles,
     channels,
+    connections,
     deliveries,
     guard,
     images,
@@ -21,6 +22,7 @@ from webapp.api import (
     namespaces,
     projects,
     promotions,
+    pulls,
     queue,
     releases,
     scmhooks,
@@ -39,9 +41,9 @@ _MAX_BODY = 8 << 20
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 for _noun in (
-    attempts, builders, builds, bundles, channels, deliveries, guard, images, jobs, journal, keys, mirror,
-    namespaces, projects, promotions, queue, releases, scmhooks, sources, tokens, users, waves, wheel_rules,
-    whoami,
+    attempts, builders, builds, bundles, channels, connections, deliveries, guard, images, jobs, journal,
+    keys, mirror, namespaces, projects, promotions, pulls, queue, releases, scmhooks, sources, tokens, users,
+    waves, wheel_rules, whoami,
 ):  # fmt: skip
     blueprint.register_blueprint(_noun.blueprint, url_prefix="/v1")
 

@@ -10,6 +10,7 @@ from buildfarm.scm.forges.access import access_of
 from buildfarm.scm.hooking import orders
 from buildfarm.scm.hooking.orders import OrderRow
 from buildfarm.scm.hooking.rules import Verb
+from buildfarm.scm.hooking.show import Watched, watched
 from buildfarm.sources import show
 from webapp.api.answer import answer
 from webapp.api.effects import hand_over
@@ -22,10 +23,11 @@ _TAGS = ["sources"]
 
 @dataclass(frozen=True)
 class ScmHook:
-    """The hook that the farm made, and the last thing that was asked about it."""
+    """The hook that the farm made, the last thing that was asked about it, and what looks unasked found."""
 
     hook_id: str | None
     order: OrderRow | None
+    watched: Watched | None
 
 
 class HookVerb(Body):
@@ -40,8 +42,9 @@ def show_one(name: str) -> Response:
     """The hook in the SCM, as it was when it was last looked at."""
     require("admin")
     with farm().database.read() as session:
-        source = show.get(session, name)
-        return answer(ScmHook(access_of(session, source).hook_id, orders.newest(session, source.id)))
+        source = show.get_any(session, name)
+        hook_id = access_of(session, source).hook_id
+        return answer(ScmHook(hook_id, orders.newest(session, source.id), watched(session, source.id)))
 
 
 @blueprint.post("/sources/<name>/scm-hook")
@@ -50,6 +53,6 @@ def order(name: str, json: HookVerb) -> Response:
     """Have a worker look at the hook, repair, rotate or remove it; `GET` tells what came of it."""
     who = require("admin")
     with farm().database.begin() as session:
-        placed = orders.place(session, show.get(session, name), json.verb, actor=who.name)
+        placed = orders.place(session, show.get_any(session, name), json.verb, actor=who.name)
     hand_over()
     return answer(placed, 201)

@@ -16,16 +16,28 @@ from buildfarm.scm import connect
 from buildfarm.scm.answers import outbox
 from buildfarm.scm.answers.show import AnsweringRow, answering
 from buildfarm.scm.forges import access
-from buildfarm.scm.forges.access import Given
 from buildfarm.scm.generic_settings import GenericSettings
 from buildfarm.scm.hook import CONFIG_NAME, hook_config, post_receive
+from buildfarm.scm.hooking import watch
 from buildfarm.scm.instep import Step, steps_of
 from buildfarm.scm.show import DeliveryRow, latest_deliveries
 from buildfarm.scm.why import Why, why
 from buildfarm.sources import credentials, show
-from buildfarm.sources.contract import Credential
+from buildfarm.sources.pulls import Policy
 from buildfarm.sources.show import SourceRow
 from webapp.api.answer import answer, page
+from webapp.api.given import (
+    NewCredential,
+    NewHooked,
+    NewScmToken,
+    SourceSecrets,
+    added,
+    hook_url,
+    row_now,
+    to_credential,
+    to_given,
+    with_secrets,
+)
 from webapp.api.spec import Body, Page, answers, spec
 from webapp.context import farm, require
 
@@ -49,15 +61,6 @@ class SourceAnswer(SourceRow):
 
 
 @dataclass(frozen=True)
-class SourceSecrets(SourceRow):
-    """A source with new secrets of its hook, which are shown this once."""
-
-    hook_url: str
-    secret: str
-    signing_token: str | None
-
-
-@dataclass(frozen=True)
 class HookFiles:
     """What is installed on a plain git server: the script, and the settings beside it (mode 0600)."""
 
@@ -66,50 +69,24 @@ class HookFiles:
     config: str
 
 
-class NewCredential(Body):
-    """What a private repository asks for: user name and password, or an ssh key; and whom it is known by.
+class NewSecret(Body):
+    """The secret of a hook that the SCM made itself; no answer shows it."""
 
-    `known_hosts` is the text of such a file, `ca` certificates in PEM form; no answer ever shows them.
-    """
-
-    username: str = ""
-    password: SecretStr | None = None
-    ssh_key: SecretStr | None = None
-    known_hosts: str = ""
-    ca: str = ""
+    secret: SecretStr
 
 
-class NewScmToken(Body):
-    """How the SCM's API is spoken to; `api_url` empty: where the repository's URL suggests.
-
-    `token` is an access token, or with `app_id` the private key of a GitHub App in PEM form; `ca` are
-    certificates in PEM form. No answer ever shows the token.
-    """
-
-    token: SecretStr
-    api_url: str = ""
-    app_id: str | None = None
-    ca: str = ""
-
-
-class NewSource(Body):
+class NewSource(NewHooked):
     """A repository to listen to; without `scm` its URL decides, without `branches` only tags start builds.
 
     `branches`, `tags` and `paths` are globs; with `paths`, pushes to branches that change no such file start
-    nothing. `scm_settings` are for the kind `generic` alone.
+    nothing. `pull_requests` are built of `none`, of its `own` branches, or of forks too once `approved`.
+    `scm_settings` are for the kind `generic` alone.
     """
 
-    name: str
-    url: str
-    scm: str | None = None
     projects: list[str] = []
-    branches: list[str] = []
-    tags: list[str] = ["*"]
     paths: list[str] = []
+    pull_requests: Policy = Policy.OWN
     scm_settings: GenericSettings | None = None
-    tier: str = "dev"
-    credential: NewCredential | None = None
-    scm_token: NewScmToken | None = None
 
 
 class Grant(Body):
@@ -125,11 +102,12 @@ class Reading(Body):
 
 
 class Follows(Body):
-    """Globs of what is built from now on; what is left out stays as it is."""
+    """What is built from now on, branches, tags and paths as globs; what is left out stays as it is."""
 
     branches: list[str] | None = None
     tags: list[str] | None = None
     paths: list[str] | None = None
+    pull_requests: Policy | None = None
 
 
 class Move(Body):
@@ -167,17 +145,11 @@ def add(json: NewSource) -> Response:
     with farm().database.begin() as session:
         source, secrets = connect.add_source(
             session, json.name, json.url, scm=json.scm, branches=json.branches, tags=json.tags,
-            paths=json.paths, settings=json.scm_settings, tier=json.tier,
+            paths=json.paths, pull_requests=json.pull_requests, settings=json.scm_settings, tier=json.tier,
             allow_file=farm().settings.sources_allow_file, actor=who.name,
         )  # fmt: skip
         names.make_local(session, json.projects, source, actor=who.name)
-        if json.credential:
-            credentials.set_credential(session, source, _credential(json.credential), actor=who.name)
-        if json.scm_token:
-            access.set_access(session, source, _given(json.scm_token), actor=who.name)
-        session.flush()
-        session.refresh(source)
-        return answer(_with_secrets(show.source_row(source), secrets), 201)
+        return added(session, source, json, secrets, actor=who.name)
 
 
 @blueprint.get("/sources/<name>")
@@ -235,13 +207,14 @@ def grant_reading(name: str, json: Reading) -> Response:
 @blueprint.put("/sources/<name>/follows")
 @spec.validate(resp=answers(SourceRow), tags=_TAGS)
 def follow(name: str, json: Follows) -> Response:
-    """Say which branches, tags and paths of a repository are built."""
+    """Say which branches, tags, paths and pull requests of a repository are built."""
     who = require("admin")
     with farm().database.begin() as session:
         source = show.get(session, name)
         connect.follow(
-            session, source, branches=json.branches, tags=json.tags, paths=json.paths, actor=who.name
-        )
+            session, source, branches=json.branches, tags=json.tags, paths=json.paths,
+            pull_requests=json.pull_requests, actor=who.name,
+        )  # fmt: skip
         return answer(show.source_row(source))
 
 
@@ -254,9 +227,7 @@ def move(name: str, json: Move) -> Response:
     with farm().database.begin() as session:
         source = show.get(session, name)
         connect.move_source(session, source, json.url, allow_file=allow_file, actor=who.name)
-        session.flush()
-        session.refresh(source)
-        return answer(show.source_row(source))
+        return answer(row_now(session, source))
 
 
 @blueprint.put("/sources/<name>/limit")
@@ -278,11 +249,20 @@ def rotate(name: str) -> Response:
     """Make new secrets; the newest old ones stay good until this is done again."""
     who = require("admin")
     with farm().database.begin() as session:
-        source = show.get(session, name)
+        source = show.get_any(session, name)
         secrets = connect.rotate_secrets(session, source, actor=who.name)
-        session.flush()
-        session.refresh(source)
-        return answer(_with_secrets(show.source_row(source), secrets), 201)
+        return answer(with_secrets(row_now(session, source), secrets), 201)
+
+
+@blueprint.put("/sources/<name>/secrets")
+@spec.validate(resp=answers(SourceRow), tags=_TAGS)
+def take_secret(name: str, json: NewSecret) -> Response:
+    """Take the secret that the SCM made; the newest old one stays good until this is done again."""
+    who = require("admin")
+    with farm().database.begin() as session:
+        source = show.get(session, name)
+        connect.take_secret(session, source, json.secret.get_secret_value(), actor=who.name)
+        return answer(row_now(session, source))
 
 
 @blueprint.put("/sources/<name>/credential")
@@ -291,11 +271,9 @@ def set_credential(name: str, json: NewCredential) -> Response:
     """Keep the credential of a private repository, in place of the one before."""
     who = require("admin")
     with farm().database.begin() as session:
-        source = show.get(session, name)
-        credentials.set_credential(session, source, _credential(json), actor=who.name)
-        session.flush()
-        session.refresh(source)
-        return answer(show.source_row(source))
+        source = show.get_any(session, name)
+        credentials.set_credential(session, source, to_credential(json), actor=who.name)
+        return answer(row_now(session, source))
 
 
 @blueprint.delete("/sources/<name>/credential")
@@ -304,11 +282,9 @@ def remove_credential(name: str) -> Response:
     """Forget the credential of a repository."""
     who = require("admin")
     with farm().database.begin() as session:
-        source = show.get(session, name)
+        source = show.get_any(session, name)
         credentials.remove_credential(session, source, actor=who.name)
-        session.flush()
-        session.refresh(source)
-        return answer(show.source_row(source))
+        return answer(row_now(session, source))
 
 
 @blueprint.put("/sources/<name>/scm-token")
@@ -317,9 +293,10 @@ def set_scm_token(name: str, json: NewScmToken) -> Response:
     """Keep the token for the SCM's API, in place of the one before: from now on the SCM is told of builds."""
     who = require("admin")
     with farm().database.begin() as session:
-        source = show.get(session, name)
-        row = access.set_access(session, source, _given(json), actor=who.name)
+        source = show.get_any(session, name)
+        row = access.set_access(session, source, to_given(json), actor=who.name)
         outbox.address_again(session, source.id, row.host)
+        watch.look_soon(session, source.id)
         session.flush()
         return answer(_with_activity(session, [show.source_row(source)])[0])
 
@@ -330,7 +307,7 @@ def remove_scm_token(name: str) -> Response:
     """Forget the token; what waits to be told is dropped."""
     who = require("admin")
     with farm().database.begin() as session:
-        source = show.get(session, name)
+        source = show.get_any(session, name)
         access.remove_access(session, source, actor=who.name)
         outbox.drop(session, source.id)
         session.flush()
@@ -351,42 +328,21 @@ def hook(name: str) -> Response:
             code="source.no_signing_token",
             hint="Enter the hook URL and the secret in the SCM's settings.",
         )
-    return answer(HookFiles(post_receive(), CONFIG_NAME, hook_config(_hook_url(name), signing[-1])))
-
-
-def _credential(body: NewCredential) -> Credential:
-    return Credential(**dict(body))
-
-
-def _given(body: NewScmToken) -> Given:
-    return Given(body.token.get_secret_value().strip(), body.api_url, body.app_id, body.ca)
-
-
-def _hook_url(name: str) -> str:
-    return connect.hook_url(farm().settings.public_url, name)
-
-
-def _with_secrets(row: SourceRow, secrets: connect.HookSecrets) -> SourceSecrets:
-    return SourceSecrets(
-        **vars(row),
-        hook_url=_hook_url(row.name),
-        secret=secrets.secret,
-        signing_token=secrets.signing_token,
-    )
+    return answer(HookFiles(post_receive(), CONFIG_NAME, hook_config(hook_url(name), signing[-1])))
 
 
 def _with_activity(session: Session, rows: list[SourceRow]) -> list[SourceAnswer]:
     ids = [row.id for row in rows]
     builds, deliveries = latest_builds(session, ids), latest_deliveries(session, ids)
-    steps = steps_of(session, ids)
+    steps, told = steps_of(session, ids), answering(session, ids)
     return [
         SourceAnswer(
             **vars(row),
-            hook_url=_hook_url(row.name),
+            hook_url=hook_url(row.name),
             builds=tuple(builds[row.id]),
             last_delivery=deliveries.get(row.id),
             step=steps[row.id],
-            answering=answering(session, row.id),
+            answering=told.get(row.id),
         )
         for row in rows
     ]

@@ -125,6 +125,7 @@ def _once_more(session: Session, build_id: str, *, actor: str) -> Build:
     return builds.start(
         session,
         sources.get(session, old.source),
+        pull_request=builds.get(session, build_id).pull_request,
         ref=old.ref,
         commit=old.commit,
         trigger="manual",

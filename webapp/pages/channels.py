@@ -8,6 +8,7 @@ from buildfarm.errors import Forbidden, NotFound, Unauthenticated
 from buildfarm.index import show
 from buildfarm.index.channels import Kind
 from buildfarm.index.decide import Verdict
+from buildfarm.index.showfiles import files_of_stage
 from webapp.context import farm
 from webapp.pages.shell import page
 from webapp.verdict import verdict_on
@@ -32,4 +33,6 @@ def show_one(channel: str) -> Response:
             raise Forbidden(f"These credentials may not read the channel {channel}.")
     with farm().database.read() as session:
         recent = show.newest_releases(session, channel, _RECENT)
-    return page("channels/show.html", channel=row, recent=recent, is_durable=row.kind == Kind.DURABLE)
+        staged = files_of_stage(session, channel)
+    is_durable = row.kind == Kind.DURABLE
+    return page("channels/show.html", channel=row, recent=recent, is_durable=is_durable, staged=staged)

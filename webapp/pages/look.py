@@ -143,8 +143,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def short_ref(ref: str) -> str:
-    """A ref without `refs/heads/` or `refs/tags/`."""
-    return ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    """A ref without `refs/heads/`, `refs/tags/` or, of another kind, `refs/`."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/tags/").removeprefix("refs/")
 
 
 def pretty(body: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading query strings: what does not fit counts as not given, so that an old link still opens."""
+"""Reading query strings and fields: what does not fit a query counts as not given, so that old links open."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def digits(value: str | None) -> int | None:
 def text(name: str) -> str | None:
     """A word; empty counts as not given."""
     return request.args.get(name, "").strip()[:200] or None
+
+
+def words(field: str) -> list[str]:
+    """What a form's field lists, with spaces or commas between."""
+    return request.form.get(field, "").replace(",", " ").split()

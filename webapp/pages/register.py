@@ -10,6 +10,7 @@ from webapp.pages import (
     builds,
     channels,
     connecting,
+    connections,
     deliveries,
     home,
     jobs,
@@ -26,8 +27,8 @@ from webapp.pages import (
 from webapp.pages.throttle import Throttle
 
 _PAGES = (
-    account, builds, channels, connecting, deliveries, home, jobs, live, machinery, mirrors, projects,
-    releases, sources, waves, wheel_rules,
+    account, builds, channels, connecting, connections, deliveries, home, jobs, live, machinery, mirrors,
+    projects, releases, sources, waves, wheel_rules,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from flask import Flask, Response, make_response, render_template, request, url_
 from buildfarm.access import rules
 from buildfarm.access.rules import Principal
 from buildfarm.errors import FarmError
+from buildfarm.sources.names import spoken
 from webapp import context
 from webapp.pages import look
 
@@ -27,6 +28,7 @@ def install(app: Flask) -> None:
     for name in ("begins", "when", "duration", "elapsed", "size", "short_ref", "pretty", "word"):
         app.add_template_filter(getattr(look, name), name)
     app.add_template_filter(look.counted, "count")
+    app.add_template_filter(spoken, "source_name")
     app.add_template_global(look.mark, "mark")
     app.add_template_global(_static_url(app), "static")
     app.add_template_global(_query, "query")
