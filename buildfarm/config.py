@@ -20,6 +20,7 @@ from pydantic_settings import (
     JsonConfigSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -131,6 +132,10 @@ class Index(_Group):
         False, description="Refuse the first upload of a name that looks like one of ours or upstream's."
     )
     session_s: float = Field(7 * 86400.0, description="How long an upload session stays open at first.")
+    pull_request_stage_days: float = Field(
+        14.0,
+        description="The stage of a pull request ends so long after its last file, or with it.",
+    )
     namespaces: bool = Field(
         False, description="Speak Simple API 1.5: pages tell the reserved namespaces of a project (PEP 752)."
     )
@@ -277,6 +282,12 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401
             ) from err
         message = f"The setting {where!r} does not fit: {problem['msg']}."
         raise EnvironmentProblem(message, code="settings.invalid") from err
+    except SettingsError as err:
+        raise EnvironmentProblem(
+            f"A variable does not fit: {err}.",
+            code="settings.invalid",
+            hint='Lists are written as JSON there, such as ["*.corp.example", "10.0.0.0/8"].',
+        ) from err
     except (OSError, ValueError) as err:
         message = f"The settings file cannot be read: {err}."
         raise EnvironmentProblem(message, code="settings.unreadable") from err

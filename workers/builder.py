@@ -14,7 +14,7 @@ from buildfarm.sandbox.images import Finding, check_engine, engine_memory
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
 from buildfarm.sandbox.precompile import compile_noted
 from buildfarm.sandbox.prestart import forget, refill
-from workers import builder_config
+from workers import builder_config, builds
 from workers.builder_config import BuilderConfig
 from workers.farm_client import FarmClient, Orders
 from workers.selftest import examine
@@ -102,6 +102,7 @@ class Presence:
         if orders.images != self._images:
             _clear_leftovers(self._own)  # what waits for its use may be of an image that is to go
         before, self._images = self._findings, orders.images
+        builds.noted_images = orders.images
         self._findings = examine(self._own, skew_s=orders.skew_s, images=orders.images, supply=self._supply)
         self._memory = engine_memory(self._own.docker_host)
         self._tested = time.monotonic()

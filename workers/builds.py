@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 
+from pydantic import ValidationError
+
 from buildfarm import log
-from buildfarm.errors import Conflict, ExternalFailure, Forbidden, StaleAttempt
+from buildfarm.errors import Conflict, ExternalFailure, FarmError, Forbidden, StaleAttempt
 from buildfarm.sandbox.attempt import run_attempt
 from buildfarm.sandbox.bytecode import store_of
-from buildfarm.sandbox.images import check_engine
+from buildfarm.sandbox.images import check_engine, missing_images
 from buildfarm.sandbox.prestart import remember
 from buildfarm.sandbox.spec import AttemptOutcome, AttemptSpec
 from workers import builder_config
@@ -21,6 +24,8 @@ _log = log.get(__name__)
 #: How long a hand-over is held while the engine is away; then it is left to the keeper, and to others.
 _ENGINE_PATIENCE_S = 60.0
 _PAUSE_S = 1.0
+#: Images that builds may name, as the farm said last: the builder notes them here, its horses inherit them.
+noted_images: Sequence[str] = ()
 
 
 def run_build(job_id: str, attempt: int, hand_over: int) -> None:
@@ -28,9 +33,9 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
     own = builder_config.load()
     nudge = _nudged_by_a_stop_command()
     with log.bind(job_id=job_id, attempt=attempt, hand_over=hand_over):
-        if not _engine_answers(own.docker_host):
+        if trouble := _trouble(own.docker_host):
             # Not claimed, so no attempt is used up; the keeper hands it over again.
-            _log.warning("attempt.not_claimed", code="engine.down")
+            _log.warning("attempt.not_claimed", code=trouble)
             return
         try:
             spec, token = FarmClient(own.farm_url, own.token).claim(job_id, attempt)
@@ -38,7 +43,11 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
             _log.info("attempt.not_claimed", code=err.code, message=err.message)
             return
         farm = FarmClient(own.farm_url, token)
-        told = AttemptSpec.model_validate(spec)
+        try:
+            told = AttemptSpec.model_validate(spec)
+        except ValidationError as err:
+            _report(farm, _not_understood(err))
+            return
         outcome = run_attempt(
             told,
             farm,
@@ -52,6 +61,16 @@ def run_build(job_id: str, attempt: int, hand_over: int) -> None:
         remember(told, outcome, own.workdir)
 
 
+def _not_understood(err: ValidationError) -> AttemptOutcome:
+    """The outcome of an attempt that a farm of another version asks for."""
+    first = err.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    sentence = f"This builder is of another version than the farm: of the job it does not understand {where}."
+    return AttemptOutcome(
+        state="failed", cause="infrastructure", failure_class="engine", first_error=sentence
+    )
+
+
 def _report(farm: FarmClient, outcome: AttemptOutcome) -> None:
     try:
         state = farm.finish(outcome.model_dump(mode="json"))
@@ -62,17 +81,21 @@ def _report(farm: FarmClient, outcome: AttemptOutcome) -> None:
     _log.info("attempt.reported", outcome=outcome.state, cause=outcome.cause, job_state=state)
 
 
-def _engine_answers(docker_host: str | None) -> bool:
-    """Whether the engine can be used; waits for it for a while.
+def _trouble(docker_host: str | None) -> str:
+    """The code of what keeps every attempt from its container; empty when nothing does.
 
-    A builder that claimed without an engine would fail one attempt after the other, as fast as it can.
+    An engine that is away is waited for for a while. A builder that claimed without it, or without an image,
+    would fail one attempt after the other, as fast as it can.
     """
     end = time.monotonic() + _ENGINE_PATIENCE_S
     while not check_engine(docker_host).usable:
         if time.monotonic() > end:
-            return False
+            return "engine.down"
         time.sleep(_PAUSE_S)
-    return True
+    try:
+        return "engine.image_missing" if missing_images(docker_host, noted_images) else ""
+    except FarmError as err:
+        return err.code
 
 
 def _nudged_by_a_stop_command() -> threading.Event:

@@ -12,6 +12,7 @@ from buildfarm.errors import EnvironmentProblem, FarmError
 from buildfarm.farm import handover
 from buildfarm.farm.keeper import give_back_task
 from buildfarm.farm.wire import BUILDING_QUEUES, CONTROL_QUEUES, RUN_TASK
+from buildfarm.scm.answers import note
 from buildfarm.sources import fetcher
 from buildfarm.wheels import descriptions, validate
 from workers.tasks import own_farm
@@ -41,7 +42,10 @@ def main() -> int:
 def _rehearse() -> None:
     """Make ready what every task needs, for the processes that do them; without a database they do it."""
     try:
-        own_farm().database.rehearse()
+        database = own_farm().database
+        with database.begin() as session:
+            note.rehearse(session)
+        database.rehearse()
     except FarmError as err:
         _log.warning("worker.not_rehearsed", code=err.code)
 

@@ -26,6 +26,8 @@ from buildfarm.sandbox.port import PATIENCE_S, IndexAnswer
 
 _TIMEOUT_S = (5.0, 60.0)
 _BRIEF_S = (2.0, 2.0)
+#: Of a heartbeat: several in a row may get no answer before the lease is over.
+_BEAT_S = (5.0, 15.0)
 _CHUNK = 1 << 18
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
@@ -133,11 +135,9 @@ class FarmClient:
             begun = begun if answer.status_code == requests.codes.partial else 0
             with into.open("ab" if begun else "wb") as out:
                 try:
-                    for chunk in answer.iter_content(_CHUNK):
+                    for chunk in _content(answer):
                         out.write(chunk)
                         tell(out.tell(), begun + size)
-                except requests.RequestException as err:
-                    raise ExternalFailure("The farm broke off.", code="farm.unreachable") from err
                 except OSError as err:
                     raise StorageFull(f"{into.parent} takes no bytes: {err.strerror}.") from err
             return answer.headers["X-Sha256"]
@@ -147,14 +147,15 @@ class FarmClient:
 
         def fetch() -> None:
             with self._send("GET", "/attempt/source", stream=True) as answer, into.open("wb") as out:
-                for chunk in answer.iter_content(_CHUNK):
+                for chunk in _content(answer):
                     out.write(chunk)
 
         self._patiently(fetch)
 
     def heartbeat(self, phase: str, container_id: str | None) -> bool:
         """Renew the claim; False asks to stop."""
-        return bool(self._json("POST", "/attempt/heartbeat", {"phase": phase})["go_on"])
+        answer = self._json("POST", "/attempt/heartbeat", {"phase": phase}, timeout=_BEAT_S)
+        return bool(answer["go_on"])
 
     def append_log(self, offset: int, phase: str, text: str, times_ms: list[int]) -> int:
         """Send whole lines; returns how many bytes the farm has."""
@@ -245,6 +246,13 @@ def _failure(answer: requests.Response) -> FarmError:
         return ExternalFailure(sentence, code=code, hint=hint)
     facts = {key: problem[key] for key in ("size",) if key in problem}
     return (Conflict if answer.status_code == 409 else Forbidden)(sentence, code=code, hint=hint, **facts)
+
+
+def _content(answer: requests.Response) -> Iterator[bytes]:
+    try:
+        yield from answer.iter_content(_CHUNK)
+    except requests.RequestException as err:
+        raise ExternalFailure("The farm broke off.", code="farm.unreachable") from err
 
 
 def _closing(answer: requests.Response) -> Iterator[bytes]:

@@ -1,9 +1,9 @@
 """The keeper's process: `python -m workers.keeper`. One of several works, the others wait for its lease.
 
-It sweeps, has SCMs told what waits for them, and carries rebuild waves on. In threads of their own it has
-the journal's newest rows signed, builds missing wheels by rule, looks again at files that older rules judged
-and asks repositories what they hold: a signer, an upstream or an SCM that is away or slow, or a large file,
-must not keep what was lost from being repaired.
+It sweeps, has SCMs told what waits for them and hooks looked at, carries rebuild waves on and ends stages.
+In threads of their own it has the journal's newest rows signed, builds missing wheels by rule, looks again at
+files that older rules judged and asks repositories what they hold: a signer, an upstream or an SCM that is
+away or slow, or a large file, must not keep what was lost from being repaired.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 from buildfarm import bootstrap, clock, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError
 from buildfarm.farm import archives, keeper, leases
-from buildfarm.index import wheel_rules
+from buildfarm.index import stages, wheel_rules
 from buildfarm.scm import retention
 from buildfarm.scm.answers import outbox
 from buildfarm.scm.healing import Healer
+from buildfarm.scm.hooking import watch
 from buildfarm.trust.cover import cover
 from buildfarm.waves import run as waves
 
@@ -61,8 +63,10 @@ def main() -> int:
             if leases.hold(farm.database, leases.KEEPER, holder, seconds=interval * _LEASE_INTERVALS):
                 leading.set()
                 outbox.start_sending(farm.database)
+                watch.start_looking(farm.database)
                 keeper.sweep(farm.database, farm.queues, farm.settings)
                 waves.advance_all(farm.database)
+                stages.end_due(farm.database)
                 tidied = _tidy(farm, tidied)
             else:
                 leading.clear()
@@ -76,25 +80,22 @@ def main() -> int:
 def _cover_journal(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
     """While this keeper leads: rows that are unsigned for too long are covered by a signed head."""
     timing = farm.settings.timing
-    patience = timedelta(seconds=timing.unsigned_s)
-    while not over.wait(timing.keeper_interval_s):
-        try:
+    patience, pause = timedelta(seconds=timing.unsigned_s), timing.keeper_interval_s
+    while not over.wait(pause):
+        pause = timing.unsigned_s
+        with _stumbling("journal.not_covered"):
             if leading.is_set() and (size := cover(farm.database, farm.signer, patience)):
                 _log.info("journal.covered", size=size)
-        except FarmError as err:
-            _log.warning("journal.not_covered", code=err.code, message=err.message)
-            over.wait(timing.unsigned_s)
+            pause = timing.keeper_interval_s
 
 
 def _build_missing_wheels(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
     """While this keeper leads: what the rules say of pages that changed, and now and then of all."""
     rounds = wheel_rules.Rounds(farm.wheel_rules)
     while not over.wait(farm.settings.timing.keeper_interval_s):
-        try:
+        with _stumbling("wheel_rules.round_missed"):
             if leading.is_set() and (started := rounds.go()):
                 _log.info("wheel_rules.started", builds=started)
-        except FarmError as err:
-            _log.warning("wheel_rules.round_missed", code=err.code, message=err.message)
 
 
 def _recheck_files(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
@@ -102,14 +103,11 @@ def _recheck_files(farm: Farm, leading: threading.Event, over: threading.Event) 
     interval = farm.settings.timing.keeper_interval_s
     walk, pause = farm.recheck.walk(), interval
     while not over.wait(pause):
-        pause = interval
+        pause, looked = interval, 0
         if not leading.is_set():
             continue
-        try:
+        with _stumbling("recheck.broke_off"):
             looked = len(list(itertools.islice(walk, _RECHECKED)))
-        except FarmError as err:
-            _log.warning("recheck.broke_off", code=err.code, message=err.message)
-            looked = 0
         if looked:
             _log.info("recheck.looked", files=looked)
         if looked < _RECHECKED:
@@ -120,11 +118,23 @@ def _heal(farm: Farm, leading: threading.Event, over: threading.Event) -> None:
     """While this keeper leads: one repository after the other is compared with what was built of it."""
     healer = Healer(farm.database, farm.settings)
     while not over.wait(farm.settings.timing.keeper_interval_s):
-        try:
+        with _stumbling("sweep.round_missed"):
             while leading.is_set() and not over.is_set() and healer.look():
                 pass
-        except FarmError as err:
-            _log.warning("sweep.round_missed", code=err.code, message=err.message)
+
+
+@contextlib.contextmanager
+def _stumbling(event: str) -> Iterator[None]:
+    """A round of a thread, which goes on with the next one whatever stops this one.
+
+    While the main thread renews the lease no other keeper would do what a thread that ended did.
+    """
+    try:
+        yield
+    except FarmError as err:
+        _log.warning(event, code=err.code, message=err.message)
+    except Exception:  # noqa: BLE001 - a full disk, no descriptor left, a fault of the farm's own
+        _log.exception(event)
 
 
 def _tidy(farm: Farm, last: float) -> float:

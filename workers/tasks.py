@@ -11,14 +11,17 @@ from buildfarm import bootstrap, config, log
 from buildfarm.bootstrap import Farm
 from buildfarm.errors import ExternalFailure, FarmError, StaleAttempt
 from buildfarm.farm import claims, handover
-from buildfarm.farm.builds import HOOK, NOTIFY
+from buildfarm.farm.builds import COMMAND, HOOK, NOTIFY, OFFER, WATCH
 from buildfarm.farm.keeper import fail_or_retry_task, fail_task
 from buildfarm.farm.model import Task
 from buildfarm.farm.plan import Planner
 from buildfarm.index.comparer import Comparer
 from buildfarm.index.publish import Publisher
 from buildfarm.scm.answers.send import Sender
+from buildfarm.scm.commands.perform import Commander
 from buildfarm.scm.hooking.perform import Performer
+from buildfarm.scm.hooking.watch import Watcher
+from buildfarm.scm.offered.look import Looker
 from buildfarm.waves.cutoff import CutOff
 
 _log = log.get(__name__)
@@ -68,6 +71,15 @@ def _do(farm: Farm, task: Task, attempt: int) -> None:
         return
     if task.kind == HOOK:
         Performer(farm.database, farm.settings.public_url, claim).perform(task.subject)
+        return
+    if task.kind == WATCH:
+        Watcher(farm.database, farm.settings.public_url, claim).look(task.subject)
+        return
+    if task.kind == COMMAND:
+        Commander(farm.database, farm.settings.public_url, claim).perform(task.subject)
+        return
+    if task.kind == OFFER:
+        Looker(farm.database, farm.settings, claim).look(task.subject)
         return
     if task.kind == NOTIFY:
         Sender(farm.database, farm.settings.public_url, task.subject, claim).run()

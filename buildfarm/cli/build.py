@@ -21,6 +21,7 @@ from buildfarm.cli.output import (
     short_commit,
     short_ref,
 )
+from buildfarm.sources.names import spoken
 
 #: Differences that a line of the table tells.
 _TOLD = 3
@@ -93,7 +94,7 @@ def list_command(
     """Builds, the newest first."""
     columns: Columns = {
         "id": "id",
-        "source": "source",
+        "source": lambda row: spoken(row["source"]),
         "state": "state",
         "ref": short_ref,
         "commit": short_commit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from buildfarm.cli.output import (
     print_rows,
     short_ref,
 )
+from buildfarm.sources.names import spoken
 
 
 @click.group()
@@ -42,11 +44,11 @@ def list_command(
     """Deliveries, the newest first."""
     columns: Columns = {
         "id": "id",
-        "source": "source",
+        "source": lambda row: spoken(row["source"]),
         "received": "received_at",
         "state": "state",
         "ref": short_ref,
-        "why": lambda row: row["sentence"] or row["title"],
+        "why": lambda row: _why(row),
     }
     wanted: dict[str, Any] = {"source": source, "state": state, "search": search}
     found = from_environment().get("deliveries", **wanted, before=before, limit=limit)
@@ -62,6 +64,7 @@ def show(delivery_id: str, *, as_json: bool) -> None:
     facts: Columns = {
         "id": "id",
         "source": "source",
+        "by connection": "connection",
         "received": "received_at",
         "state": "state",
         "why": "sentence",
@@ -75,6 +78,11 @@ def show(delivery_id: str, *, as_json: bool) -> None:
             "not kept"
             if row["body_bytes"] is None
             else f"{row['body_bytes']} bytes, sha256 {row['body_sha256']}"
+            + (
+                " of the whole; only so much is kept, because the call was refused"
+                if row["is_body_cut"]
+                else ""
+            )
         ),
     }
     print_facts(found, facts, as_json=as_json)
@@ -98,3 +106,9 @@ def replay(delivery_id: str, *, as_json: bool) -> None:
     made = from_environment().post("deliveries", delivery_id, "replay")
     columns: Columns = {"build": "id", "state": "state", "ref": short_ref, "commit": "commit"}
     print_rows(made, columns, as_json=as_json)
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What became of it; of a comment what was asked, too."""
+    asked = f"{row['title']}: " if row["kind"] == "comment" and row["reason"] else ""
+    return asked + str(row["sentence"] or row["title"] or "")

@@ -25,6 +25,7 @@ from buildfarm.index.pagetree import PageTree
 from buildfarm.index.prove import differences
 from buildfarm.sandbox.images import check_engine, list_images
 from buildfarm.scm.answers.show import backlog
+from buildfarm.scm.hooking.show import unwell
 from buildfarm.scm.instep import late_sources
 
 #: Below this a build may well not fit.
@@ -171,6 +172,7 @@ def _in_step(settings: Settings) -> Iterator[Finding]:
             return
         with database.read() as session:
             late = late_sources(session, clock.now(), settings.timing.sweep_s)
+            hooks = unwell(session)
     finally:
         database.close()
     hint = "Each one's page says more; while no keeper runs none is looked at."
@@ -181,6 +183,10 @@ def _in_step(settings: Settings) -> Iterator[Finding]:
         )
     if not late:
         yield Finding("sources", True, "all in step with their SCMs")
+    for name, problem in hooks.items():
+        yield Finding(
+            f"hook of {name}", False, problem, f"`buildfarm source hook repair {name}` makes it so."
+        )
 
 
 def _farm(url: str) -> Iterator[Finding]:

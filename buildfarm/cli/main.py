@@ -19,6 +19,7 @@ NOUNS = {
     "up": "Run a whole farm on this machine.",
     "doctor": "Check whether this machine can run a farm.",
     "source": "Repositories the farm listens to.",
+    "connection": "Organisations and groups whose repositories the farm listens to.",
     "delivery": "Webhook calls, and what became of them.",
     "why": "What became of a push, and why nothing was built.",
     "build": "Start, follow and cancel builds.",
@@ -92,7 +93,7 @@ def main() -> NoReturn:
         error.show()
         code = 2
     except FarmError as error:
-        click.echo(f"buildfarm: {error.message}", err=True)
+        click.echo(f"buildfarm: {error.message} [{error.code}]", err=True)
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
         code = exit_code(error)

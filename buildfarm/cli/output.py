@@ -60,7 +60,8 @@ def print_part(title: str, rows: Sequence[Mapping[str, Any]], columns: Columns) 
     """A table below the facts of one thing."""
     if rows:
         click.echo(f"\n{title}")
-        _print_table([[_cell(row, column) for column in columns.values()] for row in rows])
+        cells = [[_cell(row, column) for column in columns.values()] for row in rows]
+        _print_table([[name.upper() for name in columns], *cells])
 
 
 def plain(value: object) -> str:
@@ -103,6 +104,11 @@ def judged_by(row: Mapping[str, Any]) -> str:
     return ", ".join(
         [f"rules {row['check']['rules']}", *map(" ".join, sorted(row["check"]["tools"].items()))]
     )
+
+
+def coded(row: Mapping[str, Any], name: str) -> str | None:
+    """A sentence about what went wrong, with its code; None where nothing did."""
+    return f"{row[name]} [{row['code']}]" if row.get(name) else None
 
 
 def short_commit(row: Mapping[str, Any]) -> str:

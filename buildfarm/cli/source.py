@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -11,6 +11,7 @@ from buildfarm.cli.client import from_environment
 from buildfarm.cli.credential import credential_body, credential_options
 from buildfarm.cli.output import (
     Columns,
+    coded,
     json_option,
     plain,
     print_facts,
@@ -20,8 +21,10 @@ from buildfarm.cli.output import (
     short_ref,
 )
 from buildfarm.cli.project import warn_of_lookalikes
-from buildfarm.cli.scm_token import remove_scm_token, scm_token_body, scm_token_options, set_scm_token
-from buildfarm.cli.source_hook import demand_good, hook, perform, print_health
+from buildfarm.cli.scm_token import remove_scm_token, scm_token_options, set_scm_token
+from buildfarm.cli.source_hook import add_hooked, demand_good, hook, hook_of, leave_hook, remove_hook_option
+from buildfarm.cli.source_offered import accept, dismiss, offered
+from buildfarm.cli.source_pulls import approve, pull_requests, requests_option
 
 _FACTS: Columns = {
     "name": "name",
@@ -31,6 +34,7 @@ _FACTS: Columns = {
     "branches": "branches",
     "tags": "tags",
     "paths": "paths",
+    "pull requests": "pull_requests",
     "is now at": "moved_to",
     "sender": lambda row: json.dumps(row["scm_settings"]) if row["scm_settings"] else None,
     "tier": "tier",
@@ -41,7 +45,7 @@ _FACTS: Columns = {
     "signing token": "signing_token",
     "added": "created_at",
     "last in step": lambda row: row.get("step", {}).get("in_step_at"),
-    "not in step": lambda row: row.get("step", {}).get("problem"),
+    "not in step": lambda row: coded(row.get("step", {}), "problem"),
 }
 
 
@@ -49,7 +53,7 @@ _ANSWERING: Columns = {
     "API": "api_url",
     "waiting": lambda row: f"{row['waiting']} waiting",
     "since": "waiting_since",
-    "trouble": lambda row: row["trouble"] or row["last_refusal"],
+    "trouble": lambda row: coded(row, "trouble") or row["last_refusal"],
     "again": "again_at",
 }
 
@@ -62,6 +66,8 @@ def source() -> None:
 source.add_command(set_scm_token)
 source.add_command(remove_scm_token)
 source.add_command(hook)
+for _command in (pull_requests, approve, offered, accept, dismiss):
+    source.add_command(_command)
 
 
 @source.command()
@@ -69,7 +75,7 @@ source.add_command(hook)
 @click.argument("url")
 @click.option(
     "--scm",
-    help="github, gitlab, gitea, forgejo, bitbucket-data-center, bitbucket-cloud or generic; "
+    help="github, gitlab, gitea, forgejo, bitbucket-data-center, bitbucket-cloud, pagure or generic; "
     "without it the URL's host decides.",
 )
 @click.option("--project", "projects", multiple=True, help="A project it may publish; makes the name ours.")
@@ -77,7 +83,10 @@ source.add_command(hook)
 @click.option(
     "--tag", "tags", multiple=True, default=("*",), show_default=True, help="Pattern of tags to build."
 )
-@click.option("--path", "paths", multiple=True, help="Build a branch only when such a file changed.")
+@click.option(
+    "--path", "paths", multiple=True, help="Build branches and requests only when such a file changed."
+)
+@requests_option(default="own", show_default=True)
 @click.option("--signature-header", help="generic: this header holds HMAC-SHA256 of the body in hex.")
 @click.option("--signature-prefix", default="", help="generic: what stands before the hex, such as sha256=.")
 @click.option(
@@ -101,6 +110,7 @@ def add(
     branches: tuple[str, ...],
     tags: tuple[str, ...],
     paths: tuple[str, ...],
+    pull_requests: str,
     signature_header: str | None,
     signature_prefix: str,
     pointers: tuple[str, ...],
@@ -117,35 +127,23 @@ def add(
     body: dict[str, Any] = {
         "name": name,
         "url": url,
+        "scm": scm,
         "projects": list(projects),
         "branches": list(branches),
         "tags": list(tags),
         "paths": list(paths),
+        "pull_requests": pull_requests,
         "tier": tier,
     }
-    body |= {"scm": scm} if scm else {}
     settings: dict[str, Any] = {}
     if signature_header:
         settings["signature"] = {"header": signature_header, "prefix": signature_prefix}
     if pointers:
         settings["pointers"] = dict(pointer.partition("=")[::2] for pointer in pointers)
     body |= {"scm_settings": settings} if settings else {}
-    for_scm = {key: given.pop(key) for key in list(given) if key.startswith("scm_")}
-    if credential := credential_body(**given):
-        body["credential"] = credential
-    if token := scm_token_body(**for_scm):
-        body["scm_token"] = token
-    if install_hook and "scm_token" not in body:
-        raise click.UsageError("The hook is made with a token: give --scm-token-file.")
-    farm = from_environment()
-    made = farm.post("sources", body=body)
-    order = perform(name, "repair") if install_hook else None
-    print_facts(made | ({"hook": order} if order else {}), _FACTS, as_json=as_json)
-    warn_of_lookalikes(farm, projects)
-    if order:
-        if not as_json:
-            print_health(order)
-        demand_good(order)
+    order = add_hooked("sources", body, given, _FACTS, install_hook=install_hook, as_json=as_json)
+    warn_of_lookalikes(from_environment(), projects)
+    demand_good(order)
 
 
 @source.command(name="set-credential")
@@ -221,10 +219,19 @@ def show(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--branch", "branches", multiple=True, help="Pattern of branches to build.")
 @click.option("--tag", "tags", multiple=True, help="Pattern of tags to build.")
-@click.option("--path", "paths", multiple=True, help="Build a branch only when such a file changed.")
+@click.option(
+    "--path", "paths", multiple=True, help="Build branches and requests only when such a file changed."
+)
+@requests_option()
 @json_option
 def follow(
-    name: str, *, branches: tuple[str, ...], tags: tuple[str, ...], paths: tuple[str, ...], as_json: bool
+    name: str,
+    *,
+    branches: tuple[str, ...],
+    tags: tuple[str, ...],
+    paths: tuple[str, ...],
+    pull_requests: str | None,
+    as_json: bool,
 ) -> None:
     """Say what of the source is built from now on.
 
@@ -232,11 +239,13 @@ def follow(
     takes them away.
     """
     given = {"branches": branches, "tags": tags, "paths": paths}
-    body = {kind: [glob for glob in globs if glob] for kind, globs in given.items() if globs}
+    body: dict[str, Any] = {kind: [glob for glob in globs if glob] for kind, globs in given.items() if globs}
+    body |= {"pull_requests": pull_requests} if pull_requests else {}
     answer = from_environment().put("sources", name, "follows", body=body)
     followed = f"branches {plain(answer['branches'])}; tags {plain(answer['tags'])}"
     only = f"; only where {plain(answer['paths'])} changed" if answer["paths"] else ""
-    _say(answer, f"{name} follows {followed}{only}.", as_json=as_json)
+    requests = f"; pull requests: {answer['pull_requests']}"
+    _say(answer, f"{name} follows {followed}{only}{requests}.", as_json=as_json)
 
 
 @source.command()
@@ -254,10 +263,12 @@ def move(name: str, url: str, *, as_json: bool) -> None:
 
 @source.command()
 @click.argument("name")
+@remove_hook_option
 @json_option
-def remove(name: str, *, as_json: bool) -> None:
-    """Stop listening; builds and releases stay."""
-    _say(from_environment().delete("sources", name), f"The source {name} is removed.", as_json=as_json)
+def remove(name: str, *, remove_hook: bool, as_json: bool) -> None:
+    """Stop listening; builds and releases stay, and so does the hook in the SCM without --remove-hook."""
+    left = leave_hook(name, removes=remove_hook)
+    _say(from_environment().delete("sources", name), f"The source {name} is removed.{left}", as_json=as_json)
 
 
 @source.command()
@@ -295,10 +306,19 @@ def limit(name: str, jobs: int | None, *, as_json: bool) -> None:
 
 @source.command()
 @click.argument("name")
+@click.option("--secret-file", type=click.File(), help="Take the secret that the SCM made, `-` for stdin.")
 @json_option
-def rotate(name: str, *, as_json: bool) -> None:
+def rotate(name: str, *, secret_file: IO[str] | None, as_json: bool) -> None:
     """Make new secrets; the last ones stay good until this is done again."""
-    print_facts(from_environment().post("sources", name, "secrets"), _FACTS, as_json=as_json)
+    farm = from_environment()
+    if secret_file is None:
+        print_facts(farm.post("sources", name, "secrets"), _FACTS, as_json=as_json)
+        if hook_of(name):
+            repair = f"`buildfarm source hook repair {name}` gives it these."
+            click.echo(f"The hook in the SCM has the old ones still: {repair}", err=True)
+        return
+    answer = farm.put("sources", name, "secrets", body={"secret": secret_file.read().strip()})
+    _say(answer, f"Deliveries to {name} may be signed with the SCM's secret.", as_json=as_json)
 
 
 def _say(answer: Any, sentence: str, *, as_json: bool) -> None:  # noqa: ANN401

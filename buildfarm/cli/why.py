@@ -15,7 +15,7 @@ from buildfarm.cli.output import Columns, json_option, plain, print_json, print_
 def why(source: str, ref_or_commit: str, *, as_json: bool) -> None:
     """Say what became of REF_OR_COMMIT of SOURCE: delivery, verdict, build, sweep; and the next step.
 
-    A full ref, a short name such as main or v1.0, or a commit of at least 7 digits.
+    A full ref, a short name such as main or v1.0, a commit of at least 7 digits, or a pull request as '#17'.
     """
     found = from_environment().get("sources", source, "why", of=ref_or_commit)
     if as_json:

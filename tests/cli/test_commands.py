@@ -12,7 +12,10 @@ from buildfarm import clock
 from buildfarm.cli import source_hook
 from buildfarm.farm import claims, jobs
 from buildfarm.farm.model import Build, Comparison, Job, Task
+from buildfarm.scm.forges.model import ForgeAccess
 from buildfarm.scm.hooking import perform
+from buildfarm.scm.offered.model import OfferedRepository
+from buildfarm.sources import show
 from tests.scm.forge_server import ForgeServer
 from tests.waiting import wait_for
 
@@ -88,14 +91,92 @@ def test_the_hook_is_made_with_the_source_and_what_is_wrong_with_it_is_said(run,
             "--install-hook", "--json",
         )  # fmt: skip
         working.result(60)
+        assert made.code == 1
+        hook_id = made.json["hook"]["health"]["hook_id"]
+        ghe.before = lambda _method, _path: (401, {}, {"message": "Bad credentials"})
+        working = worker.submit(work)
+        kept = run("source", "remove", "gadget", "--remove-hook")
+        working.result(60)
+        assert (kept.code, "[hook.not_removed]" in kept.err, "does not take the token" in kept.err) == (
+            1,
+            1,
+            1,
+        )
+        shown = run("source", "hook", "show", "gadget")
+        assert "LAST" in shown.out
+        assert "forge.token_refused" in shown.out
+        ghe.before = lambda _method, _path: None
+        working = worker.submit(work)
+        gone = run("source", "remove", "gadget", "--remove-hook")
+        working.result(60)
+    assert gone.out == f"The source gadget is removed. Its hook {hook_id} was removed from the SCM.\n"
+    assert not [key for key in ghe.made if "/hooks/" in key]
     ghe.close()
-    assert made.code == 1
     assert made.json["hook"]["health"]["ping"] == "lost"
     assert len(ghe.of("repos/create-webhook")) == 1
-    shown = run("source", "hook", "show", "gadget")
-    assert "No call came within" in shown.out
+    assert "No call came within" in made.json["hook"]["health"]["ping_detail"]
     assert run("source", "hook", "check", "widget").code == 1  # it has no token
     assert run("source", "add", "other", url, "--install-hook").code == 2
+
+
+def test_a_hook_that_stays_behind_is_named(run, full, tmp_path):
+    (tmp_path / "token").write_text("canary-4711\n")
+    given = ("--scm", "github", "--scm-token-file", str(tmp_path / "token"))
+    run("source", "add", "gadget", "https://ghe.example/acme/gadget.git", *given)
+    with full.farm.database.begin() as session:
+        session.scalars(select(ForgeAccess)).one().hook_id = "12"
+    rotated = run("source", "rotate", "gadget")
+    assert "`buildfarm source hook repair gadget` gives it these." in rotated.err
+    assert run("source", "rotate", "widget").err == ""
+    left = "Its hook 12 is still in the SCM and calls in vain: remove it there."
+    assert run("source", "remove", "gadget").out == f"The source gadget is removed. {left}\n"
+    assert run("source", "remove", "gadget").err.startswith(
+        "buildfarm: There is no source gadget. [source.unknown]"
+    )
+
+
+def test_a_connection_is_added_shown_rotated_and_removed(run, tmp_path):
+    (tmp_path / "token").write_text("canary-4711\n")
+    given = ("--scm", "github", "--branch", "main", "--scm-token-file", str(tmp_path / "token"))
+    made = run("connection", "add", "acme", "https://ghe.example/acme", *given, "--json")
+    assert made.code == 0
+    assert made.json["hook_url"] == "http://farm.example/hooks/acme"
+    assert run("connection", "add", "acme", "https://ghe.example/acme", *given).code == 1
+    assert "https://ghe.example/acme" in run("connection", "list").out
+    assert "http://farm.example/hooks/acme" in run("connection", "show", "acme").out
+    assert "Nobody has asked about it yet" in run("connection", "hook", "show", "acme").out
+    assert run("source", "rotate", "acme", "--json").json["secret"] != made.json["secret"]
+    assert run("source", "show", "acme").code == 1
+    assert [row["name"] for row in run("source", "list", "--json").json["items"]] == ["widget"]
+    assert run("connection", "add", "other", "https://ghe.example/other", "--install-hook").code == 2
+    assert run("connection", "remove", "acme").out == "The connection acme is removed.\n"
+    assert run("connection", "show", "acme").code == 1
+
+
+def test_offered_repositories_are_listed_accepted_and_dismissed(run, full):
+    run("connection", "add", "acme", "https://ghe.example/acme", "--scm", "github", "--branch", "main")
+    urls = [f"https://ghe.example/acme/{name}.git" for name in ("gadget", "sprocket", "cog", "bolt")]
+    with full.farm.database.begin() as session:
+        connection = show.get_connection(session, "acme")
+        for number, url in enumerate(urls):
+            session.add(
+                OfferedRepository(
+                    id=f"ofr_{number}", connection_id=connection.id, path="acme/thing", url=url,
+                    ref="refs/heads/main", state="offered", recipes=["default"], told_at=clock.now(),
+                )
+            )  # fmt: skip
+    assert all(url in run("source", "offered").out for url in urls)
+    accepted = run("source", "accept", urls[0], "--name", "gadget", "--project", "gadget", "--json")
+    assert (accepted.json["name"], accepted.json["projects"]) == ("gadget", ["gadget"])
+    told = run("source", "accept", urls[2], "--name", "cog").out
+    assert "buildfarm source grant cog PROJECT" in told
+    assert "[offer.nothing_granted]" in told
+    told = run("source", "accept", urls[3], "--name", "bolt", "--project", "bolt").out
+    assert "What was pushed is built: http://farm.example/builds/bld_" in told
+    assert run("source", "dismiss", urls[1]).out == "acme/thing is offered no more.\n"
+    assert run("source", "offered", "--json").json["items"] == []
+    assert len(run("source", "offered", "--all", "--json").json["items"]) == 4
+    assert run("source", "accept", "https://ghe.example/acme/unheard.git").code == 1
 
 
 def test_sources_are_listed_rotated_granted_and_removed(run):
@@ -112,9 +193,14 @@ def test_sources_are_listed_rotated_granted_and_removed(run):
 
 def test_what_a_source_follows_and_where_it_is_can_be_changed(run):
     told = run("source", "follow", "widget", "--branch", "main", "--branch", "release/*", "--path", "lib/*")
-    assert told.out == "widget follows branches main, release/*; tags *; only where lib/* changed.\n"
+    followed = "branches main, release/*; tags *; only where lib/* changed; pull requests: own"
+    assert told.out == f"widget follows {followed}.\n"
     back = run("source", "follow", "widget", "--path", "", "--tag", "v*", "--json").json
     assert (back["branches"], back["tags"], back["paths"]) == (["main", "release/*"], ["v*"], [])
+    assert (
+        run("source", "follow", "widget", "--pull-requests", "none", "--json").json["pull_requests"] == "none"
+    )
+    assert run("source", "follow", "widget", "--pull-requests", "all").code == 2
     moved = run("source", "move", "widget", "https://git.example/acme/moved.git")
     assert moved.out == "The source widget is at https://git.example/acme/moved.git.\n"
     assert run("source", "move", "widget", "ftp://git.example/x.git").code == 2

@@ -1,7 +1,6 @@
 """Following builds and logs: every change once, through outages of the web and over new attempts."""
 
 import threading
-import time
 
 import pytest
 
@@ -12,18 +11,12 @@ from buildfarm.errors import ExternalFailure
 from buildfarm.farm import builds, jobs, logs
 from buildfarm.farm.model import Build, Builder, Job
 from buildfarm.farm.rules import Cause, State
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr("buildfarm.cli.follow._POLL_S", 0.02)
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def newest_build(full) -> str:
@@ -39,7 +32,7 @@ def end_build(full, count: int, **values) -> threading.Thread:
             with full.farm.database.read() as session:
                 return session.query(Build).count() > count
 
-        until(started)
+        wait_for(started)
         with full.farm.database.begin() as session:
             build = session.get_one(Build, newest_build(full))
             for name, value in values.items():
@@ -119,17 +112,17 @@ def test_a_followed_log_survives_a_restart_of_the_web_and_a_new_attempt(web, ful
     thread.start()
     first = Attempt(full, 1)
     first.say("one\n")
-    until(lambda: seen == ["one\n"])
+    wait_for(lambda: seen == ["one\n"])
     web.stop()
-    until(lambda: told)
+    wait_for(lambda: told)
     first.say("two\n")
     web.start()
-    until(lambda: seen == ["one\n", "two\n"])
+    wait_for(lambda: seen == ["one\n", "two\n"])
     first.end(State.FAILED, Cause.INFRASTRUCTURE)
     second = Attempt(full, 2)
     second.say("three\n")
     second.end(State.SUCCEEDED)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert seen == ["one\n", "two\n", "three\n"]
     assert told == [f"The farm at {web.url} does not answer. Trying again.", "The farm is back."]

@@ -73,7 +73,7 @@ def test_withdrawing_what_runs_ends_it_and_the_worker_goes_on(server, queues, ma
     put(queues, "hold", A)
     horse = worker.horse(A)
     queues.withdraw("fetch", A, 1, 1)
-    wait_for(lambda: not alive(horse), "the end of the horse", 5)
+    wait_for(lambda: not alive(horse), "the end of the horse", 20)
     put(queues, "note", B)
     wait_for(lambda: ran(tmp_path) == [f"{B} 1 1"], "the next one")
     assert not queues.holds("fetch", A, 1, 1)
@@ -112,7 +112,7 @@ def test_without_redis_callers_are_told_so_soon(tmp_path):
         with pytest.raises(ExternalFailure) as caught:
             call()
         assert caught.value.code == "queue.unreachable"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_what_a_worker_would_refuse_is_not_handed_over(server, queues):
@@ -129,7 +129,7 @@ def test_kill_9_of_the_worker_ends_its_horse_at_once(server, queues, make_worker
     put(queues, "hold", A)
     horse = worker.horse(A)
     worker.process.kill()
-    wait_for(lambda: not alive(horse), "the end of the horse", 2)
+    wait_for(lambda: not alive(horse), "the end of the horse", 20)
     assert ran(tmp_path) == []
 
 
@@ -137,7 +137,7 @@ def test_kill_9_of_a_horse_is_seen_at_once_and_the_worker_goes_on(server, queues
     worker = make_worker(server.url, "fetch", "plan")
     put(queues, "hold", A)
     os.kill(worker.horse(A), signal.SIGKILL)
-    wait_for(lambda: not queues.holds("fetch", A, 1, 1), "the loss to be seen", 2)
+    wait_for(lambda: not queues.holds("fetch", A, 1, 1), "the loss to be seen", 20)
     put(queues, "note", A, hand_over=2)
     wait_for(lambda: ran(tmp_path) == [f"{A} 1 2"], "the second hand-over")
 
@@ -161,7 +161,7 @@ def test_sigterm_while_busy_lets_the_work_end(server, queues, make_worker, tmp_p
     put(queues, "note", B)
     worker.process.send_signal(signal.SIGTERM)
     worker.let_go(A)
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
     assert ran(tmp_path) == [f"{A} 1 1"]
     assert queues.holds("fetch", B, 1, 1)
 
@@ -170,11 +170,11 @@ def test_a_second_sigterm_ends_the_work_too(server, queues, make_worker, tmp_pat
     worker = make_worker(server.url, "fetch", "plan")
     put(queues, "hold", A)
     horse = worker.horse(A)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while "cold shut down" not in worker.log_file.read_text() and time.monotonic() < end:
         worker.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)  # RQ takes signals within a second for one
-    assert worker.process.wait(5) == 0
+    assert worker.process.wait(60) == 0
     assert not alive(horse)
     assert ran(tmp_path) == []
 
@@ -276,7 +276,7 @@ def test_a_worker_that_rests_ends_when_it_is_told(server, make_worker, tmp_path)
     worker = make_worker(server.url, "fetch")
     wait_for(lambda: (tmp_path / "rest").read_text(), "the worker to rest")
     worker.process.terminate()
-    assert worker.process.wait(30) == 0
+    assert worker.process.wait(60) == 0
 
 
 def test_a_worker_that_is_alone_takes_the_queues_in_turn(server, queues, make_worker, tmp_path):

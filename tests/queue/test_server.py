@@ -188,7 +188,7 @@ def test_a_builders_login_is_enough_for_a_worker(tmp_path, either_program, make_
     os.kill(worker.horse(A.replace("a", "d")), signal.SIGKILL)
     worker.wait_log("worker.job_over", count=4)
     worker.process.send_signal(signal.SIGTERM)
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
     assert sorted(ran(tmp_path)) == [f"{A} 1 1", f"{B} 1 1"]
     assert server.admin.acl_log() == []
     assert server.admin.smembers("rq:workers") == set()
@@ -203,7 +203,7 @@ def test_a_builders_login_on_one_queue_is_enough_too(tmp_path, make_server, make
     queues.hand_over(QUEUES[1], "farmjobs.note", A, 1, 1, timeout_s=60)
     worker.wait_log("worker.job_over")
     worker.process.send_signal(signal.SIGTERM)
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
     assert ran(tmp_path) == [f"{A} 1 1"]
     assert server.admin.acl_log() == []
 

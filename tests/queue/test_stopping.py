@@ -104,7 +104,7 @@ def test_nothing_is_lost_by_stops_while_work_arrives(server, queues, tmp_path, m
             wait_for(lambda before=before: len(ran(tmp_path)) > before, "work to be done")
             time.sleep(dice.uniform(0.0, 0.3))  # the moment of the stop is what varies, nothing waits for it
             os.kill(process.pid, signal.SIGTERM)
-            process.join(5)
+            process.join(60)
             assert process.exitcode == 0
     finally:
         done.set()
@@ -114,7 +114,7 @@ def test_nothing_is_lost_by_stops_while_work_arrives(server, queues, tmp_path, m
         last.start()
         wait_for(lambda: len(ran(tmp_path)) >= len(given), "what is left to be done")
         os.kill(last.pid, signal.SIGTERM)
-        last.join(5)
+        last.join(60)
     assert sorted(ran(tmp_path)) == given
 
 

@@ -64,7 +64,7 @@ class Tree:
         ]
         return [line for line in lines if event in (None, line["event"])]
 
-    def wait_event(self, event: str, count: int = 1, seconds: float = 10.0) -> dict:
+    def wait_event(self, event: str, count: int = 1, seconds: float = 60.0) -> dict:
         wait_for(lambda: len(self.events(event)) >= count, f"{event} x{count}", seconds)
         return self.events(event)[count - 1]
 
@@ -82,7 +82,7 @@ class Tree:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def end(self, seconds: float = 10.0) -> int:
+    def end(self, seconds: float = 60.0) -> int:
         return self.process.wait(seconds)
 
 
@@ -151,7 +151,7 @@ def test_kill_9_of_the_supervisor_leaves_nothing_of_the_tree(tree):
     farm.signal(signal.SIGKILL)
     farm.end()
     for pid in (*farm.pids(), kid):
-        wait_for(lambda pid=pid: not alive(pid), f"the end of {pid}", seconds=5)
+        wait_for(lambda pid=pid: not alive(pid), f"the end of {pid}")
 
 
 def test_the_guard_too_ends_with_the_supervisor_and_is_started_anew_when_killed(tree):
@@ -168,8 +168,8 @@ def test_the_guard_too_ends_with_the_supervisor_and_is_started_anew_when_killed(
     wait_for(lambda: guards(farm.process.pid) == [second], "the second guard")
     farm.signal(signal.SIGKILL)
     farm.end()
-    wait_for(lambda: not alive(kid), "the end of the grandchild", seconds=5)
-    wait_for(lambda: not alive(second), "the end of the guard", seconds=5)
+    wait_for(lambda: not alive(kid), "the end of the grandchild")
+    wait_for(lambda: not alive(second), "the end of the guard")
 
 
 def guards(parent: int) -> list[int]:
@@ -198,7 +198,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tree):
     began = time.monotonic()
     farm.signal(signal.SIGTERM)
     assert farm.end() == 0
-    assert 0.5 <= time.monotonic() - began < 3
+    assert 0.5 <= time.monotonic() - began < 9  # the stop of a child that does not say otherwise: 10
     assert farm.events("killed")[0]["child"] == "stubborn"
     assert not any(alive(pid) for pid in farm.pids())
 
@@ -206,14 +206,14 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tree):
 def test_a_second_signal_a_second_later_ends_the_grace_and_the_exit_code_is_still_0(tree):
     farm = tree({"stubborn": {"code": STUBBORN, "grace": 60, "ready_file": "stubborn"}})
     farm.wait_event("up")
+    began = time.monotonic()
     farm.signal(signal.SIGTERM)
     farm.wait_event("stopping")
-    began = time.monotonic()
-    while farm.process.poll() is None and time.monotonic() - began < 10:
+    while farm.process.poll() is None and time.monotonic() - began < 30:
         farm.signal(signal.SIGTERM)
         time.sleep(0.2)
     assert farm.end() == 0
-    assert 0.9 <= time.monotonic() - began < 5
+    assert 0.9 <= time.monotonic() - began < 30
 
 
 def test_a_child_that_dies_at_start_is_named_with_the_last_lines_of_its_log(tree):
@@ -284,6 +284,7 @@ def test_a_killed_child_is_started_again_and_the_status_file_says_so(tree):
         "retry_in_s": 0.5,
     }
     farm.wait_event("started", count=3)
+    wait_for(lambda: farm.status()["victim"]["state"] == "running", "the status file to say so")
     second = farm.status()
     assert second["victim"]["pid"] != first["victim"]["pid"]
     assert alive(second["victim"]["pid"])

@@ -35,7 +35,7 @@ def main() -> int:
 
     supervisor = Supervisor(children, on_event=report, status_path=folder / "status.json")
     try:
-        supervisor.start(deadline_s=float(os.environ.get("DEADLINE", "10")))
+        supervisor.start(deadline_s=float(os.environ.get("DEADLINE", "60")))
     except EnvironmentProblem as problem:
         report("refused", {"message": problem.message, "code": problem.code, "log": problem.facts.get("log")})
         return 2
