@@ -1,5 +1,8 @@
 """A project of C that needs no index: its own backend compiles it, for whatever machine it is told of."""
 
+import json
+from collections.abc import Sequence
+
 RECIPE = """
 [build-system]
 requires = []
@@ -11,14 +14,15 @@ version = "{version}"
 [tool.chaos]
 seconds = 0
 [tool.buildfarm]
-targets = {{ interpreters = ["cp311"], platforms = {platforms} }}
+targets = {{ interpreters = {interpreters}, platforms = {platforms} }}
 test = {{ command = ["python", "-c", "import fastone; assert fastone.one() == 1"] }}
 """
 BACKEND = """
-import os, shlex, subprocess, sysconfig, zipfile
+import os, shlex, subprocess, sys, sysconfig, zipfile
 from backend import METADATA, VERSION, build_sdist
 
-TAG = "cp311-cp311-" + sysconfig.get_platform().replace("-", "_")
+PYTHON = "cp%d%d" % sys.version_info[:2]
+TAG = f"{PYTHON}-{PYTHON}-" + sysconfig.get_platform().replace("-", "_")
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     module = "fastone" + sysconfig.get_config_var("EXT_SUFFIX")
@@ -42,7 +46,9 @@ PyMODINIT_FUNC PyInit_fastone(void) { return PyModule_Create(&module); }
 """
 
 
-def compiled(version: str, platforms: str = '"all"', more: str = "") -> dict[str, str]:
+def compiled(
+    version: str, platforms: str = '"all"', more: str = "", *, interpreters: Sequence[str] = ("cp311",)
+) -> dict[str, str]:
     """The files of a release, beside the backend of every repository here; `more` goes on with its recipe."""
-    recipe = RECIPE.format(version=version, platforms=platforms)
+    recipe = RECIPE.format(version=version, platforms=platforms, interpreters=json.dumps(interpreters))
     return {"pyproject.toml": recipe + more, "compiling.py": BACKEND, "fastone.c": MODULE}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from chaos_repository import Repository
 import docker
 from buildfarm.processes import session_members
 from buildfarm.sandbox.policy import LABEL_INSTANCE
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 BUILDFARM = Path(sys.executable).parent / "buildfarm"
@@ -31,7 +32,7 @@ CLOCKS = {
     "BUILDFARM_TIMING__HEARTBEAT_S": "1",
     "BUILDFARM_TIMING__HANDOVER_GRACE_S": "2",
     "BUILDFARM_TIMING__BUILDER_SEEN_S": "1",
-    "BUILDFARM_TIMING__KEEPER_INTERVAL_S": "0.5",
+    "BUILDFARM_TIMING__KEEPER_INTERVAL_S": "1",
 }
 ENDS = {"published", "failed", "cancelled"}
 
@@ -70,13 +71,6 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:
@@ -164,22 +158,31 @@ class Farm:
             entry = next(entry for entry in entries if entry["name"] == name)
             return entry["pid"] if entry["state"] == "running" and alive(entry["pid"] or 0) else None
 
-        return wait_for(running, f"the child {name}", 30)
+        return wait_for(running, f"the child {name}")
 
     def horse(self, name: str) -> int:
         """The process that runs a function for a worker."""
-        return wait_for(lambda: horse_of(self.child(name)), f"the horse of {name}", 20)
+        return wait_for(lambda: horse_of(self.child(name)), f"the horse of {name}")
 
     def busy_builder(self) -> str:
         """The name of a builder that runs an attempt."""
         names = [f"builder-{slot}" for slot in range(self.builders)]
         running = lambda: next((name for name in names if horse_of(self.child(name))), None)  # noqa: E731
-        return wait_for(running, "a busy builder", 20)
+        return wait_for(running, "a busy builder")
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What stands in the database; asks without taking a lock."""
         with contextlib.closing(sqlite3.connect(f"file:{self.data}/farm.db?mode=ro", uri=True)) as database:
             return database.execute(query, values).fetchall()
+
+    def can_be_written_to(self) -> bool:
+        """Whether nobody keeps the database's lock for a second."""
+        with contextlib.closing(sqlite3.connect(f"{self.data}/farm.db", timeout=1)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def everything(self) -> list[int]:
         """Every process of the tree, whatever session it is in."""
@@ -207,13 +210,13 @@ class Farm:
 
     def api(self, method: str, path: str, **more: Any) -> Any:
         """One request; raises for what is not 2xx."""
-        answer = self.session.request(method, f"{self.url}/api/v1/{path}", timeout=20, **more)
+        answer = self.session.request(method, f"{self.url}/api/v1/{path}", timeout=60, **more)
         answer.raise_for_status()
         return answer.json()
 
     def get(self, path: str, **query: Any) -> Any:
         """The same, asking again while the web processes are away."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 return self.api("GET", path, params=query)
@@ -287,7 +290,7 @@ class Build:
                 return False
             return "line 1 of the work" in self.log(job["attempt"])
 
-        wait_for(prints, f"attempt {attempt} to be at work", 40)
+        wait_for(prints, f"attempt {attempt} to be at work", 90)
         return self.job
 
     def log(self, attempt: int) -> str:
@@ -303,7 +306,7 @@ class Build:
             parts += [segment["text"] for segment in part["segments"]]
             offset = part["next"]
 
-    def reaches(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
+    def reaches(self, state: str, seconds: float = 120.0) -> dict[str, Any]:
         """Wait for a final state, which must be this one."""
         end = time.monotonic() + seconds
         while (shown := self.show())["state"] not in ENDS:
@@ -312,7 +315,7 @@ class Build:
         assert shown["state"] == state, shown
         return shown
 
-    def published_once(self, attempt: int | None = None, seconds: float = 60.0) -> dict[str, Any]:
+    def published_once(self, attempt: int | None = None, seconds: float = 120.0) -> dict[str, Any]:
         """Wait for the release; it must be whole, and in the journal exactly once."""
         shown = self.reaches("published", seconds)
         if attempt is not None:
@@ -322,7 +325,7 @@ class Build:
         assert [row["facts"]["build"] for row in mine] == [self.id], mine
         files = self.source.repository.files(self.version)
         assert {file["filename"] for file in shown["files"]} == files
-        wait_for(lambda: files <= index_files(self.farm, self.source.repository.name), "the index", 15)
+        wait_for(lambda: files <= index_files(self.farm, self.source.repository.name), "the index")
         return shown
 
 
@@ -389,16 +392,28 @@ class Eyes:
 
 
 @contextlib.contextmanager
-def stopped(*pids: int) -> Iterator[None]:
-    """Processes that stand still for the block."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+def stopped(farm: Farm, *pids: int) -> Iterator[None]:
+    """Processes that stand still for the block, none of them amid a write.
+
+    SQLite has one lock for all: who is halted while holding it halts every writer, until it is killed.
+    """
+    end = time.monotonic() + 60
+    _send(signal.SIGSTOP, pids)
     try:
+        while not farm.can_be_written_to():
+            assert time.monotonic() < end, "somebody else keeps the database locked"
+            _send(signal.SIGCONT, pids)
+            time.sleep(0.05)
+            _send(signal.SIGSTOP, pids)
         yield
     finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        _send(signal.SIGCONT, pids)
+
+
+def _send(which: signal.Signals, pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, which)
 
 
 def everyones_containers(job: str) -> list[str]:
@@ -411,7 +426,7 @@ def everyones_containers(job: str) -> list[str]:
     return [one["Id"] for one in found]
 
 
-def nothing_left(farm: Farm, pids: list[int], seconds: float = 10.0) -> float:
+def nothing_left(farm: Farm, pids: list[int], seconds: float = 30.0) -> float:
     """Wait until a farm that ended has left no process, listener, container or mount; the seconds it took."""
     began = time.monotonic()
     sessions = list(pids)

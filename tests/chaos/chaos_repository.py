@@ -96,21 +96,24 @@ class Repository:
         self._git("tag", version)
         return version
 
-    def commit(self, files: Mapping[str, str], *, tag: str) -> None:
-        """Commit and tag these files, by path, beside what is there."""
+    def commit(self, files: Mapping[str, str], *, tag: str = "") -> str:
+        """Commit these files, by path, beside what is there, and tag it where a tag is given; the commit."""
         for path, text in files.items():
             (self.folder / path).parent.mkdir(exist_ok=True)
             (self.folder / path).write_text(text)
         self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", tag)
-        self._git("tag", tag)
+        self._git("commit", "--quiet", "--message", tag or "More work")
+        if tag:
+            self._git("tag", tag)
+        return self._git("rev-parse", "HEAD")
 
     def files(self, version: str) -> set[str]:
         """The names of the files of a release."""
         return {f"{self.name}-{version}-py3-none-any.whl", f"{self.name}-{version}.tar.gz"}
 
-    def _git(self, *arguments: str) -> None:
+    def _git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=Dev", "-c", "user.email=dev@corp.example")
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CONFIG_GLOBAL": "/dev/null"}
         command = ["git", "-C", str(self.folder), *identity, *arguments]
-        subprocess.run(command, check=True, env=environment, capture_output=True)
+        done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        return done.stdout.strip()

@@ -44,7 +44,7 @@ def test_a_c_project_is_compared_rebuilt_and_compared_again(farm) -> None:
     files = C_PROJECT | {"pyproject.toml": C_PROJECT["pyproject.toml"] + RECIPE}
     source.repository.commit(files, tag="v1.2")
     first = ended(farm, farm.api("POST", "builds", json={"source": "fastadd", "ref": "refs/tags/v1.2"})["id"])
-    assert first["state"] == "published", first
+    assert first["state"] == "published", first["first_error"]
     assert len(compared(farm, first["id"])["comparisons"]) == 2
 
     asked = farm.api("POST", f"builds/{first['id']}/rebuild", json={})

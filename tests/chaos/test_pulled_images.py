@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 from chaos_compiled import compiled
-from chaos_harness import Build, Farm, free_port
+from chaos_harness import Build, Farm
 
 import docker
 from buildfarm.sandbox.carrying import load, save
 from buildfarm.sandbox.images import list_images
 from tests.engines import empty_engine
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(900)]

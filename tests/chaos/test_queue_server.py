@@ -22,7 +22,7 @@ def lose_queues(request, farm):
 
 def test_builds_outlive_the_loss_of_the_queues_and_it_uses_up_no_attempt(farm, lose_queues, healed, request):
     source = farm.connect()
-    running = [source.build(seconds=6), source.build(seconds=6)]
+    running = [source.build(seconds=15), source.build(seconds=15)]  # they hold both builders meanwhile
     for build in running:
         build.at_work()
     queued = [source.build(), source.build()]
@@ -44,9 +44,9 @@ def test_a_cancelled_build_ends_at_once_and_its_container_with_it(farm, healed):
     job = build.at_work()
     began = time.monotonic()
     farm.api("POST", f"builds/{build.id}/cancel")
-    build.reaches("cancelled", 10)
+    build.reaches("cancelled", 30)
     healed("cancelled: state", time.monotonic() - began)
-    wait_for(lambda: not farm.containers(job["id"]), "the container to go", 5)
+    wait_for(lambda: not farm.containers(job["id"]), "the container to go", 20)
     healed("cancelled: container gone", time.monotonic() - began)
     assert "cancelled" in build.log(1).splitlines()[-1]
 
@@ -57,28 +57,28 @@ def test_a_cancelled_build_ends_though_the_stop_command_is_lost(farm, healed, ho
     job = build.at_work()
     began = time.monotonic()
     if how == "hangs":
-        with stopped(farm.child("redis")):
+        with stopped(farm, farm.child("redis")):
             farm.api("POST", f"builds/{build.id}/cancel")
-            build.reaches("cancelled", 10)
-            wait_for(lambda: not farm.containers(job["id"]), "the container to go", 5)
+            build.reaches("cancelled", 30)
+            wait_for(lambda: not farm.containers(job["id"]), "the container to go", 20)
     else:
         farm.redis().flushall()
         farm.api("POST", f"builds/{build.id}/cancel")
-        build.reaches("cancelled", 10)
-        wait_for(lambda: not farm.containers(job["id"]), "the container to go", 5)
+        build.reaches("cancelled", 30)
+        wait_for(lambda: not farm.containers(job["id"]), "the container to go", 20)
     healed(f"cancelled while Redis {how}: container gone", time.monotonic() - began)
     farm.connect().build().published_once(attempt=1)
 
 
 def test_a_build_cancelled_in_the_queue_never_runs(farm):
     source = farm.connect()
-    running = [source.build(seconds=6), source.build(seconds=6)]
+    running = [source.build(seconds=15), source.build(seconds=15)]  # they hold both builders meanwhile
     for build in running:
         build.at_work()
     waiting = source.build()
     assert waiting.job["state"] == "queued"
     farm.api("POST", f"builds/{waiting.id}/cancel")
-    waiting.reaches("cancelled", 5)
+    waiting.reaches("cancelled", 30)
     for build in running:
         build.published_once(attempt=1)
     assert waiting.log(1) == ""

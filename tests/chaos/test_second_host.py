@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chaos_harness import BUILDFARM, Build, Farm, everyones_containers, free_port
+from chaos_harness import BUILDFARM, Build, Farm, everyones_containers
 from chaos_relay import Relay
 
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.engine]
@@ -59,7 +60,7 @@ def test_a_second_host_builds_along_and_what_dies_with_it_is_built_on_the_first(
     build = source.build()
     build.published_once(attempt=1)
     assert _builders(farm, build) == ["second"]
-    build = source.build(seconds=2)
+    build = source.build(seconds=8)
     build.at_work()
     farm.api("DELETE", "builders/local/drain")
     os.kill(second.pid, signal.SIGKILL)
@@ -72,7 +73,7 @@ def test_a_second_host_builds_along_and_what_dies_with_it_is_built_on_the_first(
 def test_a_host_that_is_cut_off_in_the_middle_of_a_build_publishes_nothing_late(farm, second, line) -> None:
     source = farm.connect()
     farm.api("PUT", "builders/local/drain", json={})
-    build = source.build(seconds=3)
+    build = source.build(seconds=8)
     build.at_work()
     line.cut()
     farm.api("DELETE", "builders/local/drain")
