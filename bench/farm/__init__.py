@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.farm import answered, builds, large, ledger, pushes, queued, waves
+from bench.farm import answered, builds, hooks, large, ledger, pushes, queued, told, waves
 from bench.farm.stand import Stand
 from bench.row import Row
 
@@ -18,6 +18,8 @@ PARTS: dict[tuple[str, ...], Callable[[Stand], Iterator[Row]]] = {
     ("isolation.wall",): builds.isolation,
     ("build.four_targets.wall",): builds.four_targets,
     ("push",): pushes.rows,
+    ("push.told",): told.rows,
+    ("hooks",): hooks.rows,
     ("queue",): queued.rows,
     ("answered.equal_input",): answered.rows,
     ("wave.preview",): waves.rows,
@@ -28,7 +30,7 @@ PARTS: dict[tuple[str, ...], Callable[[Stand], Iterator[Row]]] = {
 
 
 def rows(only: Sequence[str]) -> Iterator[Row]:
-    """The rows asked for, all when none is named; `push`, `queue` and `ledger` name all of theirs."""
+    """The rows asked for, all when none is named; `push`, `hooks`, `queue`, `ledger` name all of theirs."""
     known = {name for names in PARTS for name in names}
     if unknown := set(only) - known:
         raise SystemExit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from buildfarm.config import Settings
 from buildfarm.farm import builds, claims
 from buildfarm.farm.model import Build, Job, Task
 from buildfarm.farm.plan import Planner
+from buildfarm.recipes.model import Recipe
 from buildfarm.sources.contract import Snapshot
 from buildfarm.sources.model import Source
 from tests.tour import demo
@@ -41,9 +42,11 @@ class _Fetched(Planner):
     kept: list[Snapshot] = field(default_factory=list)
     began: list[float] = field(default_factory=list)
 
-    def _fetch(self, source: Source, build: Build) -> Snapshot:
+    def _fetch(
+        self, source: Source, build: Build, commit: str | None, recipes: Sequence[Recipe] = ()
+    ) -> Snapshot:
         if not self.kept:
-            self.kept.append(super()._fetch(source, build))
+            self.kept.append(super()._fetch(source, build, commit, recipes))
         self.began.append(time.perf_counter())
         return self.kept[0]
 

@@ -1,12 +1,16 @@
-"""The page of deliveries over a ledger of a hundred thousand, and searches that find little in it."""
+"""The page of deliveries over a ledger of a hundred thousand, and searches that find little in it.
+
+Once on SQLite and once on PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 
 from flask.testing import FlaskClient
 from sqlalchemy import insert
@@ -21,12 +25,13 @@ from buildfarm.db import migrate
 from buildfarm.ids import first_id
 from buildfarm.scm import connect
 from buildfarm.scm.model import Delivery
+from tests.postgresql import postgres_programs, running_cluster
 from webapp.app import create_app
 
 _DELIVERIES, _SOURCES, _BODY_BYTES = 100_000, 20, 4_096
 _GOAL_MS = 200.0
 _COMMAND = (
-    f"{{}} over {_DELIVERIES} deliveries with bodies of {_BODY_BYTES} bytes, SQLite (bench/farm/ledger.py)"
+    f"{{}} over {_DELIVERIES} deliveries with bodies of {_BODY_BYTES} bytes, {{}} (bench/farm/ledger.py)"
 )
 
 
@@ -47,17 +52,32 @@ _PAGES = {
 
 def rows(stand: Stand) -> Iterator[Row]:
     """Milliseconds until a page is rendered."""
-    farm = bootstrap.farm(Settings(data=stand.folder / "ledger"))
+    yield from _pages(Settings(data=stand.folder / "ledger"), "SQLite")
+    programs = postgres_programs()
+    if programs is None:
+        raise SystemExit("PostgreSQL is not installed (package postgresql)")
+    with running_cluster(programs) as cluster:
+        settings = Settings(data=stand.folder / "ledger-postgresql", database=cluster.url("farm"))
+        # Its autovacuum does so by itself, some minutes after rows came in.
+        settle = partial(cluster.run, "VACUUM (ANALYZE)", name="farm")
+        yield from _pages(settings, "PostgreSQL", ".postgresql", settle)
+
+
+def _pages(
+    settings: Settings, database: str, ending: str = "", settle: Callable[[], None] = lambda: None
+) -> Iterator[Row]:
+    farm = bootstrap.farm(settings)
     migrate.upgrade(farm.database)
     with farm.database.begin() as session:
         _, token = tokens.create(session, "bench", ["view"], actor="bench")
         _fill(session)
+    settle()
     client = create_app(farm).test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     for name, path in _PAGES.items():
         _took(client, path)  # compiles the template
         samples = [_took(client, path) for _ in range(RUNS)]
-        yield Row(name, "ms", samples, _COMMAND.format(f"GET {path}"), [], goal=_GOAL_MS)
+        yield Row(name + ending, "ms", samples, _COMMAND.format(f"GET {path}", database), [], goal=_GOAL_MS)
     farm.database.close()
 
 

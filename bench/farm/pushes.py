@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -15,7 +16,7 @@ from bench.row import Row
 from tests.tour import demo
 from tests.tour.stage import farm, fetch_sdist, git, make_repositories
 
-PROJECT = "MarkupSafe"
+PROJECT, RELEASE = "MarkupSafe", "3.0.4"
 RECIPE = '[targets]\ninterpreters = ["cp311"]\nnative = true\n[build]\nsdist = false\n'
 COMMAND = "git push of a tag to a source of `buildfarm up` (bench/farm/pushes.py)"
 GOALS = {"push.first_line": 1.0, "push.installable": 4.0, "push.last_line_to_installable": 0.7}
@@ -23,37 +24,60 @@ GOALS = {"push.first_line": 1.0, "push.installable": 4.0, "push.last_line_to_ins
 
 def rows(stand: Stand) -> Iterator[Row]:
     """Every figure of the same pushes; the first push fills caches and does not count."""
-    demo.FOLDER = folder = stand.folder / "pushes"
-    for name in ("git", "work", "upstream", "home"):
-        (folder / name).mkdir(parents=True)
+    folder = prepared(stand.folder / "pushes")
     with farm(folder) as ready:
         tour = demo.Tour(ready)
-        upstream, version = fetch_sdist(PROJECT, folder / "upstream", "3.0.4")
-        bare, clone = make_repositories(upstream, version, "bench", folder)
-        (clone / "buildfarm.toml").write_text(RECIPE)
-        git(clone, "add", "buildfarm.toml")
+        bare, clone = repository(folder, "bench", PROJECT)
         tour.command("source", "add", "bench", f"file://{bare}", "--project", PROJECT)
         tour.command("source", "hook", "script", "bench", "--into", bare / "hooks")
         samples: dict[str, list[float]] = {}
         for run in range(RUNS + 1):
-            fresh = f"{version}.post{run + 1}"
-            _set_version(clone, version, fresh)
-            figures = _push(tour, ready, clone, fresh)
+            version = commit_version(clone, run)
+            push = partial(git, clone, "push", "--quiet", "origin", version)
+            figures, _ = push_figures(tour, "bench", PROJECT, version, push)
             for name, seconds in figures.items() if run else ():
                 samples.setdefault(name, []).append(seconds)
     for name, values in samples.items():
         yield Row(name, "s", values, COMMAND, [], goal=GOALS.get(name))
 
 
-def _push(tour: demo.Tour, ready: dict[str, str], clone: Path, version: str) -> dict[str, float]:
-    """Push one tag; seconds of each step as the farm's own records have them."""
+def prepared(folder: Path) -> Path:
+    """A folder with what the tour's commands expect in it."""
+    demo.FOLDER = folder
+    for name in ("git", "work", "upstream", "home"):
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+def repository(folder: Path, name: str, project: str) -> tuple[Path, Path]:
+    """A bare repository and a clone of MarkupSafe that calls itself `project` and has a recipe."""
+    upstream, _ = fetch_sdist(PROJECT, folder / "upstream", RELEASE)
+    bare, clone = make_repositories(upstream, RELEASE, name, folder)
+    _set_line(clone, "name", project)
+    (clone / "buildfarm.toml").write_text(RECIPE)
+    git(clone, "add", "buildfarm.toml")
+    return bare, clone
+
+
+def commit_version(clone: Path, run: int) -> str:
+    """Each run makes and tags another release, so that nothing is answered from an earlier one."""
+    version = f"{RELEASE}.post{run + 1}"
+    _set_line(clone, "version", version)
     git(clone, "commit", "--quiet", "--all", "--message", version)
     git(clone, "tag", version)
+    return version
+
+
+def push_figures(
+    tour: demo.Tour, source: str, project: str, version: str, push: Callable[[], object]
+) -> tuple[dict[str, float], str]:
+    """Push one tag; seconds of each step as the farm's own records have them, and the build's id."""
+    ready = tour.ready
     pushed = time.time()
-    git(clone, "push", "--quiet", "origin", version)
+    push()
     returned = time.time()
-    builds = tour.json("build", "list", "--source", "bench")["items"]
-    page = f"{ready['url']}/dev/simple/{PROJECT.lower()}/"
+    builds = tour.json("build", "list", "--source", source)["items"]
+    page = f"{ready['url']}/dev/simple/{project.lower()}/"
     credentials = ("__token__", ready["admin_token"])
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
     deadline = time.time() + 120
@@ -74,7 +98,7 @@ def _push(tour: demo.Tour, ready: dict[str, str], clone: Path, version: str) -> 
     }.items()}  # fmt: skip
     segments = [json.loads(line) for line in tour.command("job", "logs", job["id"], "--json").splitlines()]
     times = [(one["phase"], at_ms / 1000) for one in segments for at_ms in one["times"]]
-    return {
+    figures = {
         "push.first_line": next(when for phase, when in times if phase == "deps") - pushed,
         "push.installable": installable - pushed,
         "push.last_line_to_installable": installable - max(when for phase, when in times if phase == "test"),
@@ -87,14 +111,14 @@ def _push(tour: demo.Tour, ready: dict[str, str], clone: Path, version: str) -> 
         "push.attempt_to_published": at["published"] - at["done"],
         "push.published_to_page": installable - at["published"],
     }
+    return figures, str(build["id"])
 
 
-def _set_version(clone: Path, old: str, new: str) -> None:
-    """Each run makes another release, so that nothing is answered from an earlier one."""
+def _set_line(clone: Path, name: str, value: str) -> None:
     path = clone / "pyproject.toml"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(
-        "".join(f'version = "{new}"\n' if line.startswith("version = ") else line for line in lines)
+        "".join(f'{name} = "{value}"\n' if line.startswith(f"{name} = ") else line for line in lines)
     )
-    if new not in path.read_text():
-        raise SystemExit(json.dumps({"bench": "no version line", "old": old}))
+    if value not in path.read_text():
+        raise SystemExit(f"there is no line {name} in {path.name}")
