@@ -151,7 +151,7 @@ def main() -> int:
         own = builder_config.load()
         presence = Presence(own)
         _begin_clean(own, presence)
-        janitor = start_janitor(own.docker_host, own.instance)
+        janitor = start_janitor(own.docker_host, own.instance, own.workdir)
         spares = Spares(own)
 
         def idle() -> tuple[str, ...]:

@@ -101,8 +101,8 @@ def run(client: Client, job_id: str, attempt: int, plan: Mapping[str, Any], fold
         raise Conflict(f"{folder} is not empty.", code="reproduce.folder", hint="Name another with --into.")
     farm = RecordedFarm(client, job_id, attempt, folder)
     instance = f"reproduce-{os.getpid()}"
-    janitor = start_janitor(None, instance)
     work = folder / "work"
+    janitor = start_janitor(None, instance, work)
     try:
         outcome = run_attempt(spec, farm, docker_host=None, workdir=work, instance=instance)
     finally:

@@ -8,6 +8,7 @@ library, so that it costs little.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -20,6 +21,7 @@ from buildfarm.errors import ExternalFailure, FarmError
 
 _RETRY_SECONDS = 60.0
 _DONE = b"."
+_LOCK = "janitor.lock"
 
 
 class Janitor:
@@ -42,23 +44,30 @@ class Janitor:
                 pipe.close()
             except BrokenPipeError:
                 pass  # it has ended already
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
-def start_janitor(docker_host: str | None, instance: str) -> Janitor:
-    """Start the watcher of the calling process.
+def start_janitor(docker_host: str | None, instance: str, workdir: Path) -> Janitor:
+    """Start the watcher of the calling process, once that of its earlier life has ended.
+
+    Until then what the caller starts would be removed with what its earlier life left.
 
     Args:
         docker_host: the engine; None follows the environment.
         instance: what the builder labels its containers with.
+        workdir: where this builder works, in each of its lives.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, docker_host or "", instance, str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        bufsize=0,
-        start_new_session=True,
-    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, docker_host or "", instance, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],  # it holds the lock from now on, to its end
+        )
     return Janitor(process)
 
 

@@ -61,8 +61,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def horse_of(worker: int) -> int | None:
-    """The process that runs a function for this worker process now."""
-    return next((pid for pid in children(worker) if "janitor" not in command_line(pid)), None)
+    """The process that runs a function for this worker process now; forked, so called as its parent is."""
+    own = command_line(worker)
+    return next((pid for pid in children(worker) if command_line(pid) == own), None)
 
 
 def command_line(pid: int) -> str:
@@ -71,6 +72,14 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
+
+
+def killed(pid: int) -> bool:
+    """Kill a process; False where it had ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        return True
+    return False
 
 
 def listens(port: int) -> bool:
@@ -379,7 +388,7 @@ class Eyes:
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
-        self._thread.join(15)
+        self._thread.join(60)
         if exc[0] is not None:
             return
         assert self.looks > 3

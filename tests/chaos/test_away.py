@@ -31,7 +31,7 @@ def test_the_newest_of_the_pushes_that_a_stopped_farm_missed_is_published(make_f
         farm.stop()
         commits = [forge.repository.commit({"notes": f"{number}\n"}) for number in range(3)]
         farm.start()
-        (row,) = wait_for(lambda: farm.get("builds")["items"], "the sweep", SWEEP_S + 10)
+        (row,) = wait_for(lambda: farm.get("builds")["items"], "the sweep")
         shown = Build(source, "", row["id"]).reaches("published")
     assert (shown["trigger"], shown["commit"]) == ("sweep", commits[-1])
     assert [one["id"] for one in farm.get("builds")["items"]] == [row["id"]]

@@ -20,7 +20,10 @@ pytestmark = [pytest.mark.system, pytest.mark.engine]
 
 def built(farm, name: str, ref: str, commit: str | None = None):
     build_id = farm.api("POST", "builds", json={"source": name, "ref": ref, "commit": commit})["id"]
-    return wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["state"] in ENDS and b, "its end", 120)
+    shown = wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["state"] in ENDS and b, "its end", 120)
+    files = {one["filename"] for one in shown["files"]}
+    wait_for(lambda: files <= index_files(farm, name), "its page")
+    return shown
 
 
 def promote(farm, name: str, version: str):
@@ -37,7 +40,7 @@ def test_pushes_of_a_branch_are_published_side_by_side_and_the_tag_alone_is_prom
         commit = source.repository.commit({"backend.py": other})
         shown = built(farm, name, "refs/heads/main")
         assert shown["state"] == "published", shown["first_error"]
-        assert re.fullmatch(rf"{version}\+20\d{{12}}\.g{commit[:9]}", shown["version"])
+        assert re.fullmatch(rf"{version}\+20\d{{12}}(\.\d+)?\.g{commit[:9]}", shown["version"])
         (file,) = shown["files"]
         assert file["filename"] == f"{name}-{shown['version']}-py3-none-any.whl"
         assert promote(farm, name, shown["version"]).json()["code"] == "promotion.dev_build"

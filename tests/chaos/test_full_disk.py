@@ -105,7 +105,7 @@ def test_on_a_disk_without_room_work_waits_and_goes_on_by_itself(small, disk, a_
     source = small.connect()
     source.build().published_once(attempt=1)
     published = index_files(small, source.repository.name)
-    working = source.build(seconds=4)
+    working = source.build(seconds=8)
     with Eyes(working):
         working.at_work()
         before = restarts(small)

@@ -22,7 +22,7 @@ def lose_queues(request, farm):
 
 def test_builds_outlive_the_loss_of_the_queues_and_it_uses_up_no_attempt(farm, lose_queues, healed, request):
     source = farm.connect()
-    running = [source.build(seconds=15), source.build(seconds=15)]  # they hold both builders meanwhile
+    running = [source.build(seconds=25), source.build(seconds=25)]  # they hold both builders meanwhile
     for build in running:
         build.at_work()
     queued = [source.build(), source.build()]
@@ -72,7 +72,7 @@ def test_a_cancelled_build_ends_though_the_stop_command_is_lost(farm, healed, ho
 
 def test_a_build_cancelled_in_the_queue_never_runs(farm):
     source = farm.connect()
-    running = [source.build(seconds=15), source.build(seconds=15)]  # they hold both builders meanwhile
+    running = [source.build(seconds=25), source.build(seconds=25)]  # they hold both builders meanwhile
     for build in running:
         build.at_work()
     waiting = source.build()

@@ -66,7 +66,7 @@ def test_a_build_waits_for_the_signer_and_is_published(farm, healed):
         wait_for(lambda: build.show()["state"] in ("running", "built"), "the build to run")
         signer = farm.child("signer")
         with stopped(farm, signer):
-            wait_for(lambda: build.show()["state"] == "built", "the build to be built")
+            wait_for(lambda: build.show()["state"] == "built", "the build to be built", 120)
             assert index_files(farm, source.repository.name) == set()
             began = time.monotonic()
             os.kill(signer, signal.SIGKILL)

@@ -75,7 +75,7 @@ def test_an_sdist_of_upstream_becomes_a_wheel_in_the_union(make_farm, upstream, 
     wanted = {"project": "Gizmo", "version": "1.5"}
     build_id = farm.api("POST", "channels/all/supplements", json=wanted)["build_id"]
     assert farm.api("POST", "channels/mirror/supplements", json=wanted)["build_id"] == build_id
-    build = wait_for(lambda: _ended(farm, build_id), "the build to end", 90)
+    build = wait_for(lambda: _ended(farm, build_id), "the build to end", 120)
     assert build["state"] == "published", build
     assert [file["filename"] for file in build["files"]] == ["gizmo-1.5-py3-none-any.whl"]
 
@@ -84,7 +84,7 @@ def test_an_sdist_of_upstream_becomes_a_wheel_in_the_union(make_farm, upstream, 
     index = f"{farm.url}/all/simple/".replace("://", f"://__token__:{farm.token}@")
     into = tmp_path / "into"
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--target", into]
-    subprocess.run([*pip, "--index-url", index, "gizmo"], check=True, capture_output=True, timeout=60)
+    subprocess.run([*pip, "--index-url", index, "gizmo"], check=True, capture_output=True, timeout=120)
     assert (into / "gizmo" / "__init__.py").is_file()
 
     wheel = farm.session.get(f"{farm.url}/all/files/gizmo/gizmo-1.5-py3-none-any.whl").content
@@ -92,7 +92,7 @@ def test_an_sdist_of_upstream_becomes_a_wheel_in_the_union(make_farm, upstream, 
     checked = subprocess.run(
         [str(BUILDFARM), "verify", "--json", "gizmo-1.5-py3-none-any.whl",
          "--index", f"{farm.url}/all/simple/"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
         env={**farm.environment, "BUILDFARM_URL": farm.url, "BUILDFARM_TOKEN": farm.token,
              "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip

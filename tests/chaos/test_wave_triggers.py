@@ -78,7 +78,7 @@ def release(farm, name: str, *, path: str = "/nowhere", interpreters: str = '"al
     }
     source.repository.commit(files, tag="v1.0")
     build_id = farm.api("POST", "builds", json={"source": name, "ref": "refs/tags/v1.0"})["id"]
-    ended = wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["finished_at"] and b, "a release", 90)
+    ended = wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["finished_at"] and b, "a release", 120)
     assert ended["state"] == "published", ended
 
 

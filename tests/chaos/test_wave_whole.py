@@ -26,7 +26,7 @@ def release(farm, source, version: str, needs: str = "") -> None:
     source.repository.commit(files, tag=f"v{version}")
     body = {"source": source.repository.name, "ref": f"refs/tags/v{version}"}
     build_id = farm.api("POST", "builds", json=body)["id"]
-    ended = wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["finished_at"] and b, "a release", 90)
+    ended = wait_for(lambda: (b := farm.get(f"builds/{build_id}"))["finished_at"] and b, "a release", 120)
     assert ended["state"] == "published", ended
 
 

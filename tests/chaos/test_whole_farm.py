@@ -71,7 +71,7 @@ def test_a_killed_farm_leaves_nothing_and_goes_on_where_it_was(make_farm, healed
     healed("up killed: build published after the new start", time.monotonic() - began)
     assert build.log(1).startswith(seen)
     healed("up: stopped, idle", stopped(farm))
-    nothing_left(farm, pids, 10)
+    nothing_left(farm, pids)
 
 
 def test_a_farm_stops_in_seconds_whatever_it_does_and_only_one_runs_at_a_time(make_farm, healed, tmp_path):
@@ -83,7 +83,7 @@ def test_a_farm_stops_in_seconds_whatever_it_does_and_only_one_runs_at_a_time(ma
     build.at_work()
     pids = farm.everything()
     healed("up: stopped, a build at work", stopped(farm, signal.SIGINT))
-    healed("up: stopped, nothing left after", nothing_left(farm, pids, 10))
+    healed("up: stopped, nothing left after", nothing_left(farm, pids))
     assert not (farm.folder / "ready.json").exists()
     began = time.monotonic()
     farm.start()

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from chaos_harness import Eyes, alive, stopped
+from chaos_harness import Eyes, alive, killed, stopped
 
 from tests.waiting import wait_for
 
@@ -64,7 +64,7 @@ def test_builders_told_to_stop_while_builds_arrive_lose_none_and_use_up_no_attem
 def test_a_killed_horse_of_control_work_is_followed_by_another_at_once(farm, healed):
     build = farm.connect().build()
     began = time.monotonic()
-    os.kill(farm.horse("worker"), signal.SIGKILL)
+    wait_for(lambda: killed(farm.horse("worker")), "a horse to be killed")
     build.published_once(attempt=1)
     healed("control horse killed: published", time.monotonic() - began)
 
@@ -76,9 +76,18 @@ def test_a_control_worker_killed_between_attest_and_publish_leaves_one_release_a
     project, signer = source.repository.name, farm.child("signer")
     attested = "SELECT filename, answer FROM attestation WHERE filename LIKE ? ORDER BY filename"
     build = source.build()
+
+    def has_attested() -> bool:
+        # The signer goes on for moments only: nothing is published between two looks.
+        os.kill(signer, signal.SIGCONT)
+        time.sleep(0.01)
+        os.kill(signer, signal.SIGSTOP)
+        time.sleep(0.05)
+        return bool(farm.sql(attested, f"{project}-%")) and farm.can_be_written_to()
+
     with Eyes(build):
-        wait_for(lambda: farm.sql(attested, f"{project}-%"), "the first statement")
         with stopped(farm, signer):
+            wait_for(has_attested, "the first statement", 120)
             assert not farm.journal("publish", project), "the signer was stopped too late"
             began = time.monotonic()
             before = farm.sql(attested, f"{project}-%")

@@ -124,6 +124,8 @@ def test_each_delivery_ends_as_one_build_when_web_is_killed_under_load(each_hous
                 answer = requests.post(f"{place['url']}/hooks/widget", data=body, headers=headers, timeout=30)
             except requests.RequestException:
                 continue
+            if answer.status_code == 503:  # a disk that stands still is such an outage too
+                continue
             assert answer.status_code in (200, 202), answer.text
             taken.append(number)
             return

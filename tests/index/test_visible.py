@@ -113,9 +113,12 @@ def follow(tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 def test_a_follower_hears_of_changes_through_kill_and_restart(house, follow) -> None:
     first = follow(house)
     wait_for(lambda: house.tree.serial >= 0)
-    began = time.monotonic()
-    assert all(patient(house, 60).wait(write(house)) for _ in range(60))
-    assert time.monotonic() - began < 40, "it looks by itself every second"
+    took = []
+    for _ in range(21):
+        began = time.monotonic()
+        assert patient(house, 60).wait(write(house))
+        took.append(time.monotonic() - began)
+    assert sorted(took)[10] < 0.6, "it looks by itself every second"
     os.kill(first.pid, signal.SIGKILL)
     first.wait(20)
     serial = write(house)

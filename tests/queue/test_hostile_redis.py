@@ -151,7 +151,8 @@ def test_odd_entries_and_odd_fields_are_passed_over(server, queues, worker, tmp_
 
 
 def test_commands_other_than_stop_change_nothing_and_stop_works_after_them(server, queues, worker, tmp_path):
-    (name,) = (key.decode().removeprefix("rq:worker:") for key in server.admin.smembers("rq:workers"))
+    members = wait_for(lambda: server.admin.smembers("rq:workers"), "the worker to enter itself")
+    (name,) = (key.decode().removeprefix("rq:worker:") for key in members)
     queues.hand_over("fetch", "farmjobs.hold", A, 1, 1, timeout_s=60)
     horse = worker.horse(A)
     for command in ('{"command": "shutdown"}', '{"command": "kill-horse"}', "no json", "[]", "\\xff", "{}"):

@@ -63,6 +63,8 @@ def test_a_worker_passes_over_the_queues_that_it_leaves_to_others(server, queues
 
 
 def test_a_stop_that_comes_during_the_pop_does_not_drop_what_it_brings(server, queues, worker):
+    queues.ping()  # connected before the pop's second begins
+
     def stop_then_give() -> None:
         wait_for(lambda: any(c["cmd"] == "blpop" for c in server.admin.client_list()), "the pop")
         worker._shutdown()

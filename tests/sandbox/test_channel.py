@@ -28,7 +28,7 @@ class Client(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(self.timeout)
         descriptor = os.open(self.directory, os.O_PATH)
         try:
             self.sock.connect(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")

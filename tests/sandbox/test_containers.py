@@ -54,4 +54,5 @@ def test_a_kill_that_the_engine_did_not_do_is_sent_again(client, images, monkeyp
     monkeypatch.setattr(client, "kill", kill)
     with using(client, sleeping(client, images), "test-killed", lambda _said: None) as container:
         ended = container.watch(lambda: "cancelled", lambda: False)
-    assert (ended.stopped, ended.exit_code, len(sent)) == ("cancelled", 137, 2)
+    assert (ended.stopped, ended.exit_code) == ("cancelled", 137)
+    assert len(sent) > 1

@@ -6,20 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import docker
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
 # A builder that starts its janitor, leaves a container and forks a child that lives on.
 BUILDER = """
 import os, sys, time
+from pathlib import Path
 from buildfarm.sandbox.janitor import start_janitor
-start_janitor({host!r}, {instance!r})
+start_janitor({host!r}, {instance!r}, Path({workdir!r}))
 child = os.fork()
 if child == 0:
     time.sleep(60)
@@ -54,10 +57,12 @@ def left(client, instance):
 
 
 @pytest.mark.engine
-def test_a_killed_builder_s_containers_are_removed_though_its_fork_lives(engine, client, instance, images):
+def test_a_killed_builder_s_containers_are_removed_though_its_fork_lives(
+    engine, client, instance, images, tmp_path
+):
     start_container(client, instance, images["test"])
     builder = subprocess.Popen(
-        [sys.executable, "-c", BUILDER.format(host=engine, instance=instance)],
+        [sys.executable, "-c", BUILDER.format(host=engine, instance=instance, workdir=str(tmp_path))],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -78,13 +83,29 @@ def test_a_killed_builder_s_containers_are_removed_though_its_fork_lives(engine,
 
 
 @pytest.mark.engine
-def test_a_builder_that_goes_in_good_order_sends_its_janitor_home(engine, client, instance, images):
+def test_a_builder_that_goes_in_good_order_sends_its_janitor_home(engine, client, instance, images, tmp_path):
     start_container(client, instance, images["test"])
-    janitor = start_janitor(engine, instance)
+    janitor = start_janitor(engine, instance, tmp_path)
     janitor.stop()
 
     assert len(left(client, instance)) == 1
     assert not Path(f"/proc/{janitor.pid}").exists()
+
+
+def test_a_builder_waits_until_the_janitor_of_its_earlier_life_has_ended(tmp_path):
+    earlier = start_janitor(None, "builder", tmp_path)
+    inode = (tmp_path / "janitor.lock").stat().st_ino
+
+    def waits() -> bool:
+        held = Path("/proc/locks").read_text().splitlines()
+        return any("-> FLOCK" in line and f":{inode} " in line for line in held)
+
+    with ThreadPoolExecutor(1) as pool:
+        now = pool.submit(start_janitor, None, "builder", tmp_path)
+        wait_for(waits, "the later life to wait")
+        assert not now.done()
+        earlier.stop()
+        now.result(60).stop()
 
 
 @pytest.mark.engine

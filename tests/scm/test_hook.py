@@ -237,7 +237,8 @@ def test_a_farm_that_never_answers_holds_the_pusher_a_few_seconds_at_most(farm, 
     shown, seconds = repository.push("main", *topics)
 
     assert seconds < SLOWEST_PUSH < len(topics) * script.PUSH_PATIENCE
-    assert "did not answer in time" in shown
+    # Whose clock of the two runs out first, the pusher's or the call's, is chance.
+    assert "did not answer in time" in shown or "cannot be reached (timed out)" in shown
     assert len(repository.waiting()) == 20
 
 
