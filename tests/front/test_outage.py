@@ -67,7 +67,7 @@ def test_a_revoked_token_is_out_after_five_seconds(site: Site) -> None:
         tokens.revoke(session, token_id, actor="test")
     revoked = time.monotonic()
     wait_for(lambda: wire.send(ask).answer().status == 401, seconds=20)
-    assert time.monotonic() - revoked < 15  # 5 s, and what a busy machine takes to ask; what is stale lasts 900
+    assert time.monotonic() - revoked < 15  # 5 s, and a busy machine; what is stale lasts 900
 
 
 def test_wrong_passwords_are_counted_by_the_true_address(site: Site) -> None:
