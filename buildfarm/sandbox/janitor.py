@@ -17,11 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-from buildfarm.errors import ExternalFailure, FarmError
+from buildfarm.errors import EnvironmentProblem, ExternalFailure, FarmError
 
 _RETRY_SECONDS = 60.0
 _DONE = b"."
-_LOCK = "janitor.lock"
 
 
 class Janitor:
@@ -56,9 +55,17 @@ def start_janitor(docker_host: str | None, instance: str, workdir: Path) -> Jani
         docker_host: the engine; None follows the environment.
         instance: what the builder labels its containers with.
         workdir: where this builder works, in each of its lives.
+
+    Raises:
+        EnvironmentProblem: `builder.workdir`, there is no such folder, and it cannot be made.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / _LOCK).open("w") as lock:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir, os.O_RDONLY)
+    except OSError as err:
+        why = f"The builder cannot work in {workdir}: {err.strerror}."
+        raise EnvironmentProblem(why, code="builder.workdir") from err
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, docker_host or "", instance, str(os.getpid())],
@@ -66,8 +73,10 @@ def start_janitor(docker_host: str | None, instance: str, workdir: Path) -> Jani
             stdout=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
-            pass_fds=[lock.fileno()],  # it holds the lock from now on, to its end
+            pass_fds=[lock],  # it holds the lock from now on, to its end
         )
+    finally:
+        os.close(lock)
     return Janitor(process)
 
 

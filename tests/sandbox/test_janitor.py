@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import docker
+from buildfarm.errors import EnvironmentProblem
 from buildfarm.sandbox.janitor import reap, start_janitor, sweep
 from tests.waiting import wait_for
 
@@ -94,7 +95,7 @@ def test_a_builder_that_goes_in_good_order_sends_its_janitor_home(engine, client
 
 def test_a_builder_waits_until_the_janitor_of_its_earlier_life_has_ended(tmp_path):
     earlier = start_janitor(None, "builder", tmp_path)
-    inode = (tmp_path / "janitor.lock").stat().st_ino
+    inode = tmp_path.stat().st_ino
 
     def waits() -> bool:
         held = Path("/proc/locks").read_text().splitlines()
@@ -106,6 +107,14 @@ def test_a_builder_waits_until_the_janitor_of_its_earlier_life_has_ended(tmp_pat
         assert not now.done()
         earlier.stop()
         now.result(60).stop()
+
+
+def test_a_builder_without_a_folder_to_work_in_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentProblem) as told:
+        start_janitor(None, "builder", tmp_path / "file" / "0")
+    assert told.value.code == "builder.workdir"
+    assert str(tmp_path) in told.value.message
 
 
 @pytest.mark.engine
