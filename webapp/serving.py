@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from typing import Any
 
 from buildfarm.processes import allow_all_descriptors
@@ -26,3 +27,13 @@ def on_starting(_server: object) -> None:
     # of a second, and copy every page.
     gc.collect()
     gc.freeze()
+
+
+def post_worker_init(_worker: object) -> None:
+    """What gunicorn calls in each worker before its first request."""
+    threading.Thread(target=_load_queue_client, daemon=True).start()
+
+
+def _load_queue_client() -> None:
+    """Load what the first delivery would else have loaded while the next ones wait; readiness need not."""
+    import buildfarm.farm.queue  # noqa: F401

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, func, select, update
 from sqlalchemy.orm import Session
 
 from buildfarm import clock, log
+from buildfarm.db import direct
 from buildfarm.db.engine import Database
 from buildfarm.errors import ExternalFailure, InvalidInput, StaleAttempt
 from buildfarm.farm import builds, claims, dispatch, packing
@@ -74,6 +75,9 @@ def promise(session: Session) -> list[Waiting]:
     promised = []
     for task in builds.take_queued(session):
         task.hand_over, task.handed_over_at = task.hand_over + 1, clock.now()
+        if task in session.new:  # else a query had it written already
+            session.expunge(task)
+            direct.insert(session, task)
         promised.append(Waiting(Task, task.id, task.queue, task.attempt, task.hand_over))
     return promised
 

@@ -106,6 +106,18 @@ def test_what_was_promised_is_handed_over_and_nothing_else(each_house, jobs: lis
     assert (rows["bld_mine"].id, 1, 2) not in queues.held
 
 
+def test_a_promise_is_kept_whether_or_not_a_query_had_its_row_written_before(each_house) -> None:
+    with each_house.database.begin() as session:
+        builds.add_task(session, "fetch", "bld_first")
+        session.flush()
+        builds.add_task(session, "fetch", "bld_second")
+        mine = handover.promise(session)
+    rows = tasks(each_house)
+    assert [one.id for one in mine] == [rows["bld_first"].id, rows["bld_second"].id]
+    assert [rows[one].hand_over for one in ("bld_first", "bld_second")] == [1, 1]
+    assert all(one.handed_over_at for one in rows.values())
+
+
 def test_a_promise_that_redis_does_not_let_be_kept_goes_back_to_the_outbox(each_house) -> None:
     queues = Queues()
 
