@@ -321,7 +321,7 @@ def each_house(database_url: str, tmp_path: Path) -> Iterator[House]:
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
     """The environment of a process that works on the same farm, and waits for its follower."""
     path = folder / "settings.json"
-    patient = settings.timing.model_copy(update={"visible_s": 2.0})
+    patient = settings.timing.model_copy(update={"visible_s": 20.0})
     path.write_text(settings.model_copy(update={"timing": patient}).model_dump_json())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDFARM_")}
     return {**kept, "BUILDFARM_CONFIG": str(path), "PYTHONPATH": str(ROOT)}

@@ -263,7 +263,7 @@ def listed(data: bytes, filename: str, **more: Any) -> dict[str, Any]:
 def mirrored(open_house, upstream):  # noqa: F811
     """A farm with an upstream that has one version of a build requirement."""
     house = open_house(
-        mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30, "fresh_s": 0.0},
+        mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30, "fresh_s": 0.0, "stale_wait_s": 20},
     )
     upstream.page("tool", listed(TOOL[1], TOOL[0]))
     upstream.put(f"/files/{TOOL[0]}", TOOL[1])

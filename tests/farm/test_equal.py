@@ -145,7 +145,7 @@ def shop(open_house, tmp_path, upstream, snapshots, monkeypatch) -> Shop:  # noq
     monkeypatch.setattr("buildfarm.farm.plan.fetch_snapshot", snapshots)
     house = open_house(
         sources_allow_file=True,
-        mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30, "fresh_s": 0.0},
+        mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30, "fresh_s": 0.0, "stale_wait_s": 20},
     )
     upstream.page("tool", listed(TOOL))
     for name, data in (TOOL, NEWER, LATER):

@@ -45,7 +45,7 @@ def entry(data: bytes = BYTES, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def mirrored(open_house, upstream):
     """A farm that follows the stub; `gadget` has one wheel."""
-    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30})
+    house = open_house(mirror={"upstreams": [upstream.url + "/"], "timeout_s": 30, "stale_wait_s": 20})
     upstream.page("gadget", entry())
     upstream.put(f"/files/{WHEEL}", BYTES)
     return house

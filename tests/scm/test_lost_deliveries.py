@@ -83,7 +83,7 @@ def test_what_was_pushed_while_web_was_down_is_built_within_one_sweep(
         rows = farm.get(f"{url}/api/v1/builds", timeout=60).json()["items"]
         return [row["trigger"] for row in rows if row["commit"] == head]
 
-    assert wait_for(built, "the newest head to be built", SWEEP_S + 10) == ["sweep"]
+    assert wait_for(built, "the newest head to be built", SWEEP_S + 25) == ["sweep"]
     (row,) = farm.get(f"{url}/api/v1/deliveries", timeout=60).json()["items"][:1]
     assert (row["reason"], row["commit"]) == ("found_by_sweep", head)
     client = swept_house.client(token)
