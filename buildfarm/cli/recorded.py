@@ -86,7 +86,7 @@ def run(client: Client, job_id: str, attempt: int, plan: Mapping[str, Any], fold
     Raises:
         Conflict: `reproduce.folder`, it is not empty.
         InvalidInput: `reproduce.plan`, the plan is one of another version of this program.
-        EnvironmentProblem: `engine.image_missing`.
+        EnvironmentProblem: `engine.image_missing`; `builder.workdir`, the folder cannot be written to.
         ExternalFailure: the engine, or the farm, does not answer.
     """
     spec = _spec(plan)

@@ -75,7 +75,7 @@ def promise(session: Session) -> list[Waiting]:
     promised = []
     for task in builds.take_queued(session):
         task.hand_over, task.handed_over_at = task.hand_over + 1, clock.now()
-        if task in session.new:  # else a query had it written already
+        if task in session.new:  # a query may have had it written; else it is now, without a flush
             session.expunge(task)
             direct.insert(session, task)
         promised.append(Waiting(Task, task.id, task.queue, task.attempt, task.hand_over))

@@ -63,7 +63,7 @@ def start_janitor(docker_host: str | None, instance: str, workdir: Path) -> Jani
         workdir.mkdir(parents=True, exist_ok=True)
         lock = os.open(workdir, os.O_RDONLY)
     except OSError as err:
-        why = f"The builder cannot work in {workdir}: {err.strerror}."
+        why = f"Nothing can be built in {workdir}: {err.strerror}."
         raise EnvironmentProblem(why, code="builder.workdir") from err
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
